@@ -1,0 +1,76 @@
+"""The command line: `swarm COMMAND`.
+
+Each module in this folder that has a `register(app)` adds its commands. These modules are imported
+for every command, so they import what is heavy (torch, libp2p) inside their functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+import sys
+from typing import Annotated
+
+import typer
+
+from swarm import __version__
+from swarm.errors import SwarmError
+
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+def build() -> typer.Typer:
+    """The application with every command."""
+    app = typer.Typer(
+        name="swarm",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Run a large language model that fits on none of your machines, together.",
+    )
+    app.callback()(_options)
+    for module in pkgutil.iter_modules(__path__):
+        if module.name.startswith("_"):
+            continue
+        register = getattr(importlib.import_module(f"{__name__}.{module.name}"), "register", None)
+        if register is not None:
+            register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `swarm` command: 0 done, 1 failed, 2 wrong arguments."""
+    try:
+        build()()
+    except SwarmError as error:
+        sys.stderr.write(f"swarm: error: {error}\n")
+        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"swarm {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, help="Log what happens to stderr; twice: in detail."
+        ),
+    ] = 0,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("swarm").setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])

@@ -1,0 +1,103 @@
+"""The second seam: who serves what.
+
+A peer announces itself every few seconds with a lifetime; whoever asks finds the announcements that
+are still alive. `swarm.directory.dht` keeps them in the group's DHT, `swarm.directory.memory` in
+one process.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Protocol
+
+import msgspec
+
+from swarm.errors import RecordError
+
+from ..wire.messages import Addresses, Count, PeerId, Seconds, Text
+
+LIFETIME = 20.0
+"""Seconds after which a peer that has crashed is gone from the directory."""
+
+REFRESH = 5.0
+"""Seconds between two announcements of a peer: three may be lost before it disappears."""
+
+
+class State(StrEnum):
+    """Where a peer is in its life."""
+
+    LOADING = "loading"
+    SERVING = "serving"
+    LEAVING = "leaving"
+
+
+class Announcement(msgspec.Struct, frozen=True, array_like=True):
+    """What a peer says of itself.
+
+    It serves blocks `[start, end)` of the model with fingerprint `model`, which has `num_blocks`. A
+    decode step of one position takes it `decode_seconds`, each position of a long prefill
+    `prefill_seconds`. `free_positions` of `total_positions` in its KV memory are free.
+    `capacity` is how many blocks of this model it could hold; 0 means that its span is fixed.
+    """
+
+    peer: PeerId
+    name: Text
+    model: Text
+    model_name: Text
+    num_blocks: Count
+    start: Count
+    end: Count
+    state: State
+    decode_seconds: Seconds = 0.0
+    prefill_seconds: Seconds = 0.0
+    free_positions: Count = 0
+    total_positions: Count = 0
+    capacity: Count = 0
+    dtype: Text = ""
+    device: Text = ""
+    addresses: Addresses = ()
+    version: Text = ""
+    time: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+    @property
+    def serving(self) -> bool:
+        """Whether sessions may be opened on this peer."""
+        return self.state is State.SERVING and self.start < self.end
+
+
+class Directory(Protocol):
+    """One member's view of the group's announcements."""
+
+    async def announce(self, announcement: Announcement, lifetime: float = LIFETIME) -> None:
+        """Publishes our announcement; replaces the one before."""
+
+    async def withdraw(self) -> None:
+        """Takes our announcement back at once; nothing happens if there is none."""
+
+    async def find(self, model: str | None = None) -> tuple[Announcement, ...]:
+        """Living announcements, of one model's fingerprint or of all, ordered by peer id."""
+
+    async def aclose(self) -> None:
+        """Leaves the directory; may be called again."""
+
+
+_decoder = msgspec.msgpack.Decoder(Announcement)
+
+
+def encode_announcement(announcement: Announcement) -> bytes:
+    """The announcement as a record."""
+    return msgspec.msgpack.encode(announcement)
+
+
+def decode_announcement(record: bytes) -> Announcement:
+    """Reads a record; raises `RecordError` on one that no correct peer writes."""
+    try:
+        announcement = _decoder.decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"announcement not understood: {error}") from error
+    if not announcement.start <= announcement.end <= announcement.num_blocks:
+        raise RecordError(
+            f"announcement of {announcement.peer}: blocks {announcement.start}:{announcement.end}"
+            f" of {announcement.num_blocks}"
+        )
+    return announcement

@@ -1,0 +1,85 @@
+"""Every error that Homeswarm raises on purpose, and whose fault it is.
+
+    SwarmError
+    ├── ConfigError              a setting, path, invite or checkpoint is wrong; say which and how
+    ├── RequestError             what the caller asked for cannot be done (context too long, …)
+    ├── RecordError              a record in the directory is malformed, forged or stale
+    ├── LocalProtocolError       our own code broke the protocol: a bug, nobody else is blamed
+    ├── RemoteProtocolError      bytes from outside that are not our protocol (sender not yet known)
+    ├── NoRouteError             some blocks are served by nobody
+    └── PeerError                one peer is at fault
+        ├── Unreachable          it is gone, or silent
+        ├── StepTimeout          its connection lives, its answer does not come
+        ├── Busy                 it has no room now; it is healthy
+        ├── SessionLost          it no longer has the session (restart, memory bound)
+        └── Misbehaved           it sent what no correct peer sends
+
+A caller's error is never retried. `Busy` is waited for. The other `PeerError`s make a session
+look for another route. Anything that is not a `SwarmError` is our bug and propagates.
+"""
+
+from __future__ import annotations
+
+
+class SwarmError(Exception):
+    """Root of the errors that Homeswarm raises on purpose."""
+
+
+class ConfigError(SwarmError):
+    """A setting, a path, an invite or a checkpoint is wrong."""
+
+
+class RequestError(SwarmError):
+    """The caller asked for something that cannot be done."""
+
+
+class RecordError(SwarmError):
+    """A directory record is malformed, forged or stale."""
+
+
+class LocalProtocolError(SwarmError):
+    """Our own code broke the protocol."""
+
+
+class RemoteProtocolError(SwarmError):
+    """Bytes from outside that are not our protocol."""
+
+
+class NoRouteError(SwarmError):
+    """No peer serves some of the blocks.
+
+    `missing` lists them as half-open ranges, in order.
+    """
+
+    def __init__(self, missing: tuple[tuple[int, int], ...], detail: str = "") -> None:
+        self.missing = missing
+        names = ", ".join(f"{start}:{end}" for start, end in missing) or "unknown"
+        super().__init__(f"no peer serves blocks {names}" + (f" ({detail})" if detail else ""))
+
+
+class PeerError(SwarmError):
+    """One peer, `peer` (its libp2p id), is at fault."""
+
+    def __init__(self, peer: str, message: str) -> None:
+        self.peer = peer
+        super().__init__(f"peer {peer[-8:] or '?'}: {message}")
+
+
+class Unreachable(PeerError):
+    """The peer is gone, or silent for longer than heartbeats allow."""
+
+
+class StepTimeout(PeerError):
+    """The peer's connection lives, but a step's answer did not come in time."""
+
+
+class Busy(PeerError):
+    """The peer has no room now. It is healthy: wait, do not punish."""
+
+
+class SessionLost(PeerError):
+    """The peer no longer has this session's memory."""
+
+
+class Misbehaved(PeerError):
+    """The peer sent what no correct peer sends."""

@@ -1,0 +1,117 @@
+"""What one side of a session has computed, row by row, so that it can be sent again.
+
+Raw bytes only: this module knows positions and how many bytes each takes, no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..wire.messages import Want
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Positions `[position, position + count)` of one row and their bytes."""
+
+    row: int
+    position: int
+    count: int
+    data: memoryview
+    want: Want
+
+    @property
+    def end(self) -> int:
+        """The first position after the piece."""
+        return self.position + self.count
+
+
+class History:
+    """The hidden states of every row from position 0 on, `position_len` bytes each.
+
+    Pieces are immutable and shared between rows after `reorder`, so that five beams cost little
+    more than one.
+    """
+
+    def __init__(self, num_rows: int, position_len: int) -> None:
+        self._rows: list[list[Piece]] = [[] for _ in range(num_rows)]
+        self._position_len = position_len
+        self._dropped = [False] * num_rows
+        self.num_bytes = 0
+        """Memory that is held, in bytes; a piece that rows share counts once."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many positions each row has."""
+        return tuple(self.length(row) for row in range(len(self._rows)))
+
+    def length(self, row: int) -> int:
+        """How many positions one row has."""
+        pieces = self._rows[row]
+        return pieces[-1].end if pieces else 0
+
+    @property
+    def replayable(self) -> bool:
+        """Whether everything from position 0 on is still there."""
+        return not any(self._dropped)
+
+    def holds(self, row: int) -> bool:
+        """Whether the bytes of one row are still there."""
+        return not self._dropped[row]
+
+    def append(self, piece: Piece) -> None:
+        """Adds a piece; one that begins below the row's length rolls the row back first."""
+        assert len(piece.data) == piece.count * self._position_len
+        self.truncate(piece.row, piece.position)
+        assert piece.position == self.length(piece.row), "a history has no gaps"
+        if self._dropped[piece.row]:
+            piece = Piece(piece.row, piece.position, piece.count, memoryview(b""), piece.want)
+        if piece.count:
+            self._rows[piece.row].append(piece)
+            self.num_bytes += len(piece.data)
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forgets what a row has from position `length` on; a row cut to nothing starts anew."""
+        pieces = self._rows[row]
+        while pieces and pieces[-1].end > length:
+            last = pieces.pop()
+            self.num_bytes -= len(last.data)
+            if last.position < length:
+                pieces.append(self._cut(last, last.position, length))
+                self.num_bytes += len(pieces[-1].data)
+        if not pieces:
+            self._dropped[row] = False
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        """Makes row `i` what row `sources[i]` was."""
+        self._rows = [
+            [Piece(row, p.position, p.count, p.data, p.want) for p in self._rows[source]]
+            for row, source in enumerate(sources)
+        ]
+        self._dropped = [self._dropped[source] for source in sources]
+        held = {id(p.data): len(p.data) for row in self._rows for p in row}
+        self.num_bytes = sum(held.values())
+
+    def drop(self) -> None:
+        """Forgets the bytes but not the lengths: from now on nothing can be replayed."""
+        self._dropped = [bool(row) for row in self._rows]
+        self._rows = [
+            [Piece(i, 0, row[-1].end, memoryview(b""), Want.NOTHING)] if row else []
+            for i, row in enumerate(self._rows)
+        ]
+        self.num_bytes = 0
+
+    def read(self, row: int, start: int, end: int) -> Iterator[Piece]:
+        """The pieces of `[start, end)`, cut at its borders, in order."""
+        assert not self._dropped[row]
+        for piece in self._rows[row]:
+            if piece.end > start and piece.position < end:
+                yield self._cut(piece, max(start, piece.position), min(end, piece.end))
+
+    def _cut(self, piece: Piece, start: int, end: int) -> Piece:
+        if (start, end) == (piece.position, piece.end):
+            return piece
+        size = self._position_len
+        data = piece.data[(start - piece.position) * size : (end - piece.position) * size]
+        return Piece(piece.row, start, end - start, data, piece.want)

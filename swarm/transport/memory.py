@@ -1,0 +1,266 @@
+"""The twin of the network: any number of members in one process.
+
+A `Network` delays, loses, freezes and kills on request. Time is the event loop's, so that a test
+with a loop of simulated time needs no waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from swarm.errors import PeerError, Unreachable
+
+from . import Buffer, Stream, StreamHandler
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What happens to frames between two members.
+
+    `delay` is one way, in seconds, with up to `jitter` more (order is kept); `rate` in bytes per
+    second (0: no limit); `loss` and `duplicate` are probabilities per frame.
+    """
+
+    delay: float = 0.0
+    jitter: float = 0.0
+    rate: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+
+
+class Network:
+    """A simulated network; `seed` decides what is lost."""
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.default = Condition()
+        self._members: dict[str, MemoryTransport] = {}
+        self._conditions: dict[tuple[str, str], Condition] = {}
+        self._frozen: dict[str, asyncio.Event] = {}
+        # Sees (sender, receiver, header, payload) of each frame and says whether to drop it.
+        self.drop: Callable[[str, str, bytes, Buffer], bool] | None = None
+
+    def transport(self, peer_id: str) -> MemoryTransport:
+        """A new member of the network."""
+        if peer_id in self._members:
+            raise ValueError(f"{peer_id} is taken")
+        member = self._members[peer_id] = MemoryTransport(self, peer_id)
+        return member
+
+    def between(self, one: str, other: str, condition: Condition) -> None:
+        """Sets what happens to frames between two members, both ways."""
+        self._conditions[one, other] = self._conditions[other, one] = condition
+
+    def condition(self, sender: str, receiver: str) -> Condition:
+        """What happens to frames on this way."""
+        return self._conditions.get((sender, receiver), self.default)
+
+    def freeze(self, peer_id: str) -> None:
+        """Nothing leaves or reaches this member any more; nobody is told (a closed lid)."""
+        self._frozen.setdefault(peer_id, asyncio.Event())
+
+    def thaw(self, peer_id: str) -> None:
+        """Ends `freeze`; what waited is delivered."""
+        if event := self._frozen.pop(peer_id, None):
+            event.set()
+
+    async def kill(self, peer_id: str) -> None:
+        """Ends a member at once: its streams break, and others are told (kill -9)."""
+        self.thaw(peer_id)
+        if member := self._members.get(peer_id):
+            await member.aclose()
+
+    def disconnect(self, one: str, other: str) -> None:
+        """Breaks the streams between two members that both live on."""
+        for stream in self._members[one].streams_to(other):
+            stream.break_both("connection reset")
+
+    def member(self, peer_id: str) -> MemoryTransport | None:
+        """The member of this id, if it lives."""
+        return self._members.get(peer_id)
+
+    def forget(self, peer_id: str) -> None:
+        """Frees the id of a member that has ended."""
+        self._members.pop(peer_id, None)
+
+    async def unfrozen(self, *peer_ids: str) -> None:
+        """Returns once none of these is frozen."""
+        while waiting := [self._frozen[peer] for peer in peer_ids if peer in self._frozen]:
+            await waiting[0].wait()
+
+
+class _Pipe:
+    """One direction of a stream: frames that are due at a time, in order."""
+
+    def __init__(self, network: Network, sender: str, receiver: str) -> None:
+        self._network = network
+        self._ends = (sender, receiver)
+        self._frames: deque[tuple[float, bytes, bytes]] = deque()
+        self._arrived = asyncio.Event()
+        self._free_at = 0.0
+        self._last_due = 0.0
+        self.broken: str | None = None
+
+    def put(self, header: bytes, payload: Buffer) -> None:
+        network, condition = self._network, self._network.condition(*self._ends)
+        if network.drop is not None and network.drop(*self._ends, header, payload):
+            return
+        if network.random.random() < condition.loss:
+            return
+        now = asyncio.get_running_loop().time()
+        if condition.rate:
+            size = len(header) + len(payload)
+            self._free_at = max(self._free_at, now) + size / condition.rate
+            now = self._free_at
+        due = now + condition.delay + network.random.random() * condition.jitter
+        due = self._last_due = max(due, self._last_due)
+        copies = 2 if network.random.random() < condition.duplicate else 1
+        self._frames.extend([(due, bytes(header), bytes(payload))] * copies)
+        self._arrived.set()
+
+    async def get(self, receiver: str) -> tuple[bytes, bytes]:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._network.unfrozen(*self._ends)
+            if self._frames:
+                due, header, payload = self._frames[0]
+                if due <= loop.time():
+                    self._frames.popleft()
+                    return header, payload
+                await asyncio.sleep(due - loop.time())
+            elif self.broken is not None:
+                raise Unreachable(self._ends[0], self.broken)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def break_(self, why: str) -> None:
+        self.broken = self.broken or why
+        self._arrived.set()
+
+
+class MemoryStream:
+    """A `Stream` over two pipes."""
+
+    def __init__(self, peer: str, outgoing: _Pipe, incoming: _Pipe, me: str) -> None:
+        self._peer, self._me = peer, me
+        self._outgoing, self._incoming = outgoing, incoming
+
+    @property
+    def peer(self) -> str:
+        """Id of the member on the other side."""
+        return self._peer
+
+    async def send(self, header: bytes, payload: Buffer) -> None:
+        """Puts a frame on its way."""
+        if self._outgoing.broken is not None:
+            raise Unreachable(self._peer, self._outgoing.broken)
+        self._outgoing.put(header, payload)
+
+    def offer(self, header: bytes, payload: Buffer) -> bool:
+        """Puts a frame on its way; there is always room."""
+        if self._outgoing.broken is not None:
+            raise Unreachable(self._peer, self._outgoing.broken)
+        self._outgoing.put(header, payload)
+        return True
+
+    async def receive(self) -> tuple[bytes, Buffer]:
+        """The next frame that has arrived."""
+        return await self._incoming.get(self._me)
+
+    async def aclose(self) -> None:
+        """Closes both directions."""
+        self.break_both("the stream was closed")
+
+    def break_both(self, why: str) -> None:
+        """Ends both directions; frames on their way are still read."""
+        self._outgoing.break_(why)
+        self._incoming.break_(why)
+
+
+class MemoryTransport:
+    """A `Transport` in a `Network`."""
+
+    def __init__(self, network: Network, peer_id: str) -> None:
+        self._network = network
+        self._peer_id = peer_id
+        self._handlers: dict[str, StreamHandler] = {}
+        self._streams: list[MemoryStream] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def peer_id(self) -> str:
+        """Our own id."""
+        return self._peer_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """One made-up address, so that whoever passes addresses on can be tested."""
+        return (f"/memory/{self._peer_id}",)
+
+    async def open(self, peer: str, protocol: str, addresses: Sequence[str] = ()) -> Stream:
+        """Opens a stream; takes a round trip."""
+        if self._closed:
+            raise Unreachable(peer, "we have left the network")
+        await self._network.unfrozen(self._peer_id, peer)
+        delay = self._network.condition(self._peer_id, peer).delay
+        if delay:
+            await asyncio.sleep(2 * delay)
+        target = self._network.member(peer)
+        if target is None:
+            raise Unreachable(peer, "not in the network")
+        return target._accept(self, protocol)
+
+    async def serve(self, protocol: str, handler: StreamHandler) -> None:
+        """Runs `handler` for each stream that is opened to us."""
+        self._handlers[protocol] = handler
+
+    async def aclose(self) -> None:
+        """Breaks all streams and leaves the network."""
+        if self._closed:
+            return
+        self._closed = True
+        self._network.forget(self._peer_id)
+        for stream in self._streams:
+            stream.break_both("connection reset")
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def streams_to(self, peer: str) -> list[MemoryStream]:
+        """Our streams to one member."""
+        return [stream for stream in self._streams if stream.peer == peer]
+
+    def _accept(self, caller: MemoryTransport, protocol: str) -> MemoryStream:
+        handler = self._handlers.get(protocol)
+        if handler is None:
+            raise Unreachable(self._peer_id, f"does not serve {protocol}")
+        there = _Pipe(self._network, caller.peer_id, self._peer_id)
+        back = _Pipe(self._network, self._peer_id, caller.peer_id)
+        ours = MemoryStream(caller.peer_id, back, there, self._peer_id)
+        theirs = MemoryStream(self._peer_id, there, back, caller.peer_id)
+        self._streams.append(ours)
+        caller._streams.append(theirs)
+        task = asyncio.get_running_loop().create_task(self._handle(handler, ours))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return theirs
+
+    async def _handle(self, handler: StreamHandler, stream: MemoryStream) -> None:
+        try:
+            await handler(stream)
+        except PeerError as error:
+            logger.debug("stream ended peer=%s why=%s", stream.peer, error)
+        except Exception:
+            logger.exception("stream handler failed peer=%s", stream.peer)
+        finally:
+            await stream.aclose()

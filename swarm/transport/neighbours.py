@@ -1,0 +1,124 @@
+"""Links to other members, opened once each and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from swarm.errors import PeerError, Unreachable
+from swarm.group import Group
+
+from . import Stream, Transport
+from .link import Link, LinkConfig, OnMessage, connect
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL = "/homeswarm/steps/1"
+
+OnLost = Callable[[Link, PeerError], None]
+
+
+class Neighbours:
+    """All links of one member; their tasks belong to `tasks`.
+
+    `on_message` sees every message of every link, `on_lost` every link that has ended, whichever
+    side opened it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        group: Group,
+        tasks: asyncio.TaskGroup,
+        on_message: OnMessage,
+        on_lost: OnLost,
+        config: LinkConfig | None = None,
+    ) -> None:
+        self._transport = transport
+        self._group = group
+        self._tasks = tasks
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._config = config or LinkConfig()
+        self._opened: dict[str, Link] = {}
+        self._opening: dict[str, asyncio.Task[Link | PeerError]] = {}
+        self._links: set[Link] = set()
+        self.sent_bytes = 0
+        """Bytes sent over links that have ended; `traffic` adds the open ones."""
+        self.received_bytes = 0
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received over all links, ended ones included."""
+        sent = self.sent_bytes + sum(link.traffic.sent_bytes for link in self._links)
+        received = self.received_bytes + sum(link.traffic.received_bytes for link in self._links)
+        return sent, received
+
+    def get(self, peer: str) -> Link | None:
+        """The open link that we have opened to `peer`, if there is one."""
+        link = self._opened.get(peer)
+        return link if link is not None and not link.closed else None
+
+    async def link(self, peer: str, addresses: Sequence[str] = ()) -> Link:
+        """Our link to `peer`, opened now if need be; raises `PeerError` if that fails."""
+        if link := self.get(peer):
+            return link
+        opening = self._opening.get(peer)
+        if opening is None:
+            opening = self._tasks.create_task(self._open(peer, tuple(addresses)))
+            self._opening[peer] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(peer, None))
+        # Shielded: who asked may lose patience, others may wait for the same link.
+        result = await asyncio.shield(opening)
+        if isinstance(result, PeerError):
+            raise result
+        return result
+
+    async def accept(self, stream: Stream) -> None:
+        """Serves a stream that somebody opened to us, until it ends."""
+        link = await connect(stream, self._transport.peer_id, self._group, self._config)
+        await self._keep(link)
+
+    def close(self, peer: str, why: str) -> None:
+        """Ends our link to `peer`, as one does with a peer that is thought dead."""
+        if link := self.get(peer):
+            logger.info("link dropped peer=%s why=%s", peer, why)
+            self._opened.pop(peer)
+            self._tasks.create_task(link.aclose())
+
+    async def aclose(self) -> None:
+        """Ends all links."""
+        for task in list(self._opening.values()):
+            task.cancel()
+        for link in list(self._links):
+            await link.aclose()
+
+    async def _open(self, peer: str, addresses: tuple[str, ...]) -> Link | PeerError:
+        # Failures are returned: raised, they would end the task group of everybody's links.
+        try:
+            stream = await self._transport.open(peer, PROTOCOL, addresses)
+            link = await connect(stream, self._transport.peer_id, self._group, self._config)
+        except PeerError as error:
+            return error
+        self._opened[peer] = link
+        self._tasks.create_task(self._keep(link))
+        return link
+
+    async def _keep(self, link: Link) -> None:
+        self._links.add(link)
+        error: PeerError = Unreachable(link.peer, "the link was closed")
+        try:
+            await link.run(self._on_message)
+        except PeerError as reason:
+            error = reason
+        except Exception:
+            logger.exception("message handler failed peer=%s", link.peer)
+        finally:
+            self._links.discard(link)
+            self.sent_bytes += link.traffic.sent_bytes
+            self.received_bytes += link.traffic.received_bytes
+            if self._opened.get(link.peer) is link:
+                del self._opened[link.peer]
+        logger.debug("link ended peer=%s why=%s", link.peer, error)
+        self._on_lost(link, error)

@@ -1,0 +1,262 @@
+"""The messages that members exchange: one frozen struct each, checked as they are decoded.
+
+Who says what:
+
+    both sides      Hello, Ping, Pong
+    client -> hop   Open, Hold, Wire, Close; Step (first hop)
+    hop -> client   Opened, Held, Failed; Output (last hop)
+    hop -> hop      Step
+
+A *row* is one sequence of a session; greedy generation has one row, five beams have five. A
+session's state at a hop is, for each row, the positions it has run. Three counters make every
+step's place in the session unmistakable:
+
+- `epoch` rises whenever the client rewires the route; steps of an older epoch are dropped.
+- `seq` counts the steps between two neighbours within an epoch, from 0, without gaps: a step
+  seen twice is dropped, a missing one is noticed when the next arrives.
+- `generation` rises with every roll-back or reordering of rows, so that after a failure the client
+  can tell which hops have seen the latest one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from swarm.errors import RemoteProtocolError
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Counter = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Text = Annotated[str, msgspec.Meta(max_length=1024)]
+PeerId = Annotated[str, msgspec.Meta(max_length=128)]
+SessionId = Annotated[str, msgspec.Meta(min_length=16, max_length=64)]
+Address = Annotated[str, msgspec.Meta(max_length=256)]
+Addresses = Annotated[tuple[Address, ...], msgspec.Meta(max_length=32)]
+Lengths = Annotated[tuple[Count, ...], msgspec.Meta(max_length=256)]
+
+
+class DType(StrEnum):
+    """Element types of hidden states on the wire."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return 4 if self is DType.FLOAT32 else 2
+
+
+class Want(StrEnum):
+    """Which positions of a step the client needs back from the last hop."""
+
+    NOTHING = "nothing"
+    LAST = "last"
+    ALL = "all"
+
+
+class Code(StrEnum):
+    """Why a hop could not do what it was asked; `client.session` maps these to errors."""
+
+    BUSY = "busy"
+    UNKNOWN_SESSION = "unknown_session"
+    WRONG_MODEL = "wrong_model"
+    BAD_REQUEST = "bad_request"
+    STEP_MISSING = "step_missing"
+    NEXT_UNREACHABLE = "next_unreachable"
+    LEAVING = "leaving"
+    INTERNAL = "internal"
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="t", array_like=True):
+    """Root of all messages."""
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """First on every link, from both sides: proof of belonging to the group."""
+
+    nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=64)]
+    proof: Annotated[bytes, msgspec.Meta(max_length=128)] = b""
+    version: Text = ""
+
+
+class Ping(Message, frozen=True, tag="ping"):
+    """Asks for a sign of life."""
+
+    number: Counter
+
+
+class Pong(Message, frozen=True, tag="pong"):
+    """Answers a `Ping`."""
+
+    number: Counter
+
+
+class Next(msgspec.Struct, frozen=True, array_like=True):
+    """Where a hop sends what it computes: a peer, or the client on the link of `Open`.
+
+    `session` is the receiver's name for the session: every hop has a name of its own, so that one
+    peer may serve two hops of a route, or take over from itself.
+    `has` counts for each row the positions that the receiver holds already; what lies beyond
+    them in the hop's history is sent at once. Of that, positions below `settled` are known to
+    the client and may be sent in large steps that nobody waits for.
+    """
+
+    peer: PeerId | None
+    session: SessionId
+    addresses: Addresses = ()
+    has: Lengths = ()
+    settled: Lengths = ()
+
+
+class Open(Message, frozen=True, tag="open"):
+    """Opens a session on blocks `[start, end)` of a model.
+
+    `positions` is how many per row the hop should have room for before it answers; it may wait up
+    to `patience` seconds for that room. Answered by `Opened` or `Failed`.
+    """
+
+    session: SessionId
+    epoch: Counter
+    model: Text
+    start: Count
+    end: Count
+    rows: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    positions: Count
+    patience: Seconds
+    dtype: DType
+    generation: Counter = 0
+
+
+class Opened(Message, frozen=True, tag="opened"):
+    """The hop has room and waits to be wired."""
+
+    session: SessionId
+    epoch: Counter
+
+
+class Hold(Message, frozen=True, tag="hold"):
+    """Starts a new epoch on a hop that survives a change of the route.
+
+    The hop stops forwarding. If its `generation` is older than the client's, it keeps only the
+    first `keep` positions of each row, which every later generation shares.
+    """
+
+    session: SessionId
+    epoch: Counter
+    generation: Counter
+    keep: Lengths
+
+
+class Held(Message, frozen=True, tag="held"):
+    """What the hop holds: `has` positions per row, and whether its history can replay them all."""
+
+    session: SessionId
+    epoch: Counter
+    has: Lengths
+    replayable: bool
+
+
+class Wire(Message, frozen=True, tag="wire"):
+    """Tells a hop where its outputs go in this epoch, and lets it forward."""
+
+    session: SessionId
+    epoch: Counter
+    next: Next
+
+
+class Close(Message, frozen=True, tag="close"):
+    """Ends a session; the hop frees its memory."""
+
+    session: SessionId
+
+
+class RowRange(msgspec.Struct, frozen=True, array_like=True):
+    """`count` positions of a row, from `position` on; one below the row's length rolls back."""
+
+    row: Count
+    position: Count
+    count: Count
+
+
+class HopTime(msgspec.Struct, frozen=True, array_like=True):
+    """How long one hop took over a step, in microseconds, and in how large a batch."""
+
+    start: Count
+    end: Count
+    queue: Counter
+    compute: Counter
+    batch: Count
+
+
+RowRanges = Annotated[tuple[RowRange, ...], msgspec.Meta(max_length=256)]
+HopTimes = Annotated[tuple[HopTime, ...], msgspec.Meta(max_length=256)]
+
+
+class Step(Message, frozen=True, tag="step"):
+    """Hidden states for the next hop; payload `[sum of counts, hidden_size]`.
+
+    With `reorder`, row `i` first becomes what row `reorder[i]` was. A `refill` restores what the
+    receiver has lost: it never moves back what the receiver has sent on already.
+    """
+
+    session: SessionId
+    epoch: Counter
+    seq: Counter
+    generation: Counter
+    rows: RowRanges
+    want: Want
+    reorder: Lengths | None = None
+    refill: bool = False
+    times: HopTimes = ()
+
+
+class Output(Message, frozen=True, tag="output"):
+    """A step's end, from the last hop to the client.
+
+    The payload holds the positions that `want` names: all `[sum of counts, hidden_size]`, the last
+    of each row `[rows with count > 0, hidden_size]`, or nothing.
+    """
+
+    session: SessionId
+    epoch: Counter
+    seq: Counter
+    generation: Counter
+    rows: RowRanges
+    want: Want
+    times: HopTimes = ()
+
+
+class Failed(Message, frozen=True, tag="failed"):
+    """A hop could not go on with a session. `peer` names another peer at fault, if one is."""
+
+    session: SessionId
+    epoch: Counter
+    code: Code
+    message: Text
+    peer: PeerId | None = None
+
+
+AnyMessage = (
+    Hello | Ping | Pong | Open | Opened | Hold | Held | Wire | Close | Step | Output | Failed
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: Message) -> bytes:
+    """The message as a frame's header."""
+    return _encoder.encode(message)
+
+
+def decode(header: bytes) -> AnyMessage:
+    """The message in a frame's header; an unknown or invalid one is a `RemoteProtocolError`."""
+    try:
+        return _decoder.decode(header)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(f"message not understood: {error}") from error
