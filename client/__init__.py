@@ -1,0 +1,45 @@
+"""Asking the swarm: routes, sessions that outlive peers, sampling, and a transformers model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import Finish, RemoteModel, Reply
+    from .pretrained import SwarmModelForCausalLM
+    from .sampling import SamplingConfig
+    from .session import RowInput, Session
+    from .swarm import ModelOptions, Swarm
+
+__all__ = [
+    "Finish",
+    "ModelOptions",
+    "RemoteModel",
+    "Reply",
+    "RowInput",
+    "SamplingConfig",
+    "Session",
+    "Swarm",
+    "SwarmModelForCausalLM",
+]
+
+_HOMES = {
+    "Finish": "model",
+    "ModelOptions": "swarm",
+    "RemoteModel": "model",
+    "Reply": "model",
+    "RowInput": "session",
+    "SamplingConfig": "sampling",
+    "Session": "session",
+    "Swarm": "swarm",
+    "SwarmModelForCausalLM": "pretrained",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # torch and transformers take seconds to import: only who uses a name pays for it.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

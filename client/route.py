@@ -1,0 +1,141 @@
+"""Which peers a session goes through: pure planning over announcements.
+
+Fewest hops first, since every hop costs a trip; among those the fastest, by each peer's announced
+speed and the round trip measured to it. A peer may be used for a part of its span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from swarm.directory import Announcement
+from swarm.errors import NoRouteError
+
+UNKNOWN_ROUND_TRIP = 0.05
+"""Seconds assumed for a peer to which no round trip has been measured yet."""
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Blocks `[start, end)` on one peer; it announced `prefill_seconds` per position for them."""
+
+    peer: str
+    start: int
+    end: int
+    addresses: tuple[str, ...] = field(default=(), compare=False)
+    prefill_seconds: float = field(default=0.0, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.end} on {self.peer[-8:]}"
+
+
+Route = tuple[Hop, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A peer that serves blocks `[start, end)`; times in seconds."""
+
+    peer: str
+    start: int
+    end: int
+    seconds_per_block: float
+    round_trip: float
+    addresses: tuple[str, ...] = ()
+    prefill_seconds_per_block: float = 0.0
+
+    @classmethod
+    def of(cls, entry: Announcement, round_trip: float | None) -> Candidate:
+        """The candidate that an announcement describes."""
+        num_blocks = max(1, entry.end - entry.start)
+        return cls(
+            entry.peer,
+            entry.start,
+            entry.end,
+            entry.decode_seconds / num_blocks,
+            UNKNOWN_ROUND_TRIP if round_trip is None else round_trip,
+            entry.addresses,
+            entry.prefill_seconds / num_blocks,
+        )
+
+    def seconds(self, start: int, end: int) -> float:
+        """Expected time for one position through blocks `[start, end)`, with the way there."""
+        return (end - start) * self.seconds_per_block + self.round_trip / 2
+
+
+def candidates(
+    announcements: Iterable[Announcement],
+    round_trips: Mapping[str, float],
+    avoided: Iterable[str] = (),
+) -> list[Candidate]:
+    """The peers that may be used now, without those to be avoided."""
+    shunned = set(avoided)
+    return [
+        Candidate.of(entry, round_trips.get(entry.peer))
+        for entry in announcements
+        if entry.serving and entry.peer not in shunned
+    ]
+
+
+def missing(choices: Sequence[Candidate | Announcement], start: int, end: int) -> Ranges:
+    """The parts of `[start, end)` that nobody serves."""
+    gaps: list[tuple[int, int]] = []
+    reached = start
+    for choice in sorted(choices, key=lambda c: c.start):
+        if choice.end <= reached or choice.start >= end:
+            continue
+        if choice.start > reached:
+            gaps.append((reached, choice.start))
+        reached = choice.end
+    if reached < end:
+        gaps.append((reached, end))
+    return tuple(gaps)
+
+
+def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
+    """The best route through blocks `[start, end)`; raises `NoRouteError` naming what is missing.
+
+    Shortest path over the borders of spans, by number of hops and then by time. Equal routes are
+    told apart by peer ids, so that the same swarm always gives the same route.
+    """
+    if start == end:
+        return ()
+    if gaps := missing(choices, start, end):
+        raise NoRouteError(gaps)
+    inner = {b for c in choices for b in (c.start, c.end) if start < b < end}
+    borders = sorted(inner | {start, end})
+    best: dict[int, tuple[int, float, Route]] = {start: (0, 0.0, ())}
+    for border in borders:
+        if border not in best:
+            continue
+        num_hops, seconds, route = best[border]
+        for choice in sorted(choices, key=lambda c: c.peer):
+            if not choice.start <= border < choice.end:
+                continue
+            for target in (b for b in borders if border < b <= choice.end):
+                cost = seconds + choice.seconds(border, target)
+                prefill = (target - border) * choice.prefill_seconds_per_block
+                hop = Hop(choice.peer, border, target, choice.addresses, prefill)
+                entry = (num_hops + 1, cost, (*route, hop))
+                if target not in best or entry[:2] < best[target][:2]:
+                    best[target] = entry
+    return best[end][2]
+
+
+def fill(kept: Sequence[Hop], num_blocks: int, choices: Sequence[Candidate]) -> Route:
+    """A route through all blocks that keeps the hops `kept` (in order) and fills what is between.
+
+    Raises `NoRouteError` naming all the blocks that nobody serves.
+    """
+    borders = [0, *(b for hop in kept for b in (hop.start, hop.end)), num_blocks]
+    gaps = list(zip(borders[::2], borders[1::2], strict=True))
+    if lacking := tuple(gap for start, end in gaps for gap in missing(choices, start, end)):
+        raise NoRouteError(lacking)
+    route: list[Hop] = []
+    for index, (start, end) in enumerate(gaps):
+        route += plan(choices, start, end)
+        route += kept[index : index + 1]
+    return tuple(route)

@@ -1,0 +1,110 @@
+"""What the client knows of the swarm: who serves, how far away, and whom to leave alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from swarm.directory import Announcement, Directory
+from swarm.errors import NoRouteError, PeerError
+from swarm.transport.link import Link
+from swarm.transport.neighbours import Neighbours
+
+from .avoidance import Avoidance
+from .route import Candidate, Hop, Route, candidates, fill
+
+logger = logging.getLogger(__name__)
+
+FRESH = 1.0
+"""Seconds for which what the directory said is used again."""
+
+MAX_MET = 16
+"""Peers of one model to which links are kept open, as standbys and to know their round trips."""
+
+_MEETING = 2.0
+
+
+class Router:
+    """Plans routes from the directory's announcements and the links' round trips."""
+
+    def __init__(self, directory: Directory, neighbours: Neighbours) -> None:
+        self._directory = directory
+        self._neighbours = neighbours
+        self._avoidance = Avoidance()
+        self._found: tuple[Announcement, ...] = ()
+        self._found_at = float("-inf")
+
+    async def find(self, model: str, *, fresh: bool = False) -> list[Announcement]:
+        """The announcements of one model."""
+        now = asyncio.get_running_loop().time()
+        if fresh or now - self._found_at > FRESH:
+            self._found = await self._directory.find()
+            self._found_at = asyncio.get_running_loop().time()
+        return [entry for entry in self._found if entry.model == model]
+
+    async def route(
+        self, model: str, num_blocks: int, kept: Sequence[Hop], excluded: Iterable[str] = ()
+    ) -> Route:
+        """A route that keeps the hops `kept` and uses none of the peers `excluded` for new ones.
+
+        Raises `NoRouteError` naming the blocks that nobody serves.
+        """
+        announcements = [entry for entry in await self.find(model) if entry.serving]
+        met = self._met(announcements)
+        if kept:
+            # A session stands still: take who is known to be there before looking further.
+            with contextlib.suppress(NoRouteError):
+                return fill(kept, num_blocks, self._choices(announcements, met, excluded))
+            announcements = [e for e in await self.find(model, fresh=True) if e.serving]
+        avoided = self._avoided() | set(excluded)
+        await self._meet([e for e in announcements if e.peer not in avoided])
+        met = self._met(announcements)
+        return fill(kept, num_blocks, self._choices(announcements, met, excluded))
+
+    async def link(self, hop: Hop) -> Link:
+        """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
+        return await self._neighbours.link(hop.peer, hop.addresses)
+
+    def blame(self, peer: str, why: str) -> None:
+        """Leaves a peer alone for a while, for all sessions."""
+        logger.info("peer avoided peer=%s why=%s", peer, why)
+        self._avoidance.blame(peer, asyncio.get_running_loop().time())
+
+    def hang_up(self, peer: str, why: str) -> None:
+        """Ends the link to a peer that does not answer although its connection stands."""
+        self._neighbours.close(peer, why)
+
+    def _choices(
+        self,
+        announcements: Sequence[Announcement],
+        met: Mapping[str, float],
+        excluded: Iterable[str],
+    ) -> list[Candidate]:
+        strangers = {entry.peer for entry in announcements} - set(met)
+        return candidates(announcements, met, strangers | self._avoided() | set(excluded))
+
+    def _avoided(self) -> frozenset[str]:
+        return self._avoidance.avoided(asyncio.get_running_loop().time())
+
+    def _met(self, announcements: Sequence[Announcement]) -> dict[str, float]:
+        """Round trips in seconds of the peers to which a link is open."""
+        links = {entry.peer: self._neighbours.get(entry.peer) for entry in announcements}
+        return {
+            peer: link.round_trip
+            for peer, link in links.items()
+            if link is not None and link.round_trip is not None
+        }
+
+    async def _meet(self, announcements: Sequence[Announcement]) -> None:
+        """Opens links to peers and keeps them; peers that cannot be reached are blamed."""
+        await asyncio.gather(*(self._greet(entry) for entry in announcements[:MAX_MET]))
+
+    async def _greet(self, entry: Announcement) -> None:
+        try:
+            async with asyncio.timeout(_MEETING):
+                link = await self._neighbours.link(entry.peer, entry.addresses)
+                await link.measured.wait()
+        except (PeerError, TimeoutError) as error:
+            self.blame(entry.peer, str(error) or "too slow to answer")

@@ -1,0 +1,148 @@
+"""A client's membership: joins a group, finds its models, and opens them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from swarm.background import background
+from swarm.checkpoint import Checkpoint, Progress, open_checkpoint
+from swarm.directory import Announcement
+from swarm.errors import ConfigError
+from swarm.invite import Invite
+from swarm.member import JoinConfig, Member, join
+from swarm.transport.link import LinkConfig
+from swarm.transport.neighbours import Neighbours
+
+from .config import SessionConfig
+from .exchange import Exchange
+from .head import Head
+from .model import RemoteModel
+from .router import Router
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16."""
+
+    revision: str | None = None
+    dtype: str = "auto"
+    cache_dir: Path | None = None
+    progress: Progress | None = None
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type of embeddings, head and of what travels; `ConfigError` if there is no such."""
+        try:
+            return _DTYPES["bfloat16" if self.dtype == "auto" else self.dtype]
+        except KeyError:
+            raise ConfigError(f"dtype {self.dtype}: use auto, {', '.join(_DTYPES)}") from None
+
+
+class Swarm:
+    """A group's swarm, as one who asks it sees it. Made by `Swarm.join`."""
+
+    def __init__(
+        self,
+        member: Member,
+        tasks: asyncio.TaskGroup,
+        *,
+        session_config: SessionConfig | None = None,
+        link_config: LinkConfig | None = None,
+    ) -> None:
+        self.member = member
+        self._config = session_config or SessionConfig()
+        self._exchange = Exchange()
+        self._neighbours = Neighbours(
+            member.transport,
+            member.group,
+            tasks,
+            self._exchange.on_message,
+            self._exchange.on_lost,
+            link_config,
+        )
+        self._router = Router(member.directory, self._neighbours)
+
+    @classmethod
+    @asynccontextmanager
+    async def join(
+        cls,
+        invite: str | Invite,
+        config: JoinConfig | None = None,
+        *,
+        session_config: SessionConfig | None = None,
+    ) -> AsyncIterator[Swarm]:
+        """Joins the invite's group for the length of the block.
+
+        Raises `ConfigError` for an unusable invite, `Unreachable` if nobody of the group answers.
+        """
+        decoded = Invite.decode(invite) if isinstance(invite, str) else invite
+        async with (
+            join(decoded, config or JoinConfig(asks=True)) as member,
+            cls.over(member, session_config=session_config) as swarm,
+        ):
+            yield swarm
+
+    @classmethod
+    @asynccontextmanager
+    async def over(
+        cls,
+        member: Member,
+        *,
+        session_config: SessionConfig | None = None,
+        link_config: LinkConfig | None = None,
+    ) -> AsyncIterator[Swarm]:
+        """A swarm for one who is a member already."""
+        async with background() as tasks:
+            swarm = cls(member, tasks, session_config=session_config, link_config=link_config)
+            try:
+                yield swarm
+            finally:
+                await swarm._neighbours.aclose()
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes that this client has sent and received over its links to peers."""
+        return self._neighbours.traffic
+
+    async def announcements(self) -> tuple[Announcement, ...]:
+        """What the group's peers say of themselves now."""
+        return await self.member.directory.find()
+
+    async def model(self, name: str, options: ModelOptions | None = None) -> RemoteModel:
+        """Opens a model: a repo id, a folder or a `.gguf` file; loads only the client's part of it.
+
+        Raises `ConfigError` that says what is wrong with it. Whether its blocks are served is found
+        out by the first step.
+        """
+        options = options or ModelOptions()
+        checkpoint, head = await asyncio.to_thread(_load, name, options)
+        return self.remote(checkpoint, head)
+
+    def remote(self, checkpoint: Checkpoint, head: Head) -> RemoteModel:
+        """A model whose client's part is loaded already."""
+        return RemoteModel(checkpoint, head, self._router, self._exchange, self._config)
+
+
+def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
+    checkpoint = open_checkpoint(
+        name,
+        revision=options.revision,
+        cache_dir=options.cache_dir,
+        progress=options.progress,
+    )
+    return checkpoint, Head.load(checkpoint, options.torch_dtype)

@@ -1,0 +1,47 @@
+"""How a peer contributes its machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from swarm.directory import LIFETIME, REFRESH
+from swarm.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PeerConfig:
+    """What a peer may use, and how it behaves.
+
+    `blocks` fixes the span; without it the peer takes what the swarm needs most, as many blocks as
+    `memory` bytes hold (0: what is free), and moves when a gap opens. `kv_memory` bytes are for KV
+    pages of `page_len` positions (0: a quarter of what the weights leave). `threads` 0 means all
+    cores that this process may use. Intervals are in seconds.
+    """
+
+    name: str = ""
+    blocks: tuple[int, int] | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 0
+    memory: int = 0
+    kv_memory: int = 0
+    page_len: int = 32
+    announce_interval: float = REFRESH
+    announce_lifetime: float = LIFETIME
+    move_interval: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.blocks is not None and not 0 <= self.blocks[0] < self.blocks[1]:
+            raise ConfigError(f"blocks {self.blocks[0]}:{self.blocks[1]} are no span")
+        if min(self.threads, self.memory, self.kv_memory) < 0:
+            raise ConfigError("threads and memory sizes cannot be negative")
+        if self.page_len < 1:
+            raise ConfigError("a page holds at least one position")
+        if not 0 < self.announce_interval < self.announce_lifetime:
+            raise ConfigError("an announcement must live longer than its interval")
+
+    @property
+    def num_threads(self) -> int:
+        """Compute threads: as asked, or as many as there are cores for this process."""
+        return self.threads or len(os.sched_getaffinity(0))

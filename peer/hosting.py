@@ -1,0 +1,80 @@
+"""One span being served: its weights, its memory, its sessions. A peer that moves makes a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from swarm.errors import ConfigError
+from swarm.transport.neighbours import Neighbours
+
+from .engine import Engine
+from .handler import Handler, HandlerConfig, Served
+from .leases import Leases
+from .runner import Runner
+from .scheduler import Scheduler, SchedulerConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a span takes, in seconds: a decode step, and each position of a long prefill."""
+
+    decode_seconds: float
+    prefill_seconds: float
+
+
+class Hosting:
+    """Serves the sessions of one runner; `run` computes until it is cancelled."""
+
+    def __init__(
+        self,
+        model: str,
+        runner: Runner,
+        speed: Speed,
+        peer_id: str,
+        tasks: asyncio.TaskGroup,
+        handler_config: HandlerConfig | None = None,
+        scheduler_config: SchedulerConfig | None = None,
+    ) -> None:
+        self.runner = runner
+        self.speed = speed
+        self.leases = Leases(runner.pages.num_pages, peer_id)
+        span = runner.span
+        served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
+        self.handler = Handler(served, self.leases, tasks, handler_config)
+        self._scheduler = Scheduler(scheduler_config)
+        self._engine = Engine(
+            runner, self._scheduler, self.handler.on_done, self.handler.on_compute_failed
+        )
+
+    @property
+    def free_positions(self) -> int:
+        """Positions of KV memory that nobody has leased."""
+        return self.leases.free * self.runner.pages.page_len
+
+    @property
+    def total_positions(self) -> int:
+        """Positions of KV memory in all."""
+        return self.leases.num_pages * self.runner.pages.page_len
+
+    def attach(self, neighbours: Neighbours) -> None:
+        """Names the links over which outputs leave."""
+        self.handler.attach(self._engine, neighbours)
+
+    async def run(self) -> None:
+        """Computes until cancelled."""
+        await self._engine.run()
+
+
+def num_pages(kv_bytes: int, page_bytes: int) -> int:
+    """Pages that fit; raises `ConfigError` where not even a few do."""
+    pages = kv_bytes // page_bytes
+    if pages < 4:
+        raise ConfigError(
+            f"{kv_bytes / 1e6:.0f} MB of KV memory hold {pages} pages of {page_bytes / 1e6:.2f} MB;"
+            " give the peer more memory or fewer blocks"
+        )
+    return pages

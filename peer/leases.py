@@ -1,0 +1,104 @@
+"""Who may use how many pages of KV memory, and who waits for them.
+
+A lease is a promise of pages to one session. It grows by need, never by maximum length. Where pages
+are short, requests wait in order; each waits at most its own patience, may be cancelled, and leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from swarm.errors import Busy, RequestError
+
+
+@dataclass(frozen=True)
+class _Request:
+    session: str
+    pages: int
+    granted: asyncio.Future[None]
+
+
+class Leases:
+    """Pages of one peer, `peer` by id, promised to sessions."""
+
+    def __init__(self, num_pages: int, peer: str = "") -> None:
+        self.num_pages = num_pages
+        self._peer = peer
+        self._held: dict[str, int] = {}
+        self._waiting: deque[_Request] = deque()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever `free` has changed."""
+
+    @property
+    def free(self) -> int:
+        """Pages that nobody holds."""
+        return self.num_pages - sum(self._held.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for pages."""
+        return len(self._waiting)
+
+    def held(self, session: str) -> int:
+        """Pages that a session holds."""
+        return self._held.get(session, 0)
+
+    def try_hold(self, session: str, pages: int) -> bool:
+        """Raises a session's lease to `pages` in all if that needs no waiting."""
+        more = pages - self.held(session)
+        if more <= 0:
+            return True
+        if self._waiting or more > self.free:
+            return False
+        self._held[session] = pages
+        self.on_change()
+        return True
+
+    async def hold(self, session: str, pages: int, patience: float) -> None:
+        """Raises a session's lease to `pages` in all, waiting for its turn.
+
+        Raises `Busy` after `patience` seconds, and `RequestError` where the peer could never give
+        so many.
+        """
+        if pages > self.num_pages:
+            raise RequestError(f"needs {pages} pages of KV memory; this peer has {self.num_pages}")
+        if self.try_hold(session, pages):
+            return
+        request = _Request(session, pages, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
+        try:
+            async with asyncio.timeout(patience):
+                await request.granted
+        except TimeoutError as error:
+            raise Busy(self._peer, f"no room for {pages} pages within {patience:g} s") from error
+        finally:
+            # A grant may come in the same turn of the loop as a cancellation: it is then held, and
+            # goes back when whoever opened the session releases it.
+            if request in self._waiting:
+                self._waiting.remove(request)
+                self._grant()
+
+    def release(self, session: str) -> None:
+        """Ends a lease; whoever waits next gets the pages. Unknown sessions are no error."""
+        if self._held.pop(session, None) is not None:
+            self.on_change()
+        for request in [r for r in self._waiting if r.session == session]:
+            request.granted.cancel()
+            self._waiting.remove(request)
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiting:
+            request = self._waiting[0]
+            more = request.pages - self.held(request.session)
+            if more > self.free:
+                return
+            self._waiting.popleft()
+            self._held[request.session] = max(request.pages, self.held(request.session))
+            self.on_change()
+            if not request.granted.done():
+                request.granted.set_result(None)

@@ -1,0 +1,182 @@
+"""Linear layers on a CPU in bfloat16, kept in the layout that oneDNN multiplies fastest.
+
+With few rows, which is decoding, a product is bound by reading the weight, and torch's plain
+path reads it at half the speed that the memory has (benchmarks/linear_layers.py prints by how
+much). The packed weight replaces the plain one: memory stays what it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from logging import getLogger
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+logger = getLogger(__name__)
+
+
+def prepack(module: nn.Module, probe: Callable[[], object] | None = None) -> None:
+    """Replace the bfloat16 `nn.Linear`s inside `module` by packed ones, where that pays.
+
+    `probe` runs `module` once on some input. With it, layers of one parent that get the very
+    same input (query, key and value; gate and up) become one product. What is not on the CPU
+    or not bfloat16 stays as it is, and so does everything if this machine gains nothing.
+    """
+    linears = {
+        name: child
+        for name, child in module.named_modules()
+        if type(child) is nn.Linear
+        and child.weight.dtype == torch.bfloat16
+        and child.weight.device.type == "cpu"
+    }
+    if not linears:
+        return
+    num_layers = len(linears)
+    if not _can_pack() or not _pays(max((x.weight for x in linears.values()), key=torch.numel)):
+        logger.info("linear packed=no layers=%d", num_layers)
+        return
+    products = _same_input(linears, probe) if probe is not None else []
+    alone = linears.keys() - {name for names in products for name in names}
+    products += [(name,) for name in alone]
+    for names in products:
+        # Popped, so that no more than one product's weights exist twice at a time.
+        for name, part in zip(names, _packed([linears.pop(n) for n in names]), strict=True):
+            module.set_submodule(name, part)
+    logger.info("linear packed=yes layers=%d products=%d", num_layers, len(products))
+
+
+class PackedLinear(nn.Module):
+    """`x @ weight.T + bias` with a packed weight: [..., in] to [..., out]."""
+
+    packed: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, packed: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.packed = packed
+        self.bias = bias
+
+    @classmethod
+    def of(cls, linears: list[nn.Linear]) -> PackedLinear:
+        """The product of `linears`, one below the other. They all have a bias, or none has."""
+        weights = [linear.weight.detach() for linear in linears]
+        biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return cls(_pack(weight), torch.cat(biases) if biases else None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _product(x, self.packed, self.bias)
+
+
+class _Shared:
+    """One product for several layers: the first that is called computes for all."""
+
+    def __init__(self, product: PackedLinear, sizes: list[int]) -> None:
+        self._product = product
+        self._sizes = sizes
+        self._input: torch.Tensor | None = None
+        self._parts: list[torch.Tensor | None] = [None] * len(sizes)
+
+    def part(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Columns of layer `index`. Each result is handed out once, for the same tensor only."""
+        part = self._parts[index]
+        if part is None or x is not self._input:
+            self._parts = list(self._product(x).split(self._sizes, dim=-1))
+            self._input = x
+            part = cast(torch.Tensor, self._parts[index])
+        self._parts[index] = None
+        if not any(p is not None for p in self._parts):
+            self._input = None
+        return part
+
+
+class FusedLinear(nn.Module):
+    """One of several layers that always get the same input; see `_Shared`."""
+
+    def __init__(self, shared: _Shared, index: int) -> None:
+        super().__init__()
+        self._shared = shared
+        self._index = index
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._shared.part(self._index, x)
+
+
+def _packed(linears: list[nn.Linear]) -> list[PackedLinear] | list[FusedLinear]:
+    """A replacement for each of `linears`: one product for all of them."""
+    product = PackedLinear.of(linears)
+    if len(linears) == 1:
+        return [product]
+    shared = _Shared(product, [linear.out_features for linear in linears])
+    return [FusedLinear(shared, index) for index in range(len(linears))]
+
+
+def _same_input(
+    linears: dict[str, nn.Linear], probe: Callable[[], object]
+) -> list[tuple[str, ...]]:
+    """Names of sibling layers that get the same tensor, unchanged in between, each once."""
+    calls: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+
+    def record(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _, args: calls.append((name, args[0], args[0].clone()))
+
+    with ExitStack() as hooks:
+        for name, linear in linears.items():
+            hooks.callback(linear.register_forward_pre_hook(record(name)).remove)
+        probe()
+    names = [name for name, _, _ in calls]
+    groups: dict[tuple[str, int, bool], list[int]] = {}
+    for index, (name, x, _) in enumerate(calls):
+        if names.count(name) == 1:
+            has_bias = linears[name].bias is not None
+            groups.setdefault((name.rpartition(".")[0], id(x), has_bias), []).append(index)
+    return [
+        tuple(names[i] for i in group)
+        for group in groups.values()
+        if len(group) > 1 and all(torch.equal(calls[group[0]][2], calls[i][2]) for i in group)
+    ]
+
+
+def _can_pack() -> bool:
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+def _pack(weight: torch.Tensor) -> torch.Tensor:
+    return cast(torch.Tensor, torch.ops.mkldnn._reorder_linear_weight(weight, 1))
+
+
+def _product(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    out = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return cast(torch.Tensor, out)
+
+
+@torch.inference_mode()
+def _pays(weight: torch.Tensor) -> bool:
+    """Time both forms on this machine: one row must gain, many must not lose noticeably."""
+    weight = weight[:4096]
+    packed = _pack(weight)
+    for rows, limit in ((1, 0.95), (64, 1.1)):
+        x = torch.randn(rows, weight.shape[1], dtype=weight.dtype)
+        plain_s = packed_s = float("inf")
+        for _ in range(5):
+            plain_s = min(plain_s, _seconds(F.linear, x, weight, None))
+            packed_s = min(packed_s, _seconds(_product, x, packed, None))
+        if packed_s > limit * plain_s:
+            return False
+    return True
+
+
+def _seconds(product: Callable[..., torch.Tensor], *args: object) -> float:
+    start = time.perf_counter()
+    product(*args)
+    return time.perf_counter() - start

@@ -1,0 +1,272 @@
+"""A peer's life: choose blocks, load them, serve, announce, move when a gap opens, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import torch
+
+from swarm import __version__
+from swarm.background import background
+from swarm.checkpoint import Checkpoint
+from swarm.directory import Announcement, State
+from swarm.errors import ConfigError, PeerError, SwarmError
+from swarm.member import Member
+from swarm.transport import Buffer
+from swarm.transport.link import Link, LinkConfig
+from swarm.transport.neighbours import PROTOCOL, Neighbours
+from swarm.wire.messages import AnyMessage, Code, Failed, Open
+
+from . import placement
+from .blocks import block_bytes, load_span
+from .config import PeerConfig
+from .devices import choose_device, choose_dtype, free_memory
+from .handler import HandlerConfig
+from .hosting import Hosting, Speed, num_pages
+from .kv_cache import page_bytes
+from .runner import Runner
+
+logger = logging.getLogger(__name__)
+
+_WEIGHTS_SHARE = 0.7
+"""Part of the free memory that weights may take; the rest is for KV pages and for working."""
+
+_KV_SHARE = 0.25
+
+
+class Peer:
+    """One machine's contribution to one model. Made by `serving`."""
+
+    def __init__(
+        self,
+        member: Member,
+        checkpoint: Checkpoint,
+        config: PeerConfig,
+        tasks: asyncio.TaskGroup,
+        *,
+        link_config: LinkConfig | None = None,
+        handler_config: HandlerConfig | None = None,
+    ) -> None:
+        self.member = member
+        self.config = config
+        self._checkpoint = checkpoint
+        self._handler_config = handler_config
+        self._tasks = tasks
+        self._device = choose_device(config.device)
+        self._dtype = choose_dtype(config.dtype, self._device)
+        self._span = (0, 0)
+        self._state = State.LOADING
+        self._hosting: Hosting | None = None
+        self._computing: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._neighbours = Neighbours(
+            member.transport, member.group, tasks, self._on_message, self._on_lost, link_config
+        )
+
+    @property
+    def hosting(self) -> Hosting | None:
+        """What is being served now, if anything."""
+        return self._hosting
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The blocks that are served or being loaded."""
+        return self._span
+
+    def announcement(self) -> Announcement:
+        """What we say of ourselves now."""
+        hosting, checkpoint = self._hosting, self._checkpoint
+        return Announcement(
+            peer=self.member.peer_id,
+            name=self.config.name,
+            model=checkpoint.fingerprint,
+            model_name=checkpoint.name,
+            num_blocks=checkpoint.num_blocks,
+            start=self._span[0],
+            end=self._span[1],
+            state=self._state,
+            decode_seconds=hosting.speed.decode_seconds if hosting else 0.0,
+            prefill_seconds=hosting.speed.prefill_seconds if hosting else 0.0,
+            free_positions=hosting.free_positions if hosting else 0,
+            total_positions=hosting.total_positions if hosting else 0,
+            capacity=0 if self.config.blocks else self._span[1] - self._span[0],
+            dtype=str(self._dtype).removeprefix("torch."),
+            device=str(self._device),
+            addresses=self.member.transport.addresses,
+            version=__version__,
+            time=time.time(),
+        )
+
+    async def start(self) -> None:
+        """Chooses blocks, loads them and serves; returns once sessions can be opened."""
+        await self.member.transport.serve(PROTOCOL, self._neighbours.accept)
+        await self._take(await self._choose())
+        self._tasks.create_task(self._keep_announced())
+        if self.config.blocks is None:
+            self._tasks.create_task(self._keep_useful())
+
+    async def leave(self) -> None:
+        """Withdraws, and tells every client to go on elsewhere."""
+        self._state = State.LEAVING
+        with contextlib.suppress(SwarmError):
+            await self.member.directory.withdraw()
+        if self._hosting is not None:
+            self._hosting.handler.stop_accepting()
+            self._hosting.handler.close_all(Code.LEAVING, "this peer is leaving")
+
+    async def aclose(self) -> None:
+        """Frees the blocks and ends every link."""
+        # What was posted last (that we leave) goes out before the links close.
+        await asyncio.sleep(0)
+        await self._drop()
+        await self._neighbours.aclose()
+
+    async def move(self, span: tuple[int, int]) -> None:
+        """Serves other blocks; running sessions go on at other peers."""
+        logger.info("moving from=%d:%d to=%d:%d", *self._span, *span)
+        await self._drop()
+        await self._take(span)
+
+    async def _choose(self) -> tuple[int, int]:
+        checkpoint, blocks = self._checkpoint, self.config.blocks
+        if blocks is not None:
+            if blocks[1] > checkpoint.num_blocks:
+                raise ConfigError(
+                    f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
+                    f" {checkpoint.num_blocks}"
+                )
+            return blocks
+        each = await asyncio.to_thread(block_bytes, checkpoint.config, self._dtype)
+        budget = self.config.memory or int(free_memory(self._device) * _WEIGHTS_SHARE)
+        capacity = budget // each
+        if capacity < 1:
+            raise ConfigError(
+                f"one block of {checkpoint.name} takes {each / 1e6:.0f} MB;"
+                f" this peer may use {budget / 1e6:.0f} MB"
+            )
+        others = await self.member.directory.find(checkpoint.fingerprint)
+        others = tuple(entry for entry in others if entry.peer != self.member.peer_id)
+        return placement.choose(checkpoint.num_blocks, capacity, others)
+
+    async def _take(self, span: tuple[int, int]) -> None:
+        """Loads blocks and begins to serve them."""
+        self._span, self._state = span, State.LOADING
+        await self._announce()
+        started = time.perf_counter()
+        runner, speed = await asyncio.to_thread(self._load, span)
+        self._hosting = Hosting(
+            self._checkpoint.fingerprint,
+            runner,
+            speed,
+            self.member.peer_id,
+            self._tasks,
+            self._handler_config,
+        )
+        self._hosting.attach(self._neighbours)
+        self._hosting.leases.on_change = self._changed.set
+        self._computing = self._tasks.create_task(self._hosting.run())
+        self._state = State.SERVING
+        await self._announce()
+        seconds = time.perf_counter() - started
+        logger.info("serving blocks=%d:%d loaded_in=%.1fs", *span, seconds)
+
+    def _load(self, span: tuple[int, int]) -> tuple[Runner, Speed]:
+        config = self.config
+        blocks = load_span(self._checkpoint, *span, device=self._device, dtype=self._dtype)
+        kv_bytes = config.kv_memory or int(free_memory(self._device) * _KV_SHARE)
+        page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
+        runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
+        runner.check()
+        return runner, Speed(*runner.measure())
+
+    async def _drop(self) -> None:
+        hosting, self._hosting = self._hosting, None
+        if hosting is None:
+            return
+        hosting.handler.stop_accepting()
+        hosting.handler.close_all(Code.LEAVING, "this peer moves to other blocks")
+        if self._computing is not None:
+            self._computing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._computing
+        hosting.runner.close()
+        # Both spans together may not fit: the old one's memory is given back first.
+        del hosting
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    async def _announce(self) -> None:
+        try:
+            await self.member.directory.announce(self.announcement(), self.config.announce_lifetime)
+        except SwarmError as error:
+            logger.warning("not announced why=%s", error)
+
+    async def _keep_announced(self) -> None:
+        """Announces every few seconds, and soon after the free memory has changed."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.announce_interval):
+                    await self._changed.wait()
+                    await asyncio.sleep(self.config.announce_interval / 5)
+            self._changed.clear()
+            if self._state is not State.LEAVING:
+                await self._announce()
+
+    async def _keep_useful(self) -> None:
+        """Moves to close a gap where that helps the swarm."""
+        while True:
+            await asyncio.sleep(self.config.move_interval)
+            if self._state is not State.SERVING:
+                continue
+            found = await self.member.directory.find(self._checkpoint.fingerprint)
+            span = placement.move(self.member.peer_id, self._checkpoint.num_blocks, found)
+            if span is not None and span != self._span:
+                await self.move(span)
+
+    async def _on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
+        if self._hosting is not None:
+            await self._hosting.handler.on_message(link, message, payload)
+        elif isinstance(message, Open):
+            why = "this peer is loading"
+            link.post(Failed(message.session, message.epoch, Code.LEAVING, why))
+
+    def _on_lost(self, link: Link, error: PeerError) -> None:
+        if self._hosting is not None:
+            self._hosting.handler.on_lost(link, error)
+
+
+@asynccontextmanager
+async def serving(
+    member: Member,
+    checkpoint: Checkpoint,
+    config: PeerConfig,
+    *,
+    link_config: LinkConfig | None = None,
+    handler_config: HandlerConfig | None = None,
+) -> AsyncIterator[Peer]:
+    """A peer that serves for the length of the block; yields once it does, and leaves at the end.
+
+    Raises `ConfigError` where this machine or this model cannot be used so.
+    """
+    async with background() as tasks:
+        peer = Peer(
+            member,
+            checkpoint,
+            config,
+            tasks,
+            link_config=link_config,
+            handler_config=handler_config,
+        )
+        try:
+            await peer.start()
+            yield peer
+        finally:
+            await peer.leave()
+            await peer.aclose()

@@ -1,0 +1,156 @@
+"""One session on this peer: what it holds, what it has been promised, and where its outputs go."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from swarm.errors import RemoteProtocolError
+from swarm.session.feed import Computed, Feed
+from swarm.transport import Buffer
+from swarm.transport.link import Link
+from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A step that has arrived, and when (seconds of the event loop)."""
+
+    step: Step
+    payload: memoryview
+    time: float
+
+    @property
+    def num_positions(self) -> int:
+        """Positions over all rows."""
+        return sum(span.count for span in self.step.rows)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive positions of a step, as one batch runs them."""
+
+    rows: tuple[RowRange, ...]
+    payload: memoryview
+    want: Want
+    reorder: tuple[int, ...] | None
+
+
+class HopSession:
+    """The state of one session; `handler` and `engine` decide when it changes."""
+
+    def __init__(self, request: Open, client: Link, hidden_size: int) -> None:
+        self.id = request.session
+        self.client = client
+        self.blocks = (request.start, request.end)
+        self.dtype = request.dtype
+        self.num_rows = request.rows
+        self.position_len = hidden_size * request.dtype.itemsize
+        self.epoch = request.epoch
+        self.feed = Feed(request.rows, self.position_len)
+        self.feed.generation = request.generation
+        self.rows: list[int] | None = None
+        """Rows of the page table; the engine makes them with the first batch."""
+        self.backlog: deque[Arrival] = deque()
+        """Steps that wait for memory."""
+        self.waiting = False
+        self.running = False
+        self.closed = False
+        self.pending_hold: Hold | None = None
+        self.next_link: Link | None = None
+        self._expected_seq = 0
+        self._planned = [0] * request.rows
+
+    def accept(self, step: Step, payload: Buffer, now: float) -> Arrival | None:
+        """Checks a step's place in the session; None if it is an old one or a double.
+
+        Raises `LookupError` when a step before it is missing, `RemoteProtocolError` when it makes
+        no sense.
+        """
+        if step.epoch != self.epoch or step.seq < self._expected_seq:
+            return None
+        if step.seq > self._expected_seq:
+            raise LookupError(f"step {self._expected_seq} is missing, {step.seq} came")
+        arrival = Arrival(step, memoryview(payload), now)
+        if len(payload) != arrival.num_positions * self.position_len:
+            raise RemoteProtocolError(
+                f"{len(payload)} bytes for {arrival.num_positions} positions of {self.position_len}"
+            )
+        self._plan(step)
+        self._expected_seq += 1
+        return arrival
+
+    def pages_needed(self, page_len: int) -> int:
+        """Pages that hold the session after all the steps that it has accepted."""
+        return sum(-(-length // page_len) for length in self._planned)
+
+    def start_epoch(self, hold: Hold) -> None:
+        """Begins a new epoch from what has been computed so far."""
+        self.epoch = hold.epoch
+        self.backlog.clear()
+        self.pending_hold = None
+        self.next_link = None
+        self.feed.hold(hold.generation, hold.keep)
+        self._expected_seq = 0
+        self._planned = list(self.feed.history.lengths)
+
+    def _plan(self, step: Step) -> None:
+        planned = self._planned
+        if step.reorder is not None:
+            if len(step.reorder) != self.num_rows or max(step.reorder) >= self.num_rows:
+                raise RemoteProtocolError(f"reorder {step.reorder} of {self.num_rows} rows")
+            planned = [planned[source] for source in step.reorder]
+        else:
+            planned = list(planned)
+        seen = set()
+        for span in step.rows:
+            if span.row >= self.num_rows or span.row in seen:
+                raise RemoteProtocolError(f"row {span.row} of {self.num_rows}")
+            if span.position > planned[span.row]:
+                raise RemoteProtocolError(
+                    f"row {span.row} goes on at {span.position} but has {planned[span.row]}"
+                )
+            seen.add(span.row)
+            planned[span.row] = span.position + span.count
+        self._planned = planned
+
+
+def cut(arrival: Arrival, start: int, count: int, position_len: int) -> Part:
+    """Positions `[start, start + count)` of a step, counted over its rows one after the other."""
+    step = arrival.step
+    if (start, count) == (0, arrival.num_positions):
+        return Part(step.rows, arrival.payload, step.want, step.reorder)
+    rows: list[RowRange] = []
+    offset, ends_row = 0, False
+    for span in step.rows:
+        first, last = max(start, offset), min(start + count, offset + span.count)
+        if first < last:
+            rows.append(RowRange(span.row, span.position + first - offset, last - first))
+            ends_row = ends_row or last == offset + span.count
+        offset += span.count
+    want = step.want if step.want is not Want.LAST or ends_row else Want.NOTHING
+    payload = arrival.payload[start * position_len : (start + count) * position_len]
+    return Part(tuple(rows), payload, want, step.reorder if start == 0 else None)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A computed part and how long it took."""
+
+    part: Part
+    output: memoryview
+    time: HopTime
+    arrival: Arrival = field(repr=False)
+
+    def computed(self) -> Computed:
+        """As the session's feed takes it."""
+        step = self.arrival.step
+        return Computed(
+            self.part.rows,
+            self.output,
+            self.part.want,
+            step.generation,
+            self.part.reorder,
+            step.refill,
+            (*step.times, self.time),
+        )
