@@ -39,6 +39,8 @@ class Head:
     """Embeddings, final norm and output head of one model."""
 
     def __init__(self, model: PreTrainedModel, norm_input: _Probe) -> None:
+        self.module = model
+        """The transformers model without layers."""
         self._model = model
         self._norm_input = norm_input
         self.dtype: torch.dtype = model.dtype
