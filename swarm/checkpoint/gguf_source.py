@@ -1,0 +1,184 @@
+"""Weights in one local GGUF file, dequantized as they are loaded."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gguf
+import numpy as np
+import torch
+
+from swarm.errors import ConfigError
+
+from .byte_source import LocalFile
+from .fingerprint import file_fingerprint, file_sha256
+from .gguf_header import GgufTensor, read_gguf_header
+from .gguf_names import GgufNames
+from .layout import block_index
+from .model_config import load_config, load_tokenizer, num_blocks
+from .progress import Advance, Progress, wait
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+
+_BLOCK = re.compile(r"blk\.(\d+)\.")
+_NUMPY = {
+    gguf.GGMLQuantizationType.F16: np.float16,
+    gguf.GGMLQuantizationType.F32: np.float32,
+    gguf.GGMLQuantizationType.F64: np.float64,
+}
+
+
+class GgufSource:
+    """A `TensorSource` over a GGUF file."""
+
+    def __init__(self, path: Path, memory: Path, progress: Progress) -> None:
+        self._path = path
+        self._progress = progress
+        self._bytes_read = 0
+        self._file = LocalFile(path)
+        header = read_gguf_header(path)
+        if (parts := header.fields.get("split.count", 1)) > 1:
+            raise ConfigError(f"{path}: one of {parts} parts; join them (llama-gguf-split --merge)")
+        architecture = header.fields.get("general.architecture")
+        if not isinstance(architecture, str):
+            raise ConfigError(f"{path}: it does not say its architecture")
+        self._architecture = architecture
+        self._tensors = header.tensors
+        self._config = _config(header.outline, path)
+        self._blocks, self._ends = self._parts()
+        self._fingerprint = file_fingerprint(file_sha256(path, memory, progress))
+
+    def _parts(self) -> tuple[list[list[str]], list[str]]:
+        blocks: list[list[str]] = [[] for _ in range(num_blocks(self._config, self.name))]
+        ends: list[str] = []
+        for name in self._tensors:
+            if (match := _BLOCK.match(name)) is None:
+                ends.append(name)
+            elif (index := int(match[1])) < len(blocks):
+                blocks[index].append(name)
+        if empty := [index for index, block in enumerate(blocks) if not block]:
+            raise ConfigError(f"{self._path}: it has no tensors of blocks {empty}")
+        return blocks, ends
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self._path.name
+
+    @property
+    def fingerprint(self) -> str:
+        """See `TensorSource.fingerprint`: of the file's bytes alone, the config is among them."""
+        return self._fingerprint
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """See `TensorSource.config`."""
+        return self._config
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Bytes of each block as quantized in the file."""
+        return tuple(sum(self._tensors[name].num_bytes for name in block) for block in self._blocks)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read, as quantized."""
+        return self._bytes_read
+
+    @cached_property
+    def _names(self) -> GgufNames:
+        return GgufNames(self._architecture, self._config, str(self._path))
+
+    def load_blocks(self, start: int, end: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """See `TensorSource.load_blocks`."""
+        state: dict[str, torch.Tensor] = {}
+        wanted = [name for block in self._blocks[start:end] for name in block]
+        total = sum(self._tensors[name].num_bytes for name in wanted)
+        with wait(self._progress, total, f"reading blocks {start}:{end}") as advance:
+            for block in self._blocks[start:end]:
+                for name, tensor in self._load(block, advance).items():
+                    state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        self._check_complete(state, lambda block: block is not None and start <= block < end)
+        return state
+
+    def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """See `TensorSource.load_ends`."""
+        total = sum(self._tensors[name].num_bytes for name in self._ends)
+        with wait(self._progress, total, "reading embeddings and head") as advance:
+            state = self._load(self._ends, advance)
+        self._check_complete(state, lambda block: block is None)
+        return {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+
+    def _load(self, names: Sequence[str], advance: Advance) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = {}
+        for name in names:
+            tensor = self._tensors[name]
+            if self._names.uses(name):
+                self._names.convert(name, self._dequantized(tensor), state)
+                self._bytes_read += tensor.num_bytes
+            advance(tensor.num_bytes)
+        return state
+
+    def _dequantized(self, tensor: GgufTensor) -> np.ndarray[Any, Any]:
+        raw = np.frombuffer(self._file.read(tensor.offset, tensor.num_bytes), np.uint8)
+        plain = _NUMPY.get(tensor.kind)
+        try:
+            if plain is not None:
+                return raw.view(plain).reshape(tensor.shape).astype(np.float32, copy=False)
+            shape = gguf.quant_shape_to_byte_shape(tensor.shape, tensor.kind)
+            values: np.ndarray[Any, Any] = gguf.dequantize(raw.reshape(shape), tensor.kind)
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError(f"{self._path}: tensor {tensor.name!r}: {error}") from error
+        return values
+
+    def _check_complete(
+        self, state: dict[str, torch.Tensor], wanted: Callable[[int | None], bool]
+    ) -> None:
+        shapes = {n: shape for n, shape in self._names.needed.items() if wanted(block_index(n))}
+        for name in sorted(shapes.keys() & state.keys()):
+            if state[name].shape != shapes[name]:
+                raise ConfigError(
+                    f"{self._path}: {name} is {tuple(state[name].shape)} in the file, "
+                    f"but {tuple(shapes[name])} by the config that transformers derives from it"
+                )
+        if missing := sorted(shapes.keys() - state.keys()):
+            raise ConfigError(
+                f"{self._path}: architecture {self._architecture!r} cannot be read from GGUF by "
+                f"this version of transformers: nothing for {missing[0]} "
+                f"({len(missing)} tensors in all); use the model's safetensors"
+            )
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """See `TensorSource.tokenizer`. transformers takes seconds to parse the vocabulary."""
+        path = self._path.resolve()
+        return load_tokenizer(path.parent, self.name, gguf_file=path.name)
+
+    def generation_config(self) -> GenerationConfig:
+        """What the config implies; a GGUF file has nothing else."""
+        from transformers import GenerationConfig
+
+        return GenerationConfig.from_model_config(self._config)
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+
+def _config(outline: bytes, path: Path) -> PreTrainedConfig:
+    """Let transformers make the config, from a file without the vocabulary: seconds become none."""
+    with tempfile.TemporaryDirectory(prefix="homeswarm-") as folder:
+        (Path(folder) / "outline.gguf").write_bytes(outline)
+        try:
+            config = load_config(Path(folder), gguf_file="outline.gguf").get_text_config()
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error.__cause__}") from error
+    config.name_or_path = str(path)
+    return config

@@ -1,0 +1,48 @@
+"""The seam inside a `Checkpoint`: one file format of weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+
+
+class TensorSource(Protocol):
+    """Weights of one model in one format, under the names of a saved transformers model."""
+
+    @property
+    def name(self) -> str:
+        """What people call the model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits; equal for equal configs and weights."""
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The text model's config."""
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Bytes that each block takes in the file(s)."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Weight bytes that `load_*` read so far."""
+
+    def load_blocks(self, start: int, end: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """Tensors of blocks `[start, end)` under their own indices."""
+
+    def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """Tensors that are no block's."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """A tokenizer made anew."""
+
+    def generation_config(self) -> GenerationConfig:
+        """How the model's makers would sample it."""
+
+    def close(self) -> None:
+        """Give back what is held. Loaded tensors stay valid."""
