@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from swarm.checkpoint.quiet import quiet
 from swarm.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -113,14 +114,15 @@ def _load(checkpoint: EndsSource, dtype: torch.dtype) -> PreTrainedModel:
         kind = checkpoint.config.model_type
         raise ConfigError(f"{checkpoint.name}: {kind} is no decoder in this transformers") from None
     state = checkpoint.load_ends(dtype)
-    model, report = _without_layers(base).from_pretrained(
-        None,
-        config=copy.deepcopy(checkpoint.config),
-        state_dict=state,
-        dtype=dtype,
-        attn_implementation="eager",
-        output_loading_info=True,
-    )
+    with quiet():
+        model, report = _without_layers(base).from_pretrained(
+            None,
+            config=copy.deepcopy(checkpoint.config),
+            state_dict=state,
+            dtype=dtype,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:4])
         raise ConfigError(f"{checkpoint.name}: the checkpoint lacks {names}")

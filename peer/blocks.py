@@ -8,15 +8,14 @@ named here: what cannot run this way is found out, and refused with the reason.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-import transformers
 from torch import nn
 from transformers import MODEL_MAPPING
 
+from swarm.checkpoint.quiet import quiet
 from swarm.errors import ConfigError, LocalProtocolError
 
 from .attention import ATTENTION, Attend, Plan, planned, register_attention
@@ -96,6 +95,7 @@ class Span:
         model = _with_layers(self.model, self._layers_path, start - self.start, end - self.start)
         part = copy.copy(self)
         part.model, part.start, part.end = model, start, end
+        part.geometry = self.geometry[start - self.start : end - self.start]
         self._parts[start, end] = part
         return part
 
@@ -106,7 +106,7 @@ class Span:
         """
         positions = torch.arange(hidden.shape[1], device=self.device).unsqueeze(0)
         model: Any = self.model
-        with _quiet():
+        with quiet():
             model.set_attn_implementation("eager")
             try:
                 out: torch.Tensor = model(
@@ -225,7 +225,7 @@ def _layers_path(model: nn.Module, num_blocks: int) -> str:
     if len(outermost) != 1:
         config: Any = model.config
         raise refusal(str(config.model_type), f"it has {len(outermost)} lists of layers")
-    return outermost[0]
+    return str(outermost[0])
 
 
 def _build(
@@ -233,7 +233,7 @@ def _build(
 ) -> tuple[Any, dict[str, Any]]:
     """Make the model and give it `state`; transformers renames, merges and ties as it must."""
     try:
-        with _quiet():
+        with quiet():
             model, loading = cut.from_pretrained(
                 None,
                 config=config,
@@ -318,21 +318,6 @@ def _rope_types(config: Any) -> set[str]:
     return {str(each["rope_type"]) for each in (parameters, *nested) if "rope_type" in each}
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load reports off stderr, for this call only."""
-    log = transformers.utils.logging
-    verbosity, had_bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity(transformers.logging.CRITICAL)
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if had_bars:
-            log.enable_progress_bar()
-
-
 class _Look:
     """A plan that computes nothing: it notes what each layer's attention is called with."""
 
@@ -391,4 +376,4 @@ def block_bytes(config: Any, dtype: torch.dtype) -> int:
         model = _model_class(config)(_loading_config(config))
     layers = model.get_submodule(_layers_path(model, int(config.num_hidden_layers)))
     sizes = (sum(p.numel() for p in layer.parameters()) for layer in layers)
-    return max(sizes) * torch.empty(0, dtype=dtype).element_size()
+    return int(max(sizes)) * dtype.itemsize

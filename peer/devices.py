@@ -105,8 +105,8 @@ def free_memory(device: torch.device) -> int:
         return int(torch.xpu.mem_get_info(device)[0])
     if device.type == "mps":
         budget = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return max(0, min(int(budget), psutil.virtual_memory().available))
-    limits = [psutil.virtual_memory().available]
+        return max(0, min(int(budget), int(psutil.virtual_memory().available)))
+    limits = [int(psutil.virtual_memory().available)]
     limit = cgroup_free(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     if limit is not None:
         limits.append(limit)

@@ -144,7 +144,7 @@ def _same_input(
 
 def _can_pack() -> bool:
     return (
-        torch.backends.mkldnn.is_available()
+        bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

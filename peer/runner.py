@@ -6,7 +6,7 @@ Policy lives elsewhere: the runner is told which rows to run, and only keeps the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -99,9 +99,11 @@ class Runner:
 
         Two rows, several chunks, ragged batches and a rollback against one whole pass each.
         Raises ConfigError if the architecture does something around its layers, or in its
-        attention, that spans would get wrong. Needs a few free pages.
+        attention, that spans would get wrong, or if there is no memory to try it with.
         """
         span = self.span
+        if self.pages.free_pages < sum(-(-n // self.pages.page_len) for n in (11, 6)):
+            raise ConfigError("no memory for even 17 positions: give the peer more")
         generator = torch.Generator().manual_seed(0)
         texts = [
             torch.randn(n, span.hidden_size, generator=generator).to(span.device, span.dtype)
@@ -114,8 +116,8 @@ class Runner:
                 raise refusal(span.architecture, f"no plain attention: {error}") from error
             ours = self._in_pieces(texts)
         delta = torch.cat(whole).float() - torch.cat(texts).float()
-        error = (torch.cat(ours).float() - torch.cat(whole).float()).norm(dim=-1)
-        relative = error / delta.norm(dim=-1).clamp_min(1e-6)
+        apart = (torch.cat(ours).float() - torch.cat(whole).float()).norm(dim=-1)
+        relative = apart / delta.norm(dim=-1).clamp_min(1e-6)
         # A token that another expert takes after rounding differs a lot, and rightly so.
         exact = span.dtype == torch.float32
         worst = float(relative.max() if exact else relative.quantile(0.75))
@@ -137,7 +139,7 @@ class Runner:
             ):
                 steps = [RowStep((row_a, row_b)[i], p, n) for i, p, n in pieces]
                 out = self.run(steps, torch.cat([texts[i][p : p + n] for i, p, n in pieces]))
-                parts = out.split([n for _, _, n in pieces])
+                parts = torch.split(out, [n for _, _, n in pieces])
                 for (i, p, n), part in zip(pieces, parts, strict=True):
                     outs[i][p : p + n] = part
         return outs

@@ -1,0 +1,121 @@
+"""Packed layers give what plain ones give; layers that share an input share a product."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from swarm.peer import linear
+from swarm.peer.linear import FusedLinear, PackedLinear, prepack
+
+needs_packing = pytest.mark.skipif(not linear._can_pack(), reason="oneDNN has no bfloat16 here")
+
+
+class Block(nn.Module):
+    def __init__(self, *, bias: bool) -> None:
+        super().__init__()
+        self.q = nn.Linear(64, 96, bias=bias)
+        self.k = nn.Linear(64, 32, bias=bias)
+        self.v = nn.Linear(64, 32, bias=not bias)
+        self.out = nn.Linear(96, 64, bias=bias)
+        self.twice = nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mixed = self.q(x) + torch.cat([self.k(x), self.v(x), self.k(x * 2)], -1)
+        x = self.out(mixed)
+        return self.twice(self.twice(x))
+
+
+@pytest.fixture(autouse=True)
+def pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_pays", lambda weight: True)
+
+
+def _block(*, bias: bool) -> Block:
+    torch.manual_seed(0)
+    return Block(bias=bias).to(torch.bfloat16)
+
+
+@needs_packing
+@torch.inference_mode()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 4, 8, 128, 512])
+def test_packed_equals_plain(bias: bool, rows: int) -> None:
+    plain = _block(bias=bias)
+    packed = copy.deepcopy(plain)
+    prepack(packed)
+    assert all(isinstance(child, PackedLinear) for child in packed.children())
+    x = torch.randn(1, rows, 64, dtype=torch.bfloat16)
+    torch.testing.assert_close(packed(x), plain(x), atol=2e-2, rtol=2e-2)
+
+
+class Attention(nn.Module):
+    """Query and key get one tensor; value one that changed in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.g, self.v = (nn.Linear(64, n, bias=False) for n in (96, 32, 64, 32))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = x.clone()
+        q, k, g = self.q(x), self.k(x), self.g(y)
+        return q, k, g, self.v(y.mul_(2))
+
+
+@needs_packing
+@torch.inference_mode()
+def test_only_layers_with_the_very_same_input_are_fused() -> None:
+    torch.manual_seed(0)
+    plain = Attention().to(torch.bfloat16)
+    fused = copy.deepcopy(plain)
+    x = torch.randn(1, 1, 64, dtype=torch.bfloat16)
+    prepack(fused, lambda: fused(x))
+    kinds = {name: type(child) for name, child in fused.named_children()}
+    assert kinds == {"q": FusedLinear, "k": FusedLinear, "g": PackedLinear, "v": PackedLinear}
+    for rows in (1, 3, 3, 1):
+        x = torch.randn(1, rows, 64, dtype=torch.bfloat16)
+        for ours, theirs in zip(fused(x), plain(x), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=2e-2)
+
+
+@needs_packing
+@torch.inference_mode()
+def test_a_fused_layer_is_right_whoever_is_called_and_how_often() -> None:
+    torch.manual_seed(0)
+    plain = Attention().to(torch.bfloat16)
+    fused = copy.deepcopy(plain)
+    first, second = torch.randn(2, 1, 5, 64, dtype=torch.bfloat16)
+    prepack(fused, lambda: fused(first))
+    for name, x in (("k", first), ("k", first), ("q", second), ("k", first), ("k", second)):
+        ours, theirs = fused.get_submodule(name)(x), plain.get_submodule(name)(x)
+        torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=2e-2)
+
+
+def test_float32_stays_as_it_is() -> None:
+    block = Block(bias=True)
+    before = dict(block.named_modules())
+    prepack(block)
+    assert dict(block.named_modules()) == before
+
+
+def test_a_machine_that_gains_nothing_keeps_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_pays", lambda weight: False)
+    block = _block(bias=True)
+    prepack(block)
+    assert type(block.q) is nn.Linear
+
+
+def test_timing_prefers_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(linear, "_pack", lambda weight: weight)
+    weight = torch.ones(8, 8, dtype=torch.bfloat16)
+    for packed_s, expected in ((0.5, True), (2.0, False)):
+        monkeypatch.setattr(
+            linear,
+            "_seconds",
+            lambda product, *_, s=packed_s: s if product is linear._product else 1.0,
+        )
+        assert linear._pays(weight) is expected
