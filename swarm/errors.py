@@ -48,13 +48,15 @@ class RemoteProtocolError(SwarmError):
 class NoRouteError(SwarmError):
     """No peer serves some of the blocks.
 
-    `missing` lists them as half-open ranges, in order.
+    `missing` lists them as half-open ranges, in order; it is empty where nobody has ever said how
+    many blocks the model has.
     """
 
     def __init__(self, missing: tuple[tuple[int, int], ...], detail: str = "") -> None:
         self.missing = missing
-        names = ", ".join(f"{start}:{end}" for start, end in missing) or "unknown"
-        super().__init__(f"no peer serves blocks {names}" + (f" ({detail})" if detail else ""))
+        names = ", ".join(f"{start}:{end}" for start, end in missing)
+        what = f"no peer serves blocks {names}" if names else "no peer serves any block"
+        super().__init__(what + (f" ({detail})" if detail else ""))
 
 
 class PeerError(SwarmError):

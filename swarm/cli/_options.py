@@ -1,0 +1,71 @@
+"""Options and wording that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarm.errors import ConfigError
+
+JoinOption = Annotated[
+    str,
+    typer.Option(
+        "--join",
+        metavar="INVITE",
+        envvar="HOMESWARM_INVITE",
+        show_envvar=True,
+        help="The group's invite, hs1….",
+    ),
+]
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL", help="A Hugging Face repo id, a folder with safetensors, or a .gguf file."
+    ),
+]
+
+RevisionOption = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a Hugging Face repo.")
+]
+
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="Keeps what is downloaded of models.")
+]
+
+
+def blocks(text: str | None) -> tuple[int, int] | None:
+    """Reads `START:END`; raises `typer.BadParameter` on anything else."""
+    if text is None:
+        return None
+    start, colon, end = text.partition(":")
+    if not colon or not start.isdecimal() or not end.isdecimal() or int(start) >= int(end):
+        raise typer.BadParameter("blocks are given as START:END, for example 0:10")
+    return int(start), int(end)
+
+
+def size(text: str | None) -> int:
+    """Reads a size such as `6GB`, `512MiB` or `800000` in bytes; None is 0."""
+    if text is None:
+        return 0
+    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+    units |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+    number = text.strip().rstrip("abgikmtABGIKMT").strip()
+    unit = text.strip()[len(number) :].strip().lower()
+    try:
+        value = int(float(number) * units[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no size; write for example 6GB") from None
+    if value <= 0:
+        raise typer.BadParameter("a size is more than 0")
+    return value
+
+
+def existing_model(model: str) -> str:
+    """`model`, unless it looks like a path and nothing is there: a `ConfigError` says so early."""
+    looks_local = model.startswith((".", "/", "~")) or model.endswith(".gguf")
+    if looks_local and not Path(model).expanduser().exists():
+        raise ConfigError(f"{model}: no such file or folder")
+    return model

@@ -1,0 +1,113 @@
+"""A swarm of real processes on this machine, started for a while and taken down again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from swarm.errors import SwarmError
+
+_STOP_TIMEOUT = 10.0
+_TAIL = 15
+
+_DIE_WITH_PARENT = """
+import os, sys, threading, signal
+def watch(fd):
+    os.read(fd, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=watch, args=(int(sys.argv.pop(1)),), daemon=True).start()
+from swarm.cli import main
+sys.argv[0] = "swarm"
+main()
+"""
+"""The child ends when the pipe from its parent closes, however the parent ended."""
+
+
+class Process:
+    """One `swarm` command that runs in the background; what it logs goes to `log`."""
+
+    def __init__(self, name: str, child: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
+    async def line(self) -> str:
+        """The next line that it writes; raises `SwarmError` with its last log lines if it ends."""
+        assert self._child.stdout is not None
+        line = (await self._child.stdout.readline()).decode().strip()
+        if not line:
+            await self._child.wait()
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL:])
+            raise SwarmError(f"{self.name} ended with code {self._child.returncode}:\n{tail}")
+        return line
+
+    async def stop(self) -> None:
+        """Ends it politely, then by force."""
+        with contextlib.suppress(ProcessLookupError):
+            self._child.terminate()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await self._child.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+            await self._child.wait()
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Processes]:
+    """Processes that end with the block; their logs and identities stand in `folder`."""
+    processes = Processes(folder)
+    try:
+        yield processes
+    finally:
+        await processes.stop()
+
+
+class Processes:
+    """The processes of one local swarm. Made by `running`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: list[Process] = []
+        # Children watch this pipe: it closes when we end, even if nobody can clean up any more.
+        self._leash, self._hand = os.pipe()
+        os.set_inheritable(self._leash, True)
+
+    async def start(self, name: str, arguments: Sequence[str]) -> Process:
+        """Starts `swarm ARGUMENTS`."""
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as file:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _DIE_WITH_PARENT,
+                str(self._leash),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=file,
+                pass_fds=(self._leash,),
+                # Ctrl-C is ours to handle: the terminal would send it to the children too.
+                start_new_session=True,
+            )
+        process = Process(name, child, log)
+        self._processes.append(process)
+        return process
+
+    async def stop(self) -> None:
+        """Ends all processes, the newest first."""
+        await asyncio.gather(*(process.stop() for process in reversed(self._processes)))
+        self._processes.clear()
+        os.close(self._hand)
+        os.close(self._leash)

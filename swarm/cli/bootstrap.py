@@ -1,0 +1,60 @@
+"""`swarm bootstrap`: starts a private group, and is where it is met."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swarm.bootstrap.config import BootstrapConfig
+
+from .runner import Stopped, run_async
+
+if TYPE_CHECKING:
+    from swarm.invite import Invite
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(name="bootstrap")(bootstrap)
+
+
+def bootstrap(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Keeps the group's secret; made if it does not exist.")
+    ],
+    port: Annotated[
+        int, typer.Option(help="TCP port; 0 takes a free one and keeps to it.")
+    ] = BootstrapConfig.port,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = BootstrapConfig.host,
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="HOST:PORT or multiaddress that reaches this machine from outside; repeatable.",
+        ),
+    ] = None,
+    map_port: Annotated[
+        bool, typer.Option(help="Ask the router to forward the port (UPnP, NAT-PMP).")
+    ] = BootstrapConfig.map_port,
+    name: Annotated[
+        str | None, typer.Option(help="What the group is called; kept from then on.")
+    ] = BootstrapConfig.name,
+) -> None:
+    """Start a private group: prints its invite, and is where the members meet."""
+    from swarm.bootstrap.service import serve
+
+    config = BootstrapConfig(folder, host, port, tuple(announce or ()), map_port, name)
+    with suppress(Stopped):
+        run_async(serve(config, _print_invite))
+
+
+def _print_invite(invite: Invite) -> None:
+    typer.echo(invite.encode())
+    typer.echo(
+        "The group is open. Give the line above to people whom you trust:\n"
+        "  swarm peer --join INVITE --model MODEL",
+        err=True,
+    )

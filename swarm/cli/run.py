@@ -1,0 +1,127 @@
+"""`swarm run`: asks a swarm one thing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from . import _options
+from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
+from ._report import Report
+from .runner import run_async
+
+if TYPE_CHECKING:
+    from swarm.client import ModelOptions, RemoteModel, SamplingConfig, Swarm
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(name="run")(run)
+
+
+def run(
+    join: JoinOption,
+    model: ModelOption,
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 256,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 always takes the likeliest token.")
+    ] = 0.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Among the likeliest so many; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Among the likeliest mass.")] = 1.0,
+    min_p: Annotated[
+        float, typer.Option(min=0, max=1, help="At least this part of the best chance.")
+    ] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="1 punishes nothing.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; repeatable.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Apply no chat template.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write text, token ids, route and timings as JSON.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
+    ] = 20.0,
+    dtype: Annotated[
+        str, typer.Option(help="Of the client's part and of what travels: auto, bfloat16, float32.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
+    revision: RevisionOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Ask the group's swarm: the text goes to standard output, route and speeds to stderr."""
+    from swarm.client import ModelOptions, SamplingConfig
+
+    from ._progress import progress
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    sampling = SamplingConfig(
+        max_new_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    options = ModelOptions(revision, dtype, cache, progress())
+    question = Question(_options.existing_model(model), text, raw, sampling, as_json)
+    run_async(_ask(join, question, options, wait, threads))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, of which model, and how the answer is to be written."""
+
+    model: str
+    prompt: str
+    raw: bool
+    sampling: SamplingConfig
+    as_json: bool = False
+
+
+async def _ask(
+    invite: str, question: Question, options: ModelOptions, wait: float, threads: int
+) -> None:
+    import torch
+
+    from swarm.client import Swarm
+    from swarm.client.config import SessionConfig
+
+    if threads:
+        torch.set_num_threads(threads)
+    async with Swarm.join(invite, session_config=SessionConfig(route_patience=wait)) as swarm:
+        model = await swarm.model(question.model, options)
+        await answer(swarm, model, question)
+
+
+async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
+    """Streams the answer to standard output and tells of its route on standard error."""
+    from swarm.client import Reply
+
+    reply = Reply(model.encode(question.prompt, raw=question.raw))
+    sent, received = swarm.traffic
+    try:
+        async for piece in model.reply(reply, question.sampling):
+            if not question.as_json:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+    finally:
+        if reply.text and not question.as_json:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+    names = {entry.peer: entry.name for entry in await swarm.announcements()}
+    sent_now, received_now = swarm.traffic
+    report = Report(reply, names, sent_now - sent, received_now - received)
+    if question.as_json:
+        typer.echo(json.dumps(report.as_json(question.model), ensure_ascii=False))
+    else:
+        report.show(Console(stderr=True))

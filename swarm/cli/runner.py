@@ -1,0 +1,60 @@
+"""Running a command's coroutine: the faster loop, and a clean end on signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Stopped(SystemExit):
+    """The user or the system asked the program to end, and it has cleaned up.
+
+    As an exit it gives 128 + signal, which is 130 for Ctrl-C. A service that is meant to be
+    stopped catches it.
+    """
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` to its end on uvloop where there is one.
+
+    The first SIGINT, SIGTERM or SIGHUP cancels it, and `Stopped` is raised when it has cleaned up;
+    the second ends the process at once.
+    """
+    received: list[int] = []
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            return runner.run(_stoppable(main, received))
+        except asyncio.CancelledError:
+            if not received:
+                raise
+    raise Stopped(128 + received[0])
+
+
+async def _stoppable(main: Coroutine[Any, Any, T], received: list[int]) -> T:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop(number: int) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
+    return await main
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

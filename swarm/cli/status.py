@@ -1,0 +1,230 @@
+"""`swarm status`: what a group serves, and what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from swarm.directory import Announcement, State
+from swarm.errors import NoRouteError
+
+from . import _options
+from ._options import JoinOption
+from .runner import run_async
+
+if TYPE_CHECKING:
+    from swarm.directory import Directory
+    from swarm.invite import Invite
+
+_POLL = 0.5
+_BAR_LEN = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(name="status")(status)
+
+
+def status(
+    join: JoinOption,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Only this model; by default all.")
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Wait until every block of MODEL is served; else fail."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show the group's models, who serves which blocks, gaps and speeds."""
+    from swarm.invite import Invite
+
+    if wait is not None and model is None:
+        raise typer.BadParameter("--wait needs --model", param_hint="--wait")
+    if model is not None:
+        _options.existing_model(model)
+    view = run_async(_look(Invite.decode(join), model, wait))
+    if as_json:
+        typer.echo(json.dumps(view.as_json(), indent=2))
+    else:
+        view.show()
+    if wait is not None and (lacking := view.missing()):
+        known = lacking if lacking[-1][1] else ()
+        raise NoRouteError(known, f"waited {wait:g} s for {model}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model that was asked for: by its fingerprint where that is known, else by its name."""
+
+    name: str
+    fingerprint: str | None = None
+    num_blocks: int = 0
+
+    def matches(self, entry: Announcement) -> bool:
+        """Whether a peer serves this model."""
+        if self.fingerprint is not None:
+            return entry.model == self.fingerprint
+        return self.name in (entry.model_name, entry.model)
+
+
+@dataclass(frozen=True)
+class View:
+    """Announcements at one moment; of one model only where one was `wanted`."""
+
+    entries: tuple[Announcement, ...]
+    wanted: Wanted | None
+
+    def models(self) -> dict[str, list[Announcement]]:
+        """Announcements by fingerprint, in the order of blocks."""
+        found: dict[str, list[Announcement]] = {}
+        for entry in sorted(self.entries, key=lambda e: (e.model_name, e.model, e.start, e.peer)):
+            found.setdefault(entry.model, []).append(entry)
+        return found
+
+    def missing(self) -> tuple[tuple[int, int], ...]:
+        """The blocks of the wanted model that nobody serves: all, where nobody announces it."""
+        models = list(self.models().values())
+        if not models:
+            return ((0, self.wanted.num_blocks if self.wanted else 0),)
+        # Two revisions under one name are two models: one that is whole is enough.
+        return min((gaps(entries) for entries in models), key=len)
+
+    def as_json(self) -> dict[str, Any]:
+        """The view for programs."""
+        return {
+            "models": [
+                {
+                    "model": fingerprint,
+                    "name": entries[0].model_name,
+                    "num_blocks": entries[0].num_blocks,
+                    "complete": not gaps(entries),
+                    "missing": [list(gap) for gap in gaps(entries)],
+                    "peers": [_peer_json(entry) for entry in entries],
+                }
+                for fingerprint, entries in self.models().items()
+            ]
+        }
+
+    def show(self) -> None:
+        """The view for people, on standard output."""
+        console = Console(width=None if Console().is_terminal else 120, soft_wrap=False)
+        if not self.entries:
+            what = (
+                f"Nobody serves {self.wanted.name}." if self.wanted else "Nobody serves anything."
+            )
+            console.print(what, highlight=False)
+        for entries in self.models().values():
+            console.print(_table(entries))
+            if lacking := gaps(entries):
+                names = ", ".join(f"{start}:{end}" for start, end in lacking)
+                console.print(f"Missing blocks: {names}", style="red", highlight=False)
+            else:
+                console.print("Every block is served.", style="green", highlight=False)
+
+
+def gaps(entries: list[Announcement]) -> tuple[tuple[int, int], ...]:
+    """The blocks of a model that no serving peer has, as half-open ranges."""
+    served = {b for entry in entries if entry.serving for b in range(entry.start, entry.end)}
+    lacking = set(range(entries[0].num_blocks)) - served
+    starts = sorted(b for b in lacking if b - 1 not in lacking)
+    ends = sorted(b + 1 for b in lacking if b + 1 not in lacking)
+    return tuple(zip(starts, ends, strict=True))
+
+
+async def _look(invite: Invite, model: str | None, wait: float | None) -> View:
+    from swarm.member import JoinConfig, join
+
+    async with join(invite, JoinConfig(asks=True)) as member:
+        wanted = None if model is None else await asyncio.to_thread(_wanted, model)
+        deadline = asyncio.get_running_loop().time() + (wait or 0)
+        while True:
+            view = await _view(member.directory, wanted)
+            over = asyncio.get_running_loop().time() >= deadline
+            if wait is None or over or not view.missing():
+                return view
+            await asyncio.sleep(_POLL)
+
+
+async def _view(directory: Directory, wanted: Wanted | None) -> View:
+    found = await directory.find()
+    return View(tuple(e for e in found if wanted is None or wanted.matches(e)), wanted)
+
+
+def _wanted(model: str) -> Wanted:
+    """What to look for; a model on this disk is known by more than its name."""
+    if not Path(model).expanduser().exists():
+        return Wanted(model)
+    from swarm.checkpoint import open_checkpoint
+
+    from ._progress import progress
+
+    with open_checkpoint(model, progress=progress()) as checkpoint:
+        return Wanted(checkpoint.name, checkpoint.fingerprint, checkpoint.num_blocks)
+
+
+def _peer_json(entry: Announcement) -> dict[str, Any]:
+    return {
+        "peer": entry.peer,
+        "name": entry.name,
+        "start": entry.start,
+        "end": entry.end,
+        "state": str(entry.state),
+        "decode_seconds": entry.decode_seconds,
+        "prefill_seconds": entry.prefill_seconds,
+        "free_positions": entry.free_positions,
+        "total_positions": entry.total_positions,
+        "dtype": entry.dtype,
+        "device": entry.device,
+        "version": entry.version,
+        "addresses": list(entry.addresses),
+    }
+
+
+def _table(entries: list[Announcement]) -> Table:
+    first = entries[0]
+    title = f"{first.model_name}  ({first.num_blocks} blocks, {first.model[:8]})"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in (
+        "peer",
+        "state",
+        "blocks",
+        "where",
+        "ms/token",
+        "prefill tok/s",
+        "free KV",
+        "on",
+    ):
+        right = column in ("ms/token", "prefill tok/s", "free KV")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            f"{entry.name or '?'} …{entry.peer[-6:]}",
+            str(entry.state),
+            f"{entry.start}:{entry.end}",
+            _bar(entry),
+            f"{entry.decode_seconds * 1e3:.1f}" if entry.decode_seconds else "",
+            f"{1 / entry.prefill_seconds:.0f}" if entry.prefill_seconds else "",
+            f"{100 * entry.free_positions // max(1, entry.total_positions)} %",
+            f"{entry.device} {entry.dtype}",
+        )
+    return table
+
+
+def _bar(entry: Announcement) -> str:
+    """Where the span lies in the model; a peer that does not serve yet is drawn lightly."""
+    width = min(_BAR_LEN, max(1, entry.num_blocks))
+    left = entry.start * width // entry.num_blocks
+    right = max(left + 1, math.ceil(entry.end * width / entry.num_blocks))
+    mark = "█" if entry.state is State.SERVING else "░"
+    return "·" * left + mark * (right - left) + "·" * (width - right)
