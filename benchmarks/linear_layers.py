@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from swarm.peer.linear import PackedLinear
+from swarm.linear import PackedLinear
 
 SMOLLM2_135M = ["960x576", "576x576", "3072x576", "576x1536"]  # fused q/k/v, o, gate/up, down
 ROWS = [1, 4, 8, 128, 512]

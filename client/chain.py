@@ -136,7 +136,11 @@ class Chain:
         for hop in self.hops:
             self._exchange.register(hop.session, receiver)
         self.epoch += 1
-        answers = await self._ask_all(standing)
+        try:
+            answers = await self._ask_all(standing)
+        except asyncio.CancelledError:
+            self._lose_unopened()
+            raise
         has = _lengths_to_wire(answers, standing.settled)
         for index, hop in enumerate(self.hops):
             self._wire(hop, index, has, standing)
@@ -222,6 +226,11 @@ class Chain:
                 raise self.error(hop, failed)
             case other:
                 raise Misbehaved(hop.hop.peer, f"answered with {type(other).__name__}")
+
+    def _lose_unopened(self) -> None:
+        """A hop of which nobody knows whether it has opened cannot be asked a second time."""
+        for hop in [hop for hop in self.hops if not hop.opened]:
+            self.lose(hop)
 
     async def _answer(self, hop: OpenHop, request: Hold | Open, patience: float) -> AnyMessage:
         hop.asked = asyncio.get_running_loop().create_future()

@@ -17,6 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from swarm.checkpoint.quiet import quiet
 from swarm.errors import ConfigError
+from swarm.linear import prepack
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,9 @@ class Head:
         probe = _Probe(_final_norm(model, checkpoint.name))
         head = cls(model, probe)
         head._check(checkpoint.name)
+        # One row times a vocabulary is a good part of a small model's step. A tied embedding keeps
+        # its own copy.
+        prepack(model)
         return head
 
     @torch.inference_mode()

@@ -92,6 +92,8 @@ class Session:
         self._settled = [0] * num_rows
         self._keep: tuple[int, ...] = (0,) * num_rows
         self._generation = 0
+        self._seen = True
+        """Whether all hops have seen this generation: something of it has come out of the last."""
         self._expected_seq = 0
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
@@ -198,6 +200,7 @@ class Session:
             self._router.blame(link.peer, str(error))
             chain.lose(chain.hops[-1])
         else:
+            self._seen = True
             for row, end in ends.items():
                 self._settled[row] = max(self._settled[row], end)
         self._news.set()
@@ -247,9 +250,12 @@ class Session:
         if reorder is not None:
             # Rows of a hop that missed the reorder are other rows: nothing of them can be kept.
             self._keep = (0,) * len(self._settled)
-        elif rolls_back:
+        elif rolls_back and self._seen:
             self._keep = tuple(self._settled)
-        self._generation += rolls_back or reorder is not None
+        elif rolls_back:
+            self._keep = tuple(map(min, self._keep, self._settled))
+        if rolls_back or reorder is not None:
+            self._generation, self._seen = self._generation + 1, False
 
     def _cut(
         self, rows: Sequence[RowInput], want: Want, reorder: Sequence[int] | None

@@ -17,10 +17,10 @@ from transformers import MODEL_MAPPING
 
 from swarm.checkpoint.quiet import quiet
 from swarm.errors import ConfigError, LocalProtocolError
+from swarm.linear import prepack
 
 from .attention import ATTENTION, Attend, Plan, planned, register_attention
 from .kv_cache import LayerGeometry
-from .linear import prepack
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}

@@ -136,6 +136,9 @@ class Engine:
             ]
         output = self._runner.run(rows, self._gather(batch), batch[0].session.blocks)
         parts = torch.split(output, counts)
+        if len(batch) > 1:
+            # Histories keep what is sent on: as a view, each would keep the whole batch alive.
+            parts = tuple(part.clone() for part in parts)
         buffers = [
             to_buffer(part, entry.session.dtype) for part, entry in zip(parts, batch, strict=True)
         ]

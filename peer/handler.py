@@ -77,7 +77,7 @@ class Handler:
         self._config = config or HandlerConfig()
         # Ordered by last use: the first is the one that has been silent longest.
         self._sessions: dict[str, HopSession] = {}
-        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._opening: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
         self._accepting = True
         self._engine: Engine
         self._neighbours: Neighbours
@@ -117,6 +117,9 @@ class Handler:
 
     def on_lost(self, link: Link, error: PeerError) -> None:
         """A link has ended: its clients' sessions close, sessions that sent to it say so."""
+        for client, _, task in list(self._opening.values()):
+            if client is link:
+                task.cancel()
         for session in list(self._sessions.values()):
             if session.client is link:
                 self._close(session, "client gone")
@@ -141,7 +144,10 @@ class Handler:
             self._close(session, "compute failed")
 
     def close_all(self, code: Code, why: str) -> None:
-        """Ends all sessions and tells their clients."""
+        """Ends all sessions, those that wait for room too, and tells their clients."""
+        for link, request, task in list(self._opening.values()):
+            task.cancel()
+            self._refuse(link, request, code, why)
         for session in list(self._sessions.values()):
             self._fail(session, code, why)
             self._close(session, why)
@@ -153,7 +159,7 @@ class Handler:
             self._refuse(link, request, *refusal)
             return
         task = self._tasks.create_task(self._open(link, request))
-        self._opening[request.session] = task
+        self._opening[request.session] = (link, request, task)
         task.add_done_callback(lambda _: self._opening.pop(request.session, None))
 
     def _refusal(self, request: Open) -> tuple[Code, str] | None:
@@ -197,7 +203,7 @@ class Handler:
 
     def _on_close(self, link: Link, message: Close) -> None:
         if opening := self._opening.get(message.session):
-            opening.cancel()
+            opening[2].cancel()
         session = self._sessions.get(message.session)
         if session is not None and session.client is link:
             self._close(session, "closed")
@@ -330,9 +336,14 @@ class Handler:
 
     def _on_failed(self, link: Link, message: Failed) -> None:
         """The next hop could not take a step; only the client can do something about it."""
-        session = self._sessions.get(message.session)
-        if session is not None and session.next_link is link and message.epoch == session.epoch:
-            self._fail(session, message.code, message.message, peer=message.peer or link.peer)
+        peer = message.peer or link.peer
+        for session in list(self._sessions.values()):
+            # The next hop names the session by the name that it has there.
+            next = session.feed.next
+            if next is None or next.session != message.session or session.next_link is not link:
+                continue
+            if message.epoch == session.epoch:
+                self._fail(session, message.code, message.message, peer=peer)
 
     def _fail(self, session: HopSession, code: Code, why: str, peer: str | None = None) -> None:
         logger.info("session failed code=%s why=%s", code, why)

@@ -1,8 +1,9 @@
 """Who may use how many pages of KV memory, and who waits for them.
 
 A lease is a promise of pages to one session. It grows by need, never by maximum length. Where pages
-are short, requests wait in order; each waits at most its own patience, may be cancelled, and leaves
-nothing behind.
+are short, requests wait in order, but sessions that run already come before newcomers: a newcomer
+that needs much would else hold up everybody. Each waits at most its own patience, may be cancelled,
+and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from swarm.errors import Busy, RequestError
 class _Request:
     session: str
     pages: int
+    running: bool
     granted: asyncio.Future[None]
 
 
@@ -52,7 +54,7 @@ class Leases:
         more = pages - self.held(session)
         if more <= 0:
             return True
-        if self._waiting or more > self.free:
+        if more > self.free or self._num_before(running=session in self._held):
             return False
         self._held[session] = pages
         self.on_change()
@@ -68,12 +70,15 @@ class Leases:
             raise RequestError(f"needs {pages} pages of KV memory; this peer has {self.num_pages}")
         if self.try_hold(session, pages):
             return
-        request = _Request(session, pages, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
+        running, granted = session in self._held, asyncio.get_running_loop().create_future()
+        request = _Request(session, pages, running, granted)
+        self._waiting.insert(self._num_before(running=running), request)
         try:
             async with asyncio.timeout(patience):
                 await request.granted
         except TimeoutError as error:
+            if granted.done() and not granted.cancelled():
+                return  # It came in the same turn of the loop as the end of our patience.
             raise Busy(self._peer, f"no room for {pages} pages within {patience:g} s") from error
         finally:
             # A grant may come in the same turn of the loop as a cancellation: it is then held, and
@@ -90,6 +95,12 @@ class Leases:
             request.granted.cancel()
             self._waiting.remove(request)
         self._grant()
+
+    def _num_before(self, *, running: bool) -> int:
+        """How many requests come before a new one."""
+        if running:
+            return sum(request.running for request in self._waiting)
+        return len(self._waiting)
 
     def _grant(self) -> None:
         while self._waiting:

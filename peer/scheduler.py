@@ -30,8 +30,10 @@ class SchedulerConfig:
     batch_len: int = 512
 
     def __post_init__(self) -> None:
-        if not 0 < self.decode_len <= self.chunk_len <= self.batch_len:
-            raise ConfigError("a scheduler needs 0 < decode_len <= chunk_len <= batch_len")
+        if not 0 < self.decode_len <= self.chunk_len <= self.batch_len - self.decode_len:
+            raise ConfigError(
+                "a scheduler needs 0 < decode_len <= chunk_len <= batch_len - decode_len"
+            )
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,11 @@ class Peer:
             await asyncio.sleep(self.config.move_interval)
             if self._state is not State.SERVING:
                 continue
-            found = await self.member.directory.find(self._checkpoint.fingerprint)
+            try:
+                found = await self.member.directory.find(self._checkpoint.fingerprint)
+            except SwarmError as error:
+                logger.warning("swarm not looked at why=%s", error)
+                continue
             span = placement.move(self.member.peer_id, self._checkpoint.num_blocks, found)
             if span is not None and span != self._span:
                 await self.move(span)

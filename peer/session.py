@@ -14,11 +14,15 @@ from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
 
 @dataclass(frozen=True)
 class Arrival:
-    """A step that has arrived, and when (seconds of the event loop)."""
+    """A step that has arrived, and when (seconds of the event loop).
+
+    `lengths` are the session's rows once it has been computed.
+    """
 
     step: Step
     payload: memoryview
     time: float
+    lengths: tuple[int, ...] = ()
 
     @property
     def num_positions(self) -> int:
@@ -71,18 +75,20 @@ class HopSession:
             return None
         if step.seq > self._expected_seq:
             raise LookupError(f"step {self._expected_seq} is missing, {step.seq} came")
-        arrival = Arrival(step, memoryview(payload), now)
-        if len(payload) != arrival.num_positions * self.position_len:
+        num_positions = sum(span.count for span in step.rows)
+        if len(payload) != num_positions * self.position_len:
             raise RemoteProtocolError(
-                f"{len(payload)} bytes for {arrival.num_positions} positions of {self.position_len}"
+                f"{len(payload)} bytes for {num_positions} positions of {self.position_len}"
             )
         self._plan(step)
         self._expected_seq += 1
-        return arrival
+        return Arrival(step, memoryview(payload), now, tuple(self._planned))
 
     def pages_needed(self, page_len: int) -> int:
-        """Pages that hold the session after all the steps that it has accepted."""
-        return sum(-(-length // page_len) for length in self._planned)
+        """Pages for the steps that wait: for the longest state, as a later one may roll back."""
+        return max(
+            (sum(-(-length // page_len) for length in a.lengths) for a in self.backlog), default=0
+        )
 
     def start_epoch(self, hold: Hold) -> None:
         """Begins a new epoch from what has been computed so far."""

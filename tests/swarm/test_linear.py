@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from swarm.peer import linear
-from swarm.peer.linear import FusedLinear, PackedLinear, prepack
+from swarm.linear import FusedLinear, PackedLinear, prepack
 
 needs_packing = pytest.mark.skipif(not linear._can_pack(), reason="oneDNN has no bfloat16 here")
 
