@@ -62,7 +62,7 @@ class Invite(msgspec.Struct, frozen=True, array_like=True):
             raise ConfigError("the invite is damaged: copy the whole line again")
         try:
             return msgspec.msgpack.decode(body, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(
                 f"the invite is of a kind that this version cannot read: {error}"
             ) from error

@@ -29,7 +29,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         help="Run a large language model that fits on none of your machines, together.",
     )
-    app.callback()(_options)
+    app.callback()(_set_up)
     for module in pkgutil.iter_modules(__path__):
         if module.name.startswith("_"):
             continue
@@ -54,7 +54,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _options(
+def _set_up(
     verbose: Annotated[
         int,
         typer.Option(

@@ -93,7 +93,7 @@ def decode_announcement(record: bytes) -> Announcement:
     """Reads a record; raises `RecordError` on one that no correct peer writes."""
     try:
         announcement = _decoder.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"announcement not understood: {error}") from error
     if not announcement.start <= announcement.end <= announcement.num_blocks:
         raise RecordError(

@@ -5,6 +5,7 @@ Raw bytes only: this module knows positions and how many bytes each takes, no te
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class History:
         self._rows: list[list[Piece]] = [[] for _ in range(num_rows)]
         self._position_len = position_len
         self._dropped = [False] * num_rows
+        self._users: Counter[int] = Counter()
         self.num_bytes = 0
         """Memory that is held, in bytes; a piece that rows share counts once."""
 
@@ -68,18 +70,19 @@ class History:
         if self._dropped[piece.row]:
             piece = Piece(piece.row, piece.position, piece.count, memoryview(b""), piece.want)
         if piece.count:
-            self._rows[piece.row].append(piece)
-            self.num_bytes += len(piece.data)
+            self._add(piece)
 
     def truncate(self, row: int, length: int) -> None:
         """Forgets what a row has from position `length` on; a row cut to nothing starts anew."""
         pieces = self._rows[row]
         while pieces and pieces[-1].end > length:
             last = pieces.pop()
-            self.num_bytes -= len(last.data)
+            self._users[id(last.data)] -= 1
+            if not self._users[id(last.data)]:
+                del self._users[id(last.data)]
+                self.num_bytes -= len(last.data)
             if last.position < length:
-                pieces.append(self._cut(last, last.position, length))
-                self.num_bytes += len(pieces[-1].data)
+                self._add(self._cut(last, last.position, length))
         if not pieces:
             self._dropped[row] = False
 
@@ -90,8 +93,7 @@ class History:
             for row, source in enumerate(sources)
         ]
         self._dropped = [self._dropped[source] for source in sources]
-        held = {id(p.data): len(p.data) for row in self._rows for p in row}
-        self.num_bytes = sum(held.values())
+        self._count()
 
     def drop(self) -> None:
         """Forgets the bytes but not the lengths: from now on nothing can be replayed."""
@@ -100,7 +102,7 @@ class History:
             [Piece(i, 0, row[-1].end, memoryview(b""), Want.NOTHING)] if row else []
             for i, row in enumerate(self._rows)
         ]
-        self.num_bytes = 0
+        self._count()
 
     def read(self, row: int, start: int, end: int) -> Iterator[Piece]:
         """The pieces of `[start, end)`, cut at its borders, in order."""
@@ -108,6 +110,17 @@ class History:
         for piece in self._rows[row]:
             if piece.end > start and piece.position < end:
                 yield self._cut(piece, max(start, piece.position), min(end, piece.end))
+
+    def _add(self, piece: Piece) -> None:
+        self._rows[piece.row].append(piece)
+        self._users[id(piece.data)] += 1
+        if self._users[id(piece.data)] == 1:
+            self.num_bytes += len(piece.data)
+
+    def _count(self) -> None:
+        pieces = [piece for row in self._rows for piece in row]
+        self._users = Counter(id(piece.data) for piece in pieces)
+        self.num_bytes = sum({id(piece.data): len(piece.data) for piece in pieces}.values())
 
     def _cut(self, piece: Piece, start: int, end: int) -> Piece:
         if (start, end) == (piece.position, piece.end):

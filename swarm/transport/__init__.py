@@ -23,6 +23,9 @@ class Stream(Protocol):
     def peer(self) -> str:
         """Id of the peer on the other side."""
 
+    def admit(self) -> None:
+        """Lifts the limit for strangers: until this, a frame that carries a payload is refused."""
+
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Sends one frame; waits while the other side is slower than we are.
 

@@ -228,6 +228,7 @@ async def connect(stream: Stream, me: str, group: Group, config: LinkConfig | No
     try:
         async with asyncio.timeout(config.handshake):
             await _greet(link, me, group)
+        stream.admit()
     except TimeoutError as error:
         await link.aclose()
         raise Unreachable(stream.peer, "did not answer the greeting") from error

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from swarm.errors import PeerError, Unreachable
+from swarm.errors import Misbehaved, PeerError, Unreachable
 
 from . import Buffer, Stream, StreamHandler
 
@@ -152,11 +152,16 @@ class MemoryStream:
     def __init__(self, peer: str, outgoing: _Pipe, incoming: _Pipe, me: str) -> None:
         self._peer, self._me = peer, me
         self._outgoing, self._incoming = outgoing, incoming
+        self._admitted = False
 
     @property
     def peer(self) -> str:
         """Id of the member on the other side."""
         return self._peer
+
+    def admit(self) -> None:
+        """Lets frames with a payload through."""
+        self._admitted = True
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Puts a frame on its way."""
@@ -173,7 +178,10 @@ class MemoryStream:
 
     async def receive(self) -> tuple[bytes, Buffer]:
         """The next frame that has arrived."""
-        return await self._incoming.get(self._me)
+        header, payload = await self._incoming.get(self._me)
+        if payload and not self._admitted:
+            raise Misbehaved(self._peer, "sent a payload before it was admitted")
+        return header, payload
 
     async def aclose(self) -> None:
         """Closes both directions."""

@@ -258,5 +258,5 @@ def decode(header: bytes) -> AnyMessage:
     """The message in a frame's header; an unknown or invalid one is a `RemoteProtocolError`."""
     try:
         return _decoder.decode(header)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(f"message not understood: {error}") from error

@@ -1,0 +1,87 @@
+"""What a program keeps on disk: private files that are written whole, and a folder's lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+from swarm.errors import ConfigError
+
+_LOCK = "lock"
+
+
+def default_folder() -> Path:
+    """Where this user's programs keep what they learn; it need not exist yet."""
+    return platformdirs.user_state_path("homeswarm")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder that only its owner can look into; raises `ConfigError` if that fails."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot use the folder {folder}: {error.strerror}") from error
+
+
+def read(path: Path) -> bytes | None:
+    """The file's bytes, or None if there is none; raises `ConfigError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read; readers see the old bytes or the new ones.
+
+    Raises `ConfigError` where the file cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp gave mode 600, which the file keeps.
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the system lets go of it when the process dies.
+
+    Makes the folder if there is none. Raises `ConfigError` that names the process which has it.
+    """
+    make_folder(folder)
+    path = folder / _LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot use the folder {folder}: {error.strerror}") from error
+    with os.fdopen(handle, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = file.read(20).strip() or "?"
+            raise ConfigError(f"{folder} is in use by process {owner}") from error
+        except OSError as error:
+            raise ConfigError(f"cannot lock {path}: {error.strerror}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

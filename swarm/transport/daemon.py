@@ -1,0 +1,361 @@
+"""The libp2p daemon `p2pd` that hivemind brings: one child process, its life, and calls to it.
+
+`swarm.transport.libp2p` and `swarm.directory.dht` stand on this; nothing else in Homeswarm knows of
+hivemind, and importing this module does not load it: `Daemon.start` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from importlib.resources import as_file, files
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from swarm.errors import ConfigError, Unreachable
+
+from .. import state
+
+logger = logging.getLogger(__name__)
+
+_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 3.0
+_READ_AHEAD = 256 * 1024
+"""Bytes that are read ahead per stream before the other side has to wait."""
+
+_FOLDER_PREFIX = "swarm-p2pd-"
+_SETTLED = 60.0
+_MAX_REPLY = 1024 * 1024
+_OWN_PROCESS_GROUP = "import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Ctrl-C reaches every process of a terminal's group, and p2pd ends on it (even if it was started
+with that signal ignored). In a group of its own it lives until we have said goodbye. It still
+does not outlive us: it ends when its connection to us does, 30 ms after a kill -9."""
+
+_LIGHT_NAMES = {
+    "hivemind.utils.logging": ("get_logger",),
+    "hivemind.utils.serializer": ("MSGPackSerializer", "SerializerBase"),
+    "hivemind.utils.timed_storage": ("get_dht_time",),
+}
+"""What hivemind's networking takes from `hivemind.utils` itself."""
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+OnStream = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def load(name: str) -> Any:
+    """Imports one of hivemind's modules without torch, if hivemind is not yet loaded.
+
+    hivemind's packages import torch as they begin, though its networking needs none of it. So they
+    stand here without having run; they run when somebody asks for a name that they would define.
+    """
+    if "hivemind" not in sys.modules:
+        for package in ("hivemind", "hivemind.utils", "hivemind.dht"):
+            _defer(package)
+        for module, names in _LIGHT_NAMES.items():
+            for each in names:
+                setattr(
+                    sys.modules["hivemind.utils"],
+                    each,
+                    getattr(importlib.import_module(module), each),
+                )
+        # hivemind installs a log handler of its own; whoever runs us decides about logging.
+        sys.modules["hivemind.utils.logging"].use_hivemind_log_handler("nowhere")
+        verbose = logger.isEnabledFor(logging.DEBUG)
+        logging.getLogger("hivemind").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+        # hivemind finds its p2pd by a deprecated function; this is the same without the warning.
+        vars(importlib.import_module("hivemind.p2p.p2p_daemon"))["path"] = _resource
+    return importlib.import_module(name)
+
+
+def _resource(package: ModuleType, name: str) -> AbstractContextManager[Path]:
+    return as_file(files(package) / name)
+
+
+def _defer(package: str) -> None:
+    spec = find_spec(package)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{package} is not installed; install homeswarm again")
+    loader, module = spec.loader, module_from_spec(spec)
+
+    def run(name: str) -> Any:
+        # A submodule that is still being imported is no attribute of its package yet.
+        if submodule := sys.modules.get(f"{package}.{name}"):
+            return submodule
+        if name.startswith("__") or "__getattr__" not in vars(module):
+            raise AttributeError(name)
+        del vars(module)["__getattr__"]
+        loader.exec_module(module)
+        return getattr(module, name)
+
+    vars(module)["__getattr__"] = run
+    sys.modules[package] = module
+    parent, _, child = package.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
+
+
+class Daemon:
+    """One p2pd process. Made by `start`; `aclose` leaves no process, socket or task behind."""
+
+    def __init__(self, p2p: Any, folder: Path, held: ExitStack) -> None:
+        self.p2p = p2p
+        self.peer_id: str = p2p.peer_id.to_base58()
+        self._folder = folder
+        self._held = held
+        self._proto = load("hivemind.proto.p2pd_pb2")
+        self._control = p2p.daemon_listen_maddr["unix"]
+        self._server: asyncio.Server | None = None
+        self._handlers: dict[str, OnStream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._ended = asyncio.Event()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    @classmethod
+    async def start(cls, options: Mapping[str, Any]) -> Daemon:
+        """Starts p2pd with `P2P.create`'s options; raises `ConfigError` if it does not start.
+
+        A cancelled start leaves nothing behind either.
+        """
+        hivemind = load("hivemind.p2p")
+        _sweep()
+        held = ExitStack()
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        held.enter_context(state.lock(folder))
+        made: list[Any] = []
+
+        class OwnedP2P(hivemind.P2P):  # type: ignore[misc, name-defined]
+            _UNIX_SOCKET_PREFIX = f"/unix{folder}/"
+
+            def __init__(self) -> None:
+                super().__init__()
+                made.append(self)
+
+            @staticmethod
+            def _make_process_args(*args: Any, **kwargs: Any) -> list[str]:
+                plain = hivemind.P2P._make_process_args(*args, **kwargs)
+                return [sys.executable, "-I", "-S", "-c", _OWN_PROCESS_GROUP, *plain]
+
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                return cls(await OwnedP2P.create(**options), folder, held)
+        except (hivemind.P2PDaemonError, OSError, EOFError) as error:
+            raise ConfigError(f"the libp2p daemon did not start: {error}") from error
+        finally:
+            if not (made and made[0].peer_id):
+                for p2p in made:
+                    await _stop(p2p)
+                held.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended, asked or not."""
+        return self._ended.is_set()
+
+    async def wait_ended(self) -> None:
+        """Returns when the process has ended."""
+        await self._ended.wait()
+
+    async def addresses(self) -> tuple[str, ...]:
+        """Multiaddresses at which p2pd thinks that it can be reached, without `/p2p/`."""
+        multiaddr = load("hivemind.utils.multiaddr").Multiaddr
+        reply = await self._ask(self.peer_id, self._request("IDENTIFY"))
+        return tuple(str(multiaddr(raw)) for raw in reply.identify.addrs)
+
+    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+        """Makes sure that there is a connection; raises `Unreachable` if there cannot be one."""
+        request = self._request("CONNECT")
+        request.connect.peer = _peer_bytes(peer)
+        request.connect.addrs.extend(_address_bytes(peer, addresses))
+        await self._ask(peer, request)
+
+    async def open(self, peer: str, protocol: str) -> Connection:
+        """Opens a stream; raises `Unreachable` if the peer is not there or does not serve it."""
+        request = self._request("STREAM_OPEN")
+        request.streamOpen.peer = _peer_bytes(peer)
+        request.streamOpen.proto.append(protocol)
+        _, connection = await self._exchange(peer, request)
+        return connection
+
+    async def serve(self, protocol: str, on_stream: OnStream) -> None:
+        """Runs `on_stream(peer, reader, writer)` in a task for each stream that others open."""
+        multiaddr = load("hivemind.utils.multiaddr").Multiaddr
+        path = self._folder / "streams.sock"
+        if self._server is None:
+            self._server = await asyncio.start_unix_server(
+                self._accept, path=str(path), limit=_READ_AHEAD
+            )
+        self._handlers[protocol] = on_stream
+        request = self._request("STREAM_HANDLER")
+        request.streamHandler.addr = multiaddr(f"/unix{path}").to_bytes()
+        request.streamHandler.proto.append(protocol)
+        request.streamHandler.balanced = False
+        await self._ask(self.peer_id, request)
+
+    async def aclose(self) -> None:
+        """Ends every stream and the process; may be called again."""
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            if self._server is not None:
+                self._server.close()
+            tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await _stop(self.p2p)
+            await self._watcher
+            self._held.close()
+
+    async def _watch(self) -> None:
+        code = await self.p2p._child.wait()
+        self._ended.set()
+        if not self._closing:
+            logger.error("libp2p daemon ended peer=%s code=%s", self.peer_id, code)
+        # Nobody answers these any more, and hivemind would leave their callers waiting.
+        for call in list(self.p2p._client.control._pending_calls.values()):
+            if not call.done():
+                call.set_exception(ConnectionError("the libp2p daemon has ended"))
+
+    def _request(self, kind: str) -> Any:
+        return self._proto.Request(type=getattr(self._proto.Request, kind))
+
+    async def _ask(self, peer: str, request: Any) -> Any:
+        reply, (_, writer) = await self._exchange(peer, request)
+        writer.close()
+        return reply
+
+    async def _exchange(self, peer: str, request: Any) -> tuple[Any, Connection]:
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._control, limit=_READ_AHEAD)
+        except OSError as error:
+            raise Unreachable(peer, "our own libp2p daemon has ended") from error
+        try:
+            raw: bytes = request.SerializeToString()
+            writer.write(_varint(len(raw)) + raw)
+            reply = self._proto.Response()
+            reply.ParseFromString(await _read_delimited(reader))
+            if reply.type == self._proto.Response.ERROR:
+                raise Unreachable(peer, _plain(reply.error.msg))
+        except (OSError, EOFError) as error:
+            writer.close()
+            raise Unreachable(peer, "our own libp2p daemon has ended") from error
+        except BaseException:
+            writer.close()
+            raise
+        return reply, (reader, writer)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._dispatch(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _dispatch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer_id = load("hivemind.p2p").PeerID
+        try:
+            stream = self._proto.StreamInfo()
+            stream.ParseFromString(await _read_delimited(reader))
+            await self._handlers[stream.proto](peer_id(stream.peer).to_base58(), reader, writer)
+        except (OSError, EOFError):
+            logger.debug("stream ended before it began")
+        except Exception:
+            logger.exception("stream handler failed")
+        finally:
+            writer.close()
+
+
+def _sweep() -> None:
+    """Removes the socket folders of processes that were killed: nobody holds their lock."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        with suppress(ConfigError, OSError):
+            # A folder is locked a moment after it is made.
+            if time.time() - folder.stat().st_mtime > _SETTLED:
+                with state.lock(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _stop(p2p: Any) -> None:
+    """Ends p2pd and everything that hivemind runs for it."""
+    control = p2p._client.control if p2p._client is not None else None
+    tasks = [p2p._reader_task, p2p._listen_task]
+    if control is not None:
+        tasks += [control._read_task, control._write_task, *control._handler_tasks.values()]
+    p2p._terminate()
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    if p2p._child is None:
+        return
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT):
+            await p2p._child.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            p2p._child.kill()
+        await p2p._child.wait()
+
+
+def _peer_bytes(peer: str) -> bytes:
+    try:
+        raw: bytes = load("hivemind.p2p").PeerID.from_base58(peer).to_bytes()
+    except ValueError as error:
+        raise Unreachable(peer, "is no valid peer id") from error
+    return raw
+
+
+def _address_bytes(peer: str, addresses: Sequence[str]) -> list[bytes]:
+    """Addresses of this peer as libp2p wants them: binary, without the id.
+
+    Other members' announcements bring us here, so what is no address is passed over.
+    """
+    multiaddr = load("hivemind.utils.multiaddr").Multiaddr
+    raw = []
+    for address in addresses:
+        place, _, owner = address.partition("/p2p/")
+        if owner not in ("", peer):
+            continue
+        try:
+            raw.append(multiaddr(place).to_bytes())
+        except (ValueError, LookupError, TypeError) as error:
+            logger.debug("address ignored peer=%s address=%r why=%s", peer, address, error)
+    return raw
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+async def _read_delimited(reader: asyncio.StreamReader) -> bytes:
+    length, shift = 0, 0
+    while True:
+        (byte,) = await reader.readexactly(1)
+        length |= (byte & 0x7F) << shift
+        if length > _MAX_REPLY:
+            raise EOFError("the libp2p daemon sent no message")
+        if byte < 0x80:
+            return await reader.readexactly(length)
+        shift += 7
+
+
+def _plain(message: str) -> str:
+    """p2pd's reason in one line."""
+    lines = [line.strip(" *") for line in message.splitlines() if line.strip()]
+    return "; ".join(lines)[:300] or "refused"

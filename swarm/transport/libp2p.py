@@ -1,0 +1,383 @@
+"""The transport for the world: libp2p streams through hivemind's daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import re
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
+
+from .. import identity
+from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
+from . import Buffer, Stream, StreamHandler
+from .daemon import Daemon
+
+logger = logging.getLogger(__name__)
+
+_SMALL = 64 * 1024
+"""Frames up to this size are copied into one write; of larger ones nothing is copied."""
+
+_CLOSE_TIMEOUT = 1.0
+_REFRESH = 15.0
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<name>[^:/\s]+)):(?P<port>\d{1,5})")
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True)
+class Libp2pConfig:
+    """How one member takes part in the network.
+
+    `identity` is a key file (made if it is missing); without one the member has a new id each time.
+    It listens at `host` and `port` (0: a free one). `announce` are addresses under which others
+    reach it from outside, as multiaddresses or `host:port`. With `map_port` a router is asked to
+    forward the port (UPnP, NAT-PMP). Opening a stream takes at most `patience` seconds.
+    """
+
+    identity: Path | None = None
+    host: str = "0.0.0.0"
+    port: int = 0
+    announce: tuple[str, ...] = ()
+    map_port: bool = True
+    patience: float = 5.0
+    limits: FrameLimits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError as error:
+            raise ConfigError(f"host {self.host!r} is no IP address") from error
+        if not 0 <= self.port < 65536:
+            raise ConfigError(f"port {self.port} is not between 0 and 65535")
+        if self.announce and not self.port:
+            raise ConfigError("an announced address needs a fixed port: give --port too")
+        for address in self.announce:
+            multiaddress(address)
+
+    @property
+    def ip(self) -> IPAddress:
+        """`host` as an address."""
+        return ipaddress.ip_address(self.host)
+
+
+def multiaddress(text: str) -> str:
+    """The multiaddress that a person meant by `text`: one already, or `host:port`.
+
+    Raises `ConfigError` on anything else.
+    """
+    if text.startswith("/"):
+        if "/tcp/" in text or "/udp/" in text:
+            return text
+    elif match := _HOST_AND_PORT.fullmatch(text):
+        name, port = match["v6"] or match["name"], int(match["port"])
+        if 0 < port < 65536:
+            try:
+                return _multiaddress(ipaddress.ip_address(name), port)
+            except ValueError:
+                return f"/dns/{name}/tcp/{port}"
+    raise ConfigError(f"{text!r} is no address; write HOST:PORT or /ip4/HOST/tcp/PORT")
+
+
+class Libp2pStream:
+    """A `Stream` over the daemon's unix socket."""
+
+    def __init__(
+        self,
+        peer: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: FrameLimits,
+    ) -> None:
+        self._peer = peer
+        self._reader, self._writer = reader, writer
+        self._limits = limits
+        self._accepted = replace(limits, payload=0)
+        self._waiting = 0
+        # With a mark of 0, `drain` returns when the system has every byte, and a caller may reuse
+        # its buffer.
+        writer.transport.set_write_buffer_limits(high=0)
+
+    @property
+    def peer(self) -> str:
+        """Id of the member on the other side."""
+        return self._peer
+
+    def admit(self) -> None:
+        """Accepts payloads from now on: anybody can open a stream, and memory is for members."""
+        self._accepted = self._limits
+
+    async def send(self, header: bytes, payload: Buffer) -> None:
+        """Sends one frame. A frame is written without a pause, so senders never interleave."""
+        if self.offer(header, payload):
+            return
+        prefix = self._prefix(header, payload)
+        self._waiting += 1
+        try:
+            if _size(payload) <= _SMALL:
+                self._writer.write(b"".join((prefix, header, payload)))
+            else:
+                self._writer.write(prefix + header)
+                self._writer.write(payload)
+            await self._writer.drain()
+        except OSError as error:
+            raise Unreachable(self._peer, "the connection broke") from error
+        finally:
+            self._waiting -= 1
+
+    def offer(self, header: bytes, payload: Buffer) -> bool:
+        """Sends a small frame at once if the other side keeps up."""
+        prefix = self._prefix(header, payload)
+        if self._waiting or _size(payload) > _SMALL:
+            return False
+        if self._writer.transport.get_write_buffer_size() > _SMALL:
+            return False
+        self._writer.write(b"".join((prefix, header, payload)))
+        return True
+
+    async def receive(self) -> tuple[bytes, Buffer]:
+        """The next frame; its lengths are checked before any memory is taken for it."""
+        try:
+            prefix = await self._reader.readexactly(PREFIX_LEN)
+            header_len, payload_len = decode_prefix(prefix, self._accepted)
+            header = await self._reader.readexactly(header_len)
+            payload = await self._reader.readexactly(payload_len) if payload_len else b""
+        except (OSError, EOFError) as error:
+            raise Unreachable(self._peer, "the connection ended") from error
+        except RemoteProtocolError as error:
+            raise Misbehaved(self._peer, str(error)) from error
+        return header, payload
+
+    def _prefix(self, header: bytes, payload: Buffer) -> bytes:
+        if self._writer.is_closing():
+            raise Unreachable(self._peer, "the stream is closed")
+        return encode_prefix(len(header), _size(payload), self._limits)
+
+    async def aclose(self) -> None:
+        """Closes both directions; what was sent still leaves, if the other side takes it."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._writer.wait_closed()
+        except TimeoutError:
+            self._writer.transport.abort()
+        except OSError:
+            pass
+
+
+class Libp2pTransport:
+    """A `Transport` over libp2p. Made by `create`, or by `start` for an `async with`."""
+
+    def __init__(self, daemon: Daemon, config: Libp2pConfig) -> None:
+        self.daemon = daemon
+        self._config = config
+        self._addresses: tuple[str, ...] = ()
+        self._streams: set[Libp2pStream] = set()
+        self._closing = False
+        self._refresher = asyncio.get_running_loop().create_task(self._keep_addresses())
+
+    @classmethod
+    async def create(cls, config: Libp2pConfig | None = None) -> Libp2pTransport:
+        """Joins the network; raises `ConfigError` if the port is taken or the key is damaged."""
+        config = config or Libp2pConfig()
+        if config.identity is not None:
+            identity.load_or_create(config.identity)
+        _check_port(config)
+        transport = cls(await Daemon.start(_options(config)), config)
+        try:
+            await transport._read_addresses()
+        except BaseException:
+            await transport.aclose()
+            raise
+        return transport
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, config: Libp2pConfig | None = None) -> AsyncIterator[Libp2pTransport]:
+        """As `create`, and leaves the network at the end of the block."""
+        transport = await cls.create(config)
+        try:
+            yield transport
+        finally:
+            await transport.aclose()
+
+    @property
+    def peer_id(self) -> str:
+        """Our own id."""
+        return self.daemon.peer_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where others may reach us; loopback comes last."""
+        return self._addresses
+
+    @property
+    def port(self) -> int:
+        """The TCP port at which we listen."""
+        if self._config.port:
+            return self._config.port
+        place = self._addresses[0].split("/")
+        return int(place[place.index("tcp") + 1])
+
+    async def connect(self, peer: str, addresses: Sequence[str] = ()) -> None:
+        """Makes sure that `peer` is connected; raises `Unreachable` after `patience`."""
+        try:
+            async with asyncio.timeout(self._config.patience):
+                await self.daemon.connect(peer, addresses)
+        except TimeoutError as error:
+            raise Unreachable(peer, "did not answer in time") from error
+
+    async def open(self, peer: str, protocol: str, addresses: Sequence[str] = ()) -> Stream:
+        """Opens a stream; a dead address costs `patience` seconds at most."""
+        if self._closing:
+            raise Unreachable(peer, "we have left the network")
+        try:
+            async with asyncio.timeout(self._config.patience):
+                await self.daemon.connect(peer, addresses)
+                reader, writer = await self.daemon.open(peer, protocol)
+        except TimeoutError as error:
+            raise Unreachable(peer, "did not answer in time") from error
+        return self._own(Libp2pStream(peer, reader, writer, self._config.limits))
+
+    async def serve(self, protocol: str, handler: StreamHandler) -> None:
+        """Runs `handler` for each stream that is opened to us."""
+
+        async def handle(
+            peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            stream = self._own(Libp2pStream(peer, reader, writer, self._config.limits))
+            try:
+                await handler(stream)
+            except PeerError as error:
+                logger.debug("stream ended peer=%s why=%s", peer, error)
+            except Exception:
+                logger.exception("stream handler failed peer=%s", peer)
+            finally:
+                await stream.aclose()
+
+        await self.daemon.serve(protocol, handle)
+
+    async def wait_failed(self) -> None:
+        """Returns never by itself: raises `Unreachable` (of ourselves) when our daemon has ended.
+
+        Every open stream raises as well. Whoever owns the transport runs this in a task, and ends
+        or starts anew.
+        """
+        await self.daemon.wait_ended()
+        raise Unreachable(self.peer_id, "our own libp2p daemon has ended")
+
+    async def aclose(self) -> None:
+        """Closes every stream and ends the daemon."""
+        if self._closing:
+            return
+        self._closing = True
+        self._refresher.cancel()
+        try:
+            await asyncio.gather(self._refresher, return_exceptions=True)
+            await asyncio.gather(*(stream.aclose() for stream in self._streams))
+        finally:
+            await self.daemon.aclose()
+
+    def _own(self, stream: Libp2pStream) -> Libp2pStream:
+        self._streams = {other for other in self._streams if not other._writer.is_closing()}
+        self._streams.add(stream)
+        return stream
+
+    async def _keep_addresses(self) -> None:
+        # A port that the router forwards, and a network that the machine moves to, show up later.
+        while not self.daemon.ended:
+            await asyncio.sleep(_REFRESH)
+            with suppress(Unreachable):
+                await self._read_addresses()
+
+    async def _read_addresses(self) -> None:
+        places = _reachable(await self.daemon.addresses())
+        self._addresses = tuple(f"{place}/p2p/{self.peer_id}" for place in places)
+
+
+def _options(config: Libp2pConfig) -> dict[str, Any]:
+    """What `hivemind.P2P.create` takes.
+
+    No relaying: p2pd's relay drops circuits silently after 128 KiB. Its own Kademlia stays on,
+    because hivemind's DHT knows nodes by id alone and leaves finding their addresses to it.
+    """
+    outside = not config.ip.is_loopback
+    announced: tuple[str, ...] = ()
+    if config.announce:
+        announced = (*map(multiaddress, config.announce), *_machine_addresses(config))
+    return {
+        "identity_path": str(config.identity) if config.identity is not None else None,
+        "check_if_identity_free": False,
+        "host_maddrs": [_multiaddress(config.ip, config.port)],
+        "announce_maddrs": announced or None,
+        "auto_nat": outside,
+        "nat_port_map": outside and config.map_port,
+        "use_relay": False,
+        "use_ipfs": False,
+    }
+
+
+def _check_port(config: Libp2pConfig) -> None:
+    """Raises `ConfigError` where we cannot listen.
+
+    libp2p shares ports (SO_REUSEPORT): without this two members would take turns at one address.
+    """
+    family = socket.AF_INET6 if config.ip.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigError(f"port {config.port} is in use by another program") from error
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigError(f"{config.host} is no address of this machine") from error
+            raise ConfigError(
+                f"cannot listen at {config.host} port {config.port}: {error.strerror}"
+            ) from error
+
+
+def _machine_addresses(config: Libp2pConfig) -> list[str]:
+    if not config.ip.is_unspecified:
+        return [_multiaddress(config.ip, config.port)]
+    found = []
+    for entries in psutil.net_if_addrs().values():
+        for entry in entries:
+            if entry.family in (socket.AF_INET, socket.AF_INET6):
+                ip = ipaddress.ip_address(entry.address.partition("%")[0])
+                if ip.version == config.ip.version:
+                    found.append(_multiaddress(ip, config.port))
+    return found
+
+
+def _size(payload: Buffer) -> int:
+    return payload.nbytes if isinstance(payload, memoryview) else len(payload)
+
+
+def _multiaddress(ip: IPAddress, port: int) -> str:
+    return f"/ip{ip.version}/{ip}/tcp/{port}"
+
+
+def _reachable(places: Sequence[str]) -> list[str]:
+    """Places in the order in which to try them, without those that mean nothing elsewhere."""
+    ranked = []
+    for place in dict.fromkeys(places):
+        kind, _, rest = place.lstrip("/").partition("/")
+        loopback = False
+        if kind in ("ip4", "ip6"):
+            ip = ipaddress.ip_address(rest.partition("/")[0])
+            if ip.is_link_local or ip.is_unspecified:
+                continue
+            loopback = ip.is_loopback
+        ranked.append((loopback, place))
+    return [place for _, place in sorted(ranked, key=lambda entry: entry[0])]

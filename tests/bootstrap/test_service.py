@@ -1,0 +1,219 @@
+"""The bootstrap as people run it: a process, its one line, its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from swarm.bootstrap.config import BootstrapConfig
+from swarm.bootstrap.service import serve
+from swarm.directory import Announcement, State
+from swarm.errors import ConfigError
+from swarm.invite import Invite
+from swarm.member import JoinConfig, Member, join
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    processes: list[Process] = []
+
+    async def start(folder: Path, *options: str) -> Process:
+        command = [sys.executable, "-m", "swarm.cli", "bootstrap", "--dir", str(folder)]
+        process = await asyncio.create_subprocess_exec(
+            *command, "--host", "127.0.0.1", *options, stdout=PIPE, stderr=PIPE
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def invite_of(process: Process) -> Invite:
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        return Invite.decode((await process.stdout.readline()).decode())
+
+
+async def failure_of(process: Process) -> str:
+    """What a process that must fail says, in its one line."""
+    async with asyncio.timeout(20):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    (line,) = err.decode().splitlines()
+    assert line.startswith("swarm: error: ")
+    return line
+
+
+def settings(folder: Path) -> JoinConfig:
+    return JoinConfig(host="127.0.0.1", state_folder=folder)
+
+
+def announcement(member: Member) -> Announcement:
+    return Announcement(
+        member.peer_id,
+        "name",
+        "model",
+        "a model",
+        8,
+        0,
+        4,
+        State.SERVING,
+        addresses=member.transport.addresses,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_prints_one_invite_and_ends_cleanly(
+    start: Start, tmp_path: Path, number: int
+) -> None:
+    process = await start(tmp_path / "new", "--name", "friends")
+    invite = await invite_of(process)
+    assert invite.group_name == "friends"
+    assert all("/ip4/127.0.0.1/tcp/" in address for address in invite.addresses)
+    (daemon,) = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    async with asyncio.timeout(10):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (0, b"")
+    assert b"Traceback" not in err and b"hivemind" not in err
+    assert not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_the_invite_stays_the_same_after_a_restart(start: Start, tmp_path: Path) -> None:
+    invites = []
+    for _ in range(2):
+        process = await start(tmp_path)
+        invites.append(await invite_of(process))
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+    assert invites[0] == invites[1]
+
+
+async def test_a_folder_and_a_port_belong_to_one(start: Start, tmp_path: Path) -> None:
+    first = await start(tmp_path / "one")
+    invite = await invite_of(first)
+    port = invite.addresses[0].split("/")[4]
+    same_folder = await start(tmp_path / "one")
+    assert f"{tmp_path / 'one'} is in use by process {first.pid}" in await failure_of(same_folder)
+    same_port = await start(tmp_path / "two", "--port", port)
+    assert f"port {port} is in use" in await failure_of(same_port)
+
+
+@pytest.mark.parametrize("file", ["group.key", "identity", "port"])
+async def test_damaged_files_are_named(start: Start, tmp_path: Path, file: str) -> None:
+    process = await start(tmp_path)
+    await invite_of(process)
+    process.kill()
+    await process.communicate()
+    (tmp_path / file).write_bytes(b"damaged")
+    assert str(tmp_path / file) in await failure_of(await start(tmp_path))
+
+
+async def test_a_folder_that_cannot_be(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in await failure_of(await start(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("options", [("--port", "x"), ("--nonsense",)])
+async def test_wrong_arguments(start: Start, tmp_path: Path, options: tuple[str, ...]) -> None:
+    process = await start(tmp_path, *options)
+    await process.communicate()
+    assert process.returncode == 2
+
+
+async def test_it_needs_no_torch(start: Start, tmp_path: Path) -> None:
+    process = await start(tmp_path)
+    await invite_of(process)
+    mapped = {entry.path for entry in psutil.Process(process.pid).memory_maps()}
+    assert not any("libtorch" in path for path in mapped)
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_members_meet_and_a_restart_finds_them_again(
+    start: Start, tmp_path: Path, remembered: bool
+) -> None:
+    process = await start(tmp_path / "bootstrap")
+    invite = await invite_of(process)
+    members = tmp_path / "bootstrap" / "members.json"
+    async with asyncio.timeout(60), join(invite, settings(tmp_path / "state")) as member:
+        await member.directory.announce(announcement(member))
+        if remembered:
+            while not members.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        # kill -9: nothing is saved on the way out.
+        process.kill()
+        await process.wait()
+        assert members.exists() is remembered
+        again = await start(tmp_path / "bootstrap")
+        assert await invite_of(again) == invite
+        async with join(invite, settings(tmp_path / "other")) as newcomer:
+            # One that is remembered is found at once; otherwise it has to come by, as a peer does
+            # every few seconds.
+            while not await newcomer.directory.find():
+                assert not remembered
+                await member.directory.announce(announcement(member))
+
+
+async def test_acquaintances_lead_back_while_the_bootstrap_is_away(
+    start: Start, tmp_path: Path
+) -> None:
+    process = await start(tmp_path / "bootstrap")
+    invite = await invite_of(process)
+    async with asyncio.timeout(60), join(invite, settings(tmp_path / "peer")) as member:
+        await member.directory.announce(announcement(member))
+        newcomer = settings(tmp_path / "newcomer")
+        async with join(invite, newcomer):
+            while not list((tmp_path / "newcomer").glob("groups/*/members.json")):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        process.kill()
+        await process.wait()
+        async with join(invite, newcomer) as returned:
+            assert [each.peer for each in await returned.directory.find()] == [member.peer_id]
+
+
+async def test_a_daemon_that_dies_is_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ready: asyncio.Queue[Invite] = asyncio.Queue()
+    running = asyncio.create_task(
+        serve(BootstrapConfig(tmp_path, host="127.0.0.1"), ready.put_nowait)
+    )
+    async with asyncio.timeout(60):
+        invite = await ready.get()
+        (daemon,) = psutil.Process().children()
+        os.kill(daemon.pid, signal.SIGKILL)
+        # A newcomer gets in as soon as the new daemon listens.
+        while True:
+            with socket.socket() as probe:
+                port = int(invite.addresses[0].split("/")[4])
+                if psutil.Process().children() not in ([], [daemon]):
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+            await asyncio.sleep(0.02)
+        async with join(invite, settings(tmp_path / "state")) as member:
+            assert member.group.id == invite.group.id
+    assert ready.empty()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    caplog.clear()
+
+
+@pytest.mark.parametrize("changes", [{"port": 65536}, {"name": "x" * 65}])
+def test_settings_that_cannot_work(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        BootstrapConfig(tmp_path, **changes)  # type: ignore[arg-type]

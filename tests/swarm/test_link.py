@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from swarm.background import background
+from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
+from swarm.group import Group
+from swarm.transport import Buffer, Stream
+from swarm.transport.link import Link, LinkConfig, connect
+from swarm.transport.memory import Condition, MemoryTransport, Network
+from swarm.wire.messages import AnyMessage, Close, Hello, Ping, encode
+
+GROUP = Group(b"g" * 32)
+QUICK = LinkConfig(interval=0.02, patience=0.15, handshake=0.15)
+SESSION = "s" * 16
+
+
+class Side:
+    """One end of a link, with what it received."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.inbox: asyncio.Queue[tuple[AnyMessage, Buffer]] = asyncio.Queue()
+
+    async def keep(self, _: Link, message: AnyMessage, payload: Buffer) -> None:
+        self.inbox.put_nowait((message, payload))
+
+    async def run(self) -> PeerError:
+        """Runs the link to its end."""
+        with pytest.raises(PeerError) as caught:
+            await self.link.run(self.keep)
+        return caught.value
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    network = Network()
+    yield network
+    for peer in ("a", "b"):
+        await network.kill(peer)
+
+
+async def linked(network: Network, config: LinkConfig = QUICK) -> tuple[Side, Side]:
+    """A link's end at "a" and its end at "b"."""
+    a, b = network.transport("a"), network.transport("b")
+    accepted: asyncio.Queue[Link] = asyncio.Queue()
+    ended = asyncio.Event()
+
+    async def handler(stream: Stream) -> None:
+        accepted.put_nowait(await connect(stream, "b", GROUP, config))
+        await ended.wait()
+
+    await b.serve("/link", handler)
+    near = await connect(await a.open("b", "/link"), "a", GROUP, config)
+    return Side(near), Side(await accepted.get())
+
+
+async def answering(
+    network: Network, answer: Callable[[Stream], Awaitable[None]]
+) -> tuple[MemoryTransport, Stream]:
+    """A stream from "a" to a "b" that answers in its own way."""
+    a, b = network.transport("a"), network.transport("b")
+    await b.serve("/link", answer)
+    return a, await a.open("b", "/link")
+
+
+async def test_messages_arrive_in_order_both_ways(network: Network) -> None:
+    near, far = await linked(network)
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        for number in range(100):
+            near.link.post(Close(SESSION), b"%d" % number)
+        assert [(await far.inbox.get())[1] for _ in range(100)] == [b"%d" % n for n in range(100)]
+        far.link.post(Close(SESSION), b"back")
+        assert await near.inbox.get() == (Close(SESSION), b"back")
+        assert near.link.traffic.sent_frames >= 102
+        assert near.link.traffic.sent_bytes > 100
+
+
+async def test_large_and_small_messages_keep_their_order(network: Network) -> None:
+    near, far = await linked(network)
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        sizes = [0, 200_000, 1, 70_000, 2, 3]
+        for size in sizes:
+            near.link.post(Close(SESSION), bytes(size))
+        assert [len((await far.inbox.get())[1]) for _ in sizes] == sizes
+
+
+@pytest.mark.parametrize("stranger", ["a", "b"])
+async def test_another_group_is_refused_from_both_sides(network: Network, stranger: str) -> None:
+    groups = {"a": GROUP, "b": GROUP, stranger: Group.create()}
+    refused: asyncio.Queue[BaseException] = asyncio.Queue()
+
+    async def answer(stream: Stream) -> None:
+        with pytest.raises(PeerError) as caught:
+            await connect(stream, "b", groups["b"], QUICK)
+        refused.put_nowait(caught.value)
+
+    _, stream = await answering(network, answer)
+    with pytest.raises(Misbehaved, match="not a member"):
+        await connect(stream, "a", groups["a"], QUICK)
+    assert isinstance(await refused.get(), PeerError)
+    with pytest.raises(Unreachable):
+        await stream.send(b"", b"")
+
+
+async def test_a_proof_for_somebody_else_is_refused(network: Network) -> None:
+    async def answer(stream: Stream) -> None:
+        await stream.receive()
+        nonce = encode(Hello(b"n" * 16))
+        await stream.send(nonce, b"")
+        # Whoever overhears a proof cannot use it: it is bound to the ids and the nonce.
+        proof = GROUP.proof("c", "a", b"n" * 16)
+        await stream.send(encode(Hello(b"n" * 16, proof)), b"")
+        await stream.receive()
+
+    _, stream = await answering(network, answer)
+    with pytest.raises(Misbehaved):
+        await connect(stream, "a", GROUP, QUICK)
+
+
+async def test_reflecting_our_own_proof_is_refused(network: Network) -> None:
+    async def answer(stream: Stream) -> None:
+        for _ in range(2):
+            header, _payload = await stream.receive()
+            await stream.send(header, b"")
+        await stream.receive()
+
+    _, stream = await answering(network, answer)
+    with pytest.raises(Misbehaved, match="not a member"):
+        await connect(stream, "a", GROUP, QUICK)
+
+
+@pytest.mark.parametrize("header", [b"", b"\xff" * 30, encode(Ping(1)), encode(Close(SESSION))])
+async def test_who_does_not_greet_is_refused(network: Network, header: bytes) -> None:
+    async def answer(stream: Stream) -> None:
+        await stream.send(header, b"")
+        await stream.receive()
+        await stream.receive()
+
+    _, stream = await answering(network, answer)
+    with pytest.raises(Misbehaved):
+        await connect(stream, "a", GROUP, QUICK)
+
+
+async def test_who_never_greets_costs_the_handshake_time(network: Network) -> None:
+    async def answer(stream: Stream) -> None:
+        while True:
+            await stream.receive()
+
+    _, stream = await answering(network, answer)
+    with pytest.raises(Unreachable, match="greeting"):
+        await connect(stream, "a", GROUP, QUICK)
+
+
+async def test_greeting_twice_is_misbehaviour(network: Network) -> None:
+    near, far = await linked(network)
+    far.link.post(Hello(b"n" * 16))
+    error = await near.run()
+    assert isinstance(error, Misbehaved)
+    assert near.link.closed
+
+
+async def test_what_the_owner_finds_wrong_is_blamed_on_the_sender(network: Network) -> None:
+    near, far = await linked(network)
+    far.link.post(Close(SESSION))
+
+    async def refuse(*_: object) -> None:
+        raise RemoteProtocolError("no such thing")
+
+    with pytest.raises(Misbehaved, match="no such thing"):
+        await near.link.run(refuse)
+
+
+async def test_our_own_fault_is_not_blamed_on_the_peer(network: Network) -> None:
+    near, far = await linked(network)
+    far.link.post(Close(SESSION))
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await near.link.run(broken)
+    assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_a_frozen_peer_is_noticed_after_patience(network: Network) -> None:
+    near, far = await linked(network)
+    async with background() as tasks:
+        tasks.create_task(far.run())
+        ending = tasks.create_task(near.run())
+        await near.link.measured.wait()
+        network.freeze("b")
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        error = await ending
+        assert isinstance(error, Unreachable)
+        assert "silent" in str(error)
+        assert QUICK.patience / 2 < clock() - started < 10 * QUICK.patience
+        network.thaw("b")
+
+
+async def test_an_idle_link_stays(network: Network) -> None:
+    near, far = await linked(network)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3 * QUICK.patience), background() as tasks:
+            tasks.create_task(near.run())
+            tasks.create_task(far.run())
+            await asyncio.Future()
+    assert near.link.traffic.received_frames > 5
+
+
+async def test_a_broken_stream_ends_the_link_and_later_posts_raise(network: Network) -> None:
+    near, _far = await linked(network)
+    network.disconnect("a", "b")
+    assert isinstance(await near.run(), Unreachable)
+    with pytest.raises(Unreachable):
+        near.link.post(Close(SESSION))
+    await near.link.aclose()
+
+
+async def test_round_trips_are_measured(network: Network) -> None:
+    network.default = Condition(delay=0.01)
+    near, far = await linked(network)
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        await near.link.measured.wait()
+        assert near.link.round_trip is not None
+        assert near.link.round_trip >= 0.02
+
+
+async def test_loss_and_duplicates_do_not_end_the_link(network: Network) -> None:
+    near, far = await linked(network)
+    network.default = Condition(loss=0.3, duplicate=0.3)
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        for number in range(200):
+            near.link.post(Close(SESSION), b"%03d" % number)
+        network.default = Condition()
+        near.link.post(Close(SESSION), b"end")
+        got = []
+        while not got or got[-1] != b"end":
+            got.append(bytes((await far.inbox.get())[1]))
+    assert got == sorted(got)
+    assert len(set(got)) < 200 and len(set(got)) < len(got)
+
+
+@pytest.mark.parametrize(("interval", "patience"), [(0, 1), (1, 1), (2, 1)])
+def test_heartbeats_that_cannot_work(interval: float, patience: float) -> None:
+    with pytest.raises(ConfigError):
+        LinkConfig(interval=interval, patience=patience)

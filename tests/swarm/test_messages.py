@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from swarm.errors import RemoteProtocolError
+from swarm.wire.messages import AnyMessage, Close, Hello, Message, Ping, decode, encode
+
+
+def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    """Values that a msgspec type allows, from its own constraints."""
+    match kind:
+        case inspect.StructType():
+            fields = {each.name: values(each.type) for each in kind.fields}
+            return st.builds(kind.cls, **fields)
+        case inspect.UnionType():
+            return st.one_of(*map(values, kind.types))
+        case inspect.VarTupleType():
+            limit = min(kind.max_length or 4, 4)
+            return st.lists(values(kind.item_type), max_size=limit).map(tuple)
+        case inspect.IntType():
+            top = kind.le if kind.le is not None else (kind.lt or 2**62) - 1
+            return st.integers(kind.ge if kind.ge is not None else 0, top)
+        case inspect.FloatType():
+            top = kind.le if kind.le is not None else math.inf
+            return st.floats(kind.ge, None if math.isinf(top) else top, allow_infinity=False)
+        case inspect.StrType():
+            return st.text(min_size=kind.min_length or 0, max_size=kind.max_length or 20)
+        case inspect.BytesType():
+            return st.binary(min_size=kind.min_length or 0, max_size=kind.max_length or 20)
+        case inspect.EnumType():
+            return st.sampled_from(list(kind.cls))
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.NoneType():
+            return st.none()
+    raise AssertionError(f"no strategy for {kind}")
+
+
+MESSAGES = values(inspect.type_info(AnyMessage))
+
+
+@given(MESSAGES)
+def test_every_message_survives(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_an_error(raw: bytes) -> None:
+    try:
+        message = decode(raw)
+    except RemoteProtocolError:
+        return
+    assert isinstance(message, Message)
+
+
+@given(MESSAGES, st.data())
+def test_a_damaged_message_is_a_message_or_an_error(message: Message, data: st.DataObject) -> None:
+    raw = bytearray(encode(message))
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] ^= data.draw(st.integers(1, 255))
+    try:
+        assert isinstance(decode(bytes(raw)), Message)
+    except RemoteProtocolError:
+        pass
+
+
+@given(MESSAGES)
+def test_a_cut_message_is_an_error(message: Message) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(encode(message)[:-1])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["ping", -1],
+        ["ping", 2**62],
+        ["ping", "1"],
+        ["ping"],
+        ["unknown", 1],
+        ["hello", b"short"],
+        ["hello", b"n" * 65],
+        ["close", "tooshort"],
+        ["close", "s" * 65],
+        [],
+        "ping",
+    ],
+)
+def test_what_no_correct_peer_sends(fields: object) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(msgspec.msgpack.encode(fields))
+
+
+def test_nesting_that_would_exhaust_the_stack_is_an_error() -> None:
+    close = msgspec.msgpack.encode(["close", "s" * 16])
+    with pytest.raises(RemoteProtocolError):
+        decode(b"\x93" + close[1:] + b"\x91" * 60_000 + b"\xc0")
+
+
+def test_a_field_of_a_later_version_is_passed_over() -> None:
+    assert decode(msgspec.msgpack.encode(["ping", 7, "new"])) == Ping(7)
+    assert decode(msgspec.msgpack.encode(["close", "s" * 16, 1])) == Close("s" * 16)
+
+
+def test_tags_are_unique_and_messages_are_frozen() -> None:
+    union = inspect.type_info(AnyMessage)
+    assert isinstance(union, inspect.UnionType)
+    structs = [kind for kind in union.types if isinstance(kind, inspect.StructType)]
+    assert len({kind.tag for kind in structs}) == len(structs) == len(Message.__subclasses__())
+    with pytest.raises(AttributeError):
+        Hello(b"n" * 16).version = "2"  # type: ignore[misc]
+    assert not any(issubclass(kind.cls, enum.Enum) for kind in structs)
