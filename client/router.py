@@ -13,7 +13,7 @@ from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
 
 from .avoidance import Avoidance
-from .route import Candidate, Hop, Route, candidates, fill
+from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ class Router:
         avoided = self._avoided() | set(excluded)
         await self._meet([e for e in announcements if e.peer not in avoided])
         met = self._met(announcements)
-        return fill(kept, num_blocks, self._choices(announcements, met, excluded))
+        with contextlib.suppress(NoRouteError):
+            return fill(kept, num_blocks, self._choices(announcements, met, excluded))
+        # Not everybody was met: a long route may need some who were not.
+        untried = {e.peer: UNKNOWN_ROUND_TRIP for e in announcements[MAX_MET:]}
+        return fill(kept, num_blocks, self._choices(announcements, untried | met, excluded))
 
     async def link(self, hop: Hop) -> Link:
         """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
