@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,9 @@ from swarm.checkpoint import Progress as CheckpointProgress
 
 _LINES = 4
 """Plain lines per wait: one each quarter."""
+
+_SHORT = 2.0
+"""Seconds that a wait may take without a word."""
 
 
 def progress() -> CheckpointProgress:
@@ -61,28 +65,27 @@ class Bar:
 
 
 class Lines:
-    """A line now and then, for logs."""
+    """A line now and then, for logs; a short wait is not worth any."""
 
     def __init__(self) -> None:
         self._what = ""
         self._total = self._done = self._said = 0
+        self._started = 0.0
 
     def start(self, total_bytes: int, what: str) -> None:
-        """Says what begins."""
+        """Notes what begins."""
         self._what, self._total, self._done, self._said = what, total_bytes, 0, 0
-        self._say(f"{what}: {total_bytes / 1e6:.0f} MB")
+        self._started = time.monotonic()
 
     def advance(self, n: int) -> None:
-        """Says each further quarter."""
+        """Says each further quarter of a wait that takes its time."""
         self._done += n
         quarter = self._done * _LINES // self._total if self._total else _LINES
-        if self._said < quarter < _LINES:
+        if self._said < quarter < _LINES and time.monotonic() - self._started > _SHORT:
             self._said = quarter
-            self._say(f"{self._what}: {quarter * 100 // _LINES} %")
+            percent = quarter * 100 // _LINES
+            sys.stderr.write(f"{self._what}: {percent} % of {self._total / 1e6:.0f} MB\n")
+            sys.stderr.flush()
 
     def finish(self) -> None:
         """Nothing: what comes next says that it is over."""
-
-    def _say(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
