@@ -29,6 +29,7 @@ from swarm.checkpoint import Checkpoint, open_checkpoint
 from swarm.checkpoint.quiet import quiet
 from swarm.cli._processes import Processes, running
 from swarm.cli.demo import demonstration_model
+from swarm.cli.runner import run_async
 from swarm.client import ModelOptions, RemoteModel, RowInput, Swarm
 from swarm.member import JoinConfig
 
@@ -52,7 +53,7 @@ def main() -> None:
     """Measures and prints."""
     arguments = _arguments()
     torch.set_num_threads(1)
-    samples, num_peers = asyncio.run(_measure(arguments))
+    samples, num_peers = run_async(_measure(arguments))
     result = _result(samples, arguments, num_peers)
     if arguments.json == "-":
         Console().print_json(json.dumps(result))
@@ -126,7 +127,7 @@ def _plain(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
 
 
 async def _swarm_round(remote: RemoteModel, arguments: argparse.Namespace, samples: Samples) -> int:
-    ids = torch.arange(arguments.prefill) % 1000 + 10
+    ids = _prompt(arguments, remote.head.vocab_size)
     async with remote.session() as session:
         await session.step([RowInput(0, 0, remote.head.embed(ids[:1]))])  # opens the route
         started = time.perf_counter()
@@ -151,7 +152,7 @@ async def _swarm_round(remote: RemoteModel, arguments: argparse.Namespace, sampl
 @torch.inference_mode()
 def _plain_round(model: Any, arguments: argparse.Namespace, samples: Samples) -> None:
     torch.set_num_threads(1)
-    ids = torch.arange(arguments.prefill)[None] % 1000 + 10
+    ids = _prompt(arguments, model.config.vocab_size)[None]
     started = time.perf_counter()
     out = model(ids, use_cache=True, logits_to_keep=1)
     token = out.logits[:, -1].argmax(-1, keepdim=True)
@@ -161,6 +162,11 @@ def _plain_round(model: Any, arguments: argparse.Namespace, samples: Samples) ->
         out = model(token, past_key_values=out.past_key_values, use_cache=True)
         token = out.logits[:, -1].argmax(-1, keepdim=True)
         samples.plain_decode.append(time.perf_counter() - started)
+
+
+def _prompt(arguments: argparse.Namespace, vocab_size: int) -> torch.Tensor:
+    """Tokens `[prefill]`; which ones does not matter for the time they take."""
+    return torch.arange(arguments.prefill) % (vocab_size // 2) + vocab_size // 4
 
 
 def _add(samples: Samples, fresh: Samples) -> None:

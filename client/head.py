@@ -135,7 +135,7 @@ def _load(checkpoint: EndsSource, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _without_layers(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    class Ends(base):  # type: ignore[misc, valid-type]
+    class Ends(base):  # type: ignore[misc]
         def __init__(self, config: PretrainedConfig) -> None:
             super().__init__(config)
             num_layers = config.num_hidden_layers
@@ -164,7 +164,7 @@ def _layers_of(model: nn.Module, num_layers: int) -> tuple[nn.Module, str]:
 
 
 def _final_norm(model: PreTrainedModel, name: str) -> nn.Module:
-    children = list(model.base_model.children())
+    children: list[nn.Module] = list(model.base_model.children())
     after = [i for i, child in enumerate(children) if isinstance(child, nn.ModuleList)]
     for child in children[after[0] + 1 :] if after else []:
         if "norm" in type(child).__name__.lower():

@@ -35,7 +35,7 @@ class Portal(Protocol):
         """Runs a function or coroutine function in the loop and returns its result."""
 
 
-class SwarmCache(Cache):
+class SwarmCache(Cache):  # type: ignore[misc]
     """What transformers holds as a cache: a session, and how much of it counts.
 
     `width` is the padded length that transformers sees. Cropping and reordering cost nothing here:
@@ -138,7 +138,7 @@ def _close_soon(loop: asyncio.AbstractEventLoop, session: Session) -> None:
         loop.call_soon_threadsafe(session.close)
 
 
-class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):
+class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     """A causal language model whose blocks are run by peers.
 
     `generate()` works with its streamers, beam search, prompt lookup and assistant models. What
@@ -158,7 +158,7 @@ class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):
         self.generation_config = copy.deepcopy(remote.checkpoint.generation_config())
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         model: str,
         *,
@@ -264,7 +264,7 @@ class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):
                 raise RequestError(f"cache_implementation {kind} means nothing in the swarm")
             model_kwargs["past_key_values"] = SwarmCache(self.remote, self._portal)
             return None
-        return super()._prepare_cache_for_generation(  # type: ignore[no-any-return, misc]
+        return super()._prepare_cache_for_generation(
             generation_config, model_kwargs, *args, **kwargs
         )
 

@@ -1,4 +1,4 @@
-"""One span being served: its weights, its memory, its sessions. A peer that moves makes a new one."""
+"""One span being served: its weights, its memory, its sessions. A move makes a new one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .handler import Handler, HandlerConfig, Served
 from .leases import Leases
 from .runner import Runner
 from .scheduler import Scheduler, SchedulerConfig
+from .session import Arrival
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Hosting:
         span = runner.span
         served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
         self.handler = Handler(served, self.leases, tasks, handler_config)
-        self._scheduler = Scheduler(scheduler_config)
+        self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config)
         self._engine = Engine(
             runner, self._scheduler, self.handler.on_done, self.handler.on_compute_failed
         )

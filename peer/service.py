@@ -135,15 +135,22 @@ class Peer:
 
     async def _choose(self) -> tuple[int, int]:
         checkpoint, blocks = self._checkpoint, self.config.blocks
+        if blocks is not None and blocks[1] > checkpoint.num_blocks:
+            raise ConfigError(
+                f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
+                f" {checkpoint.num_blocks}"
+            )
+        each = await asyncio.to_thread(block_bytes, checkpoint.config, self._dtype)
+        free = free_memory(self._device)
         if blocks is not None:
-            if blocks[1] > checkpoint.num_blocks:
+            needed = each * (blocks[1] - blocks[0])
+            if needed > free:
                 raise ConfigError(
-                    f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
-                    f" {checkpoint.num_blocks}"
+                    f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name} take"
+                    f" {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free on {self._device}"
                 )
             return blocks
-        each = await asyncio.to_thread(block_bytes, checkpoint.config, self._dtype)
-        budget = self.config.memory or int(free_memory(self._device) * _WEIGHTS_SHARE)
+        budget = self.config.memory or int(free * _WEIGHTS_SHARE)
         capacity = budget // each
         if capacity < 1:
             raise ConfigError(

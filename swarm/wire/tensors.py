@@ -30,7 +30,8 @@ def wire_dtype(dtype: torch.dtype) -> DType:
 def to_buffer(hidden: torch.Tensor, dtype: DType) -> memoryview:
     """The bytes of `hidden`, converted to `dtype`; without a copy where none is needed."""
     flat = hidden.detach().to("cpu", _TORCH[dtype]).contiguous().view(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    octets: memoryview = flat.view(torch.uint8).numpy().data
+    return octets
 
 
 def from_buffers(
