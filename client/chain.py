@@ -150,8 +150,8 @@ class Chain:
 
     def take_answer(self, hop: OpenHop, message: AnyMessage) -> bool:
         """Hands a message to whoever waits for the hop's answer; False if nobody does."""
-        if hop.asked is None or hop.asked.done():
-            return False
+        if hop.asked is None or hop.asked.done() or getattr(message, "epoch", None) != self.epoch:
+            return False  # What an earlier epoch complained of may still be on its way.
         hop.asked.set_result(message)
         return True
 

@@ -14,8 +14,9 @@ class SessionConfig:
     A prompt travels in steps of `chunk_len`. Opening a session may wait `open_patience` for room on
     a full peer. If blocks are served by nobody, the session waits `route_patience` for somebody to
     join. A surviving hop must answer within `hold_patience` when the route changes. A step that
-    brings no output for `step_patience` plus four times its expected time is taken as lost. One
-    recovery tries at most `max_attempts` routes.
+    brings no output for `step_patience` plus four times its expected time is taken as lost, and
+    sent again with twice the patience, `max_silences` times. One recovery tries at most
+    `max_attempts` routes.
     """
 
     chunk_len: int = 128
@@ -23,12 +24,13 @@ class SessionConfig:
     route_patience: float = 20.0
     hold_patience: float = 3.0
     step_patience: float = 8.0
+    max_silences: int = 3
     max_attempts: int = 16
 
     def __post_init__(self) -> None:
         if self.chunk_len < 1 or self.max_attempts < 1:
             raise ConfigError("chunk_len and max_attempts must be at least 1")
-        if min(self.open_patience, self.route_patience) < 0:
-            raise ConfigError("patience cannot be negative")
+        if min(self.open_patience, self.route_patience, self.max_silences) < 0:
+            raise ConfigError("patience and max_silences cannot be negative")
         if min(self.hold_patience, self.step_patience) <= 0:
             raise ConfigError("hold_patience and step_patience must be positive")

@@ -140,6 +140,13 @@ class RemoteModel:
             raise RequestError("the prompt holds no tokens")
         return [int(token) for token in ids]
 
+    async def prepare(self, prompt: str | Conversation, *, raw: bool = False) -> Reply:
+        """A reply that is still to be made, for `reply`; `encode` in a thread of its own.
+
+        Reading a tokenizer may take seconds, in which others' heartbeats must go on.
+        """
+        return Reply(await asyncio.to_thread(self.encode, prompt, raw=raw))
+
     async def stream(
         self,
         prompt: str | Conversation,
@@ -152,7 +159,7 @@ class RemoteModel:
 
         Options are the fields of `SamplingConfig`, such as `max_new_tokens` or `temperature`.
         """
-        reply = Reply(self.encode(prompt, raw=raw))
+        reply = await self.prepare(prompt, raw=raw)
         async for piece in self.reply(reply, _sampling(sampling, options)):
             yield piece
 
@@ -165,7 +172,7 @@ class RemoteModel:
         **options: Any,
     ) -> Reply:
         """The whole reply at once, with its token ids, route and times."""
-        reply = Reply(self.encode(prompt, raw=raw))
+        reply = await self.prepare(prompt, raw=raw)
         async for _ in self.reply(reply, _sampling(sampling, options)):
             pass
         return reply
@@ -230,8 +237,8 @@ class RemoteModel:
         limit = self.key.context_length
         if limit and needed > limit:
             raise RequestError(
-                f"{len(reply.prompt_ids)} prompt tokens and up to {sampling.max_new_tokens} new ones"
-                f" do not fit the model's context of {limit}"
+                f"{len(reply.prompt_ids)} prompt tokens and up to {sampling.max_new_tokens} new"
+                f" ones do not fit the model's context of {limit}"
             )
 
     def _note(self, reply: Reply, session: Session, since: float) -> float:

@@ -72,7 +72,10 @@ class SwarmCache(Cache):  # type: ignore[misc]
         """Peers keep all positions anyway."""
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forgets the last `-tokens_to_remove` positions, or (older callers) all but a positive number."""
+        """Forgets the last `-tokens_to_remove` positions; a positive number is what to keep.
+
+        (transformers before 5.20 called it with the length that should remain.)
+        """
         if tokens_to_remove > 0:
             self.width = min(self.width, tokens_to_remove)
         else:
@@ -99,7 +102,7 @@ class SwarmCache(Cache):  # type: ignore[misc]
         raise RequestError("the rows of a session cannot be selected; start again with fewer")
 
     def close(self) -> None:
-        """Frees the session at the peers; happens by itself when nobody holds the cache any more."""
+        """Frees the session at the peers; happens by itself when nobody holds the cache."""
         if self.session is not None:
             self._closer()
             self.session = None
@@ -303,7 +306,7 @@ def _check_positions(
 
 
 def _spread(outputs: Sequence[torch.Tensor], real: torch.Tensor) -> torch.Tensor:
-    """Results of the real positions back at their places `[rows, n, hidden_size]`, zeros between."""
+    """Results of the real positions back at their places `[rows, n, hidden_size]`, else zeros."""
     size = outputs[0].shape[-1]
     spread = torch.zeros(*real.shape, size, dtype=outputs[0].dtype)
     for row, output in enumerate(outputs):

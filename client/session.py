@@ -98,7 +98,6 @@ class Session:
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
         self._excluded: set[str] = set()
-        self._busy: Busy | None = None
         self._news = asyncio.Event()
         self._lock = asyncio.Lock()
         self.num_recoveries = 0
@@ -215,9 +214,9 @@ class Session:
         if failed.code is Code.STEP_MISSING:
             return
         if failed.code in (Code.BUSY, Code.LEAVING):
+            # Others first. If there are none, a full peer is asked again, and then we wait our
+            # turn.
             self._excluded.add(error.peer)
-        if isinstance(error, Busy):
-            self._busy = error
         for lost in self._chain.on(error.peer):
             self._chain.lose(lost)
 
@@ -315,7 +314,7 @@ class Session:
                     await self._news.wait()
             except TimeoutError:
                 silences += 1
-                if silences > self._config.max_attempts:
+                if silences > self._config.max_silences:
                     last = self._chain.hops[-1].hop.peer
                     raise StepTimeout(last, f"no output after {silences} tries") from None
                 logger.info("step silent tries=%d", silences)
@@ -337,28 +336,34 @@ class Session:
     async def _rebuild(self) -> None:
         """Builds the chain anew around what works; raises when nothing more can be tried."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._config.route_patience
         attempts = 0
         if self._chain.epoch:
             self.num_recoveries += 1
-        while not self._chain.wired:
-            try:
-                await self._build()
-            except NoRouteError:
-                if self._busy is not None:
-                    raise self._busy from None
-                self._excluded.clear()
-                if loop.time() >= deadline:
-                    raise
-                await asyncio.sleep(_POLL)
-            except PeerError as error:
-                attempts += 1
-                logger.info("route failed attempt=%d why=%s", attempts, error)
-                self._note(error)
-                if attempts >= self._config.max_attempts:
-                    raise
-        self._excluded.clear()
-        self._busy = None
+        busy: Busy | None = None
+        missing_since: float | None = None
+        try:
+            while not self._chain.wired:
+                try:
+                    await self._build()
+                except NoRouteError:
+                    if busy is not None:
+                        raise busy from None
+                    self._excluded.clear()
+                    missing_since = loop.time() if missing_since is None else missing_since
+                    if loop.time() - missing_since >= self._config.route_patience:
+                        raise
+                    await asyncio.sleep(_POLL)
+                except PeerError as error:
+                    # Waiting for room took its own time: it does not count as waiting for a route.
+                    attempts, missing_since = attempts + 1, None
+                    logger.info("route failed attempt=%d why=%s", attempts, error)
+                    # Kept out of the next try, without being blamed.
+                    self._excluded.add(error.peer)
+                    busy = error if isinstance(error, Busy) else busy
+                    if attempts >= self._config.max_attempts:
+                        raise
+        finally:
+            self._excluded.clear()
 
     async def _build(self) -> None:
         lengths = self.lengths
@@ -373,12 +378,6 @@ class Session:
         )
         for message in self._feed.wire(self._chain.epoch, next_):
             self._send(message)
-
-    def _note(self, error: PeerError) -> None:
-        """Keeps a peer that refused out of the next try, without blaming it."""
-        self._excluded.add(error.peer)
-        if isinstance(error, Busy):
-            self._busy = error
 
     def _tensors(self, collector: Collector) -> list[torch.Tensor]:
         size = self._key.hidden_size

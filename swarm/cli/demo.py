@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from swarm.background import background
 from swarm.errors import ConfigError
 
 from . import _options
@@ -65,9 +67,8 @@ async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> N
     started = time.monotonic()
 
     def say(line: str) -> None:
-        console.print(
-            f"[dim]{time.monotonic() - started:5.1f} s[/]  {line}", highlight=False, soft_wrap=True
-        )
+        passed = time.monotonic() - started
+        console.print(f"[dim]{passed:5.1f} s[/]  {line}", highlight=False, soft_wrap=True)
 
     with tempfile.TemporaryDirectory(prefix="homeswarm-demo-") as folder:
         async with running(Path(folder)) as processes:
@@ -77,17 +78,28 @@ async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> N
             # Opened here too: how many blocks there are decides who gets which.
             say(f"Reading {Path(model).name}.")
             num_blocks = await asyncio.to_thread(_num_blocks, model)
-            spans = _thirds(num_blocks, num_peers)
+            spans = _parts(num_blocks, num_peers)
             say(f"Starting {len(spans)} peers; each loads only its part of {num_blocks} blocks.")
-            waits = [
-                _peer(processes, Path(folder), invite, model, number, span)
-                for number, span in enumerate(spans, 1)
-            ]
-            for ready in asyncio.as_completed(waits):
-                say(await ready)
-            say(f"Asking: {question}")
-            await _ask(invite, model, question, max_tokens)
+            peers = _peers(processes, Path(folder), invite, model, spans, say)
+            await _ask(invite, model, question, max_tokens, peers, say)
         say("All processes have ended.")
+
+
+async def _peers(
+    processes: Processes,
+    folder: Path,
+    invite: str,
+    model: str,
+    spans: Sequence[tuple[int, int]],
+    say: Callable[[str], None],
+) -> None:
+    """Returns once all peers serve."""
+    waits = [
+        _peer(processes, folder, invite, model, number, span)
+        for number, span in enumerate(spans, 1)
+    ]
+    for ready in asyncio.as_completed(waits):
+        say(await ready)
 
 
 async def _bootstrap(processes: Processes, folder: Path) -> str:
@@ -113,18 +125,31 @@ async def _peer(
     return f"{name} is {line.partition(' as ')[0]} (process {process.pid})."
 
 
-async def _ask(invite: str, model: str, question: str, max_tokens: int) -> None:
-    import torch
+async def _ask(
+    invite: str,
+    model: str,
+    question: str,
+    max_tokens: int,
+    peers: Coroutine[None, None, None],
+    say: Callable[[str], None],
+) -> None:
+    """Loads the client's part while the peers load theirs, then asks."""
+    async with background() as tasks:
+        ready = tasks.create_task(peers)
+        import torch
 
-    from swarm.client import SamplingConfig, Swarm
-    from swarm.member import JoinConfig
+        from swarm.client import SamplingConfig, Swarm
+        from swarm.member import JoinConfig
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    place = JoinConfig(asks=True, host=_HOST, map_port=False)
-    async with Swarm.join(invite, place) as swarm:
-        remote = await swarm.model(model)
-        sampling = SamplingConfig(max_new_tokens=max_tokens)
-        await answer(swarm, remote, Question(model, question, raw=False, sampling=sampling))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+        place = JoinConfig(asks=True, host=_HOST, map_port=False)
+        async with Swarm.join(invite, place) as swarm:
+            remote = await swarm.model(model)
+            await asyncio.to_thread(remote.checkpoint.tokenizer)
+            await ready
+            say(f"Asking: {question}")
+            sampling = SamplingConfig(max_new_tokens=max_tokens)
+            await answer(swarm, remote, Question(model, question, raw=False, sampling=sampling))
 
 
 def _num_blocks(model: str) -> int:
@@ -134,7 +159,7 @@ def _num_blocks(model: str) -> int:
         return checkpoint.num_blocks
 
 
-def _thirds(num_blocks: int, parts: int) -> list[tuple[int, int]]:
+def _parts(num_blocks: int, parts: int) -> list[tuple[int, int]]:
     """`[0, num_blocks)` in parts as equal as can be."""
     parts = min(parts, num_blocks)
     borders = [num_blocks * part // parts for part in range(parts + 1)]

@@ -105,9 +105,7 @@ async def _ask(
 
 async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
     """Streams the answer to standard output and tells of its route on standard error."""
-    from swarm.client import Reply
-
-    reply = Reply(model.encode(question.prompt, raw=question.raw))
+    reply = await model.prepare(question.prompt, raw=question.raw)
     sent, received = swarm.traffic
     try:
         async for piece in model.reply(reply, question.sampling):

@@ -58,7 +58,8 @@ class Feed:
         settled = next.settled or next.has
         for row, length in enumerate(self.history.lengths):
             start = self._sent[row]
-            # What the history has dropped, the side before us sends again; it passes through `push`.
+            # What the history has dropped, the side before us sends again; it passes through
+            # `push`.
             if start >= length or not self.history.holds(row):
                 continue
             self._sent[row] = length
