@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -154,14 +155,15 @@ class RemoteModel:
         raw: bool = False,
         sampling: SamplingConfig | None = None,
         **options: Any,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Yields the reply's text as it comes.
 
         Options are the fields of `SamplingConfig`, such as `max_new_tokens` or `temperature`.
         """
         reply = await self.prepare(prompt, raw=raw)
-        async for piece in self.reply(reply, _sampling(sampling, options)):
-            yield piece
+        async with aclosing(self.reply(reply, _sampling(sampling, options))) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def generate(
         self,
@@ -177,20 +179,22 @@ class RemoteModel:
             pass
         return reply
 
-    async def reply(self, reply: Reply, sampling: SamplingConfig) -> AsyncIterator[str]:
+    async def reply(self, reply: Reply, sampling: SamplingConfig) -> AsyncGenerator[str, None]:
         """Fills `reply`, which begins with its prompt's ids, and yields its text piece by piece."""
         self._check_room(reply, sampling)
         text = TextStream(self.tokenizer, sampling.stop)
         async with self.session() as session:
-            async for token in self._tokens(session, reply, sampling):
-                piece = text.push(token)
-                if text.finished:
-                    reply.finish = Finish.STOP
-                if piece:
-                    reply.text += piece
-                    yield piece
-                if text.finished:
-                    return
+            # Closed with the session, not when the garbage is collected.
+            async with aclosing(self._tokens(session, reply, sampling)) as tokens:
+                async for token in tokens:
+                    piece = text.push(token)
+                    if text.finished:
+                        reply.finish = Finish.STOP
+                    if piece:
+                        reply.text += piece
+                        yield piece
+                    if text.finished:
+                        return
         if rest := text.flush():
             reply.text += rest
             yield rest
@@ -199,7 +203,7 @@ class RemoteModel:
 
     async def _tokens(
         self, session: Session, reply: Reply, sampling: SamplingConfig
-    ) -> AsyncIterator[int]:
+    ) -> AsyncGenerator[int, None]:
         sampler = Sampler(sampling)
         ends = set() if sampling.ignore_eos else self.eos_ids
         ids = torch.tensor(reply.prompt_ids)

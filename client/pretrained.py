@@ -74,7 +74,7 @@ class SwarmCache(Cache):  # type: ignore[misc]
     def crop(self, tokens_to_remove: int) -> None:
         """Forgets the last `-tokens_to_remove` positions; a positive number is what to keep.
 
-        (transformers before 5.20 called it with the length that should remain.)
+        (Older versions of transformers call it with the length that should remain.)
         """
         if tokens_to_remove > 0:
             self.width = min(self.width, tokens_to_remove)

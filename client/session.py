@@ -137,9 +137,9 @@ class Session:
         want: Want = Want.LAST,
         reorder: Sequence[int] | None = None,
     ) -> list[torch.Tensor]:
-        """Runs new positions through all blocks; one result per input, `[n or 1 or 0,
-        hidden_size]`.
+        """Runs new positions through all blocks.
 
+        One result per input: `[n, hidden_size]`, or as many positions as `want` names.
         With `reorder`, row `i` first becomes what row `reorder[i]` was. Raises `RequestError` for
         what no swarm could do, `NoRouteError` if blocks stay missing, `PeerError` if recovery was
         given up; the session may then be used again from any position that it has reached.

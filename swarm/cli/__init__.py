@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import pkgutil
 import sys
 from typing import Annotated
@@ -41,6 +42,8 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the `swarm` command: 0 done, 1 failed, 2 wrong arguments."""
+    # Downloads are shown by our own bars.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         build()()
     except SwarmError as error:

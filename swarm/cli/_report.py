@@ -72,7 +72,8 @@ class Report:
         for line in self._lines():
             console.print(line, highlight=False)
         if reply.num_recoveries:
-            console.print(f"The route was mended {reply.num_recoveries} times.", highlight=False)
+            mended = f"Times that the route had to be mended: {reply.num_recoveries}"
+            console.print(mended, highlight=False)
 
     def _hops(self) -> list[tuple[Any, tuple[float, float]]]:
         times = self.reply.hop_seconds

@@ -1,133 +1,140 @@
+"""The command line's own pieces: what it reads, and what it shows."""
+
 from __future__ import annotations
 
-import asyncio
-import signal
-import subprocess
-import sys
+import json
 
 import pytest
+import typer
 
-from swarm import __version__
-from swarm.cli import build, main
-from swarm.cli.runner import Stopped, run_async
+from swarm.cli import _options, _progress
+from swarm.cli.demo import _parts
+from swarm.cli.status import View, Wanted, gaps
+from swarm.directory import Announcement, State
 from swarm.errors import ConfigError
 
-FAST_AND_LIGHT = """
-import sys
-from swarm.cli import main
-sys.argv = ["swarm", *sys.argv[1:]]
-try:
-    main()
-finally:
-    heavy = ("torch", "hivemind", "transformers", "aiohttp")
-    print("LOADED", *(name for name in heavy if name in sys.modules))
-"""
 
-STUBBORN = """
-import asyncio, sys
-from swarm.cli.runner import run_async
-async def main():
-    try:
-        print("ready", flush=True)
-        await asyncio.Future()
-    finally:
-        print("cleaning", flush=True)
-        await asyncio.Future()
-run_async(main())
-"""
+def peer(start: int, end: int, state: State = State.SERVING, **changes) -> Announcement:
+    values = {
+        "peer": f"peer-{start}-{end}-{state}",
+        "name": "garage",
+        "model": "f" * 32,
+        "model_name": "a/model",
+        "num_blocks": 10,
+        "start": start,
+        "end": end,
+        "state": state,
+        "decode_seconds": 0.02,
+        "prefill_seconds": 0.001,
+        "free_positions": 50,
+        "total_positions": 100,
+    }
+    return Announcement(**{**values, **changes})
 
 
-def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
-    )
+@pytest.mark.parametrize(("text", "expected"), [(None, None), ("0:10", (0, 10)), ("3:4", (3, 4))])
+def test_blocks_are_read(text, expected):
+    assert _options.blocks(text) == expected
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["bootstrap", "--help"], ["--version"]])
-def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    result = run(FAST_AND_LIGHT, *arguments)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "LOADED"
+@pytest.mark.parametrize("text", ["", "5", "5:5", "6:5", "-1:3", "a:b", "1:2:3", "1.5:2"])
+def test_wrong_blocks_are_told(text):
+    with pytest.raises(typer.BadParameter, match="START:END"):
+        _options.blocks(text)
 
 
-def test_version() -> None:
-    assert f"swarm {__version__}" in run(FAST_AND_LIGHT, "--version").stdout
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, 0),
+        ("800000", 800_000),
+        ("6GB", 6 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        ("512mib", 2**29),
+        ("2b", 2),
+    ],
+)
+def test_sizes_are_read(text, expected):
+    assert _options.size(text) == expected
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["bootstrap"], ["bootstrap", "--port", "x"]])
-def test_wrong_arguments_exit_2(arguments: list[str]) -> None:
-    assert run(FAST_AND_LIGHT, *arguments).returncode == 2
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "6 elephants", "1e400GB", "nan"])
+def test_wrong_sizes_are_told(text):
+    with pytest.raises(typer.BadParameter):
+        _options.size(text)
 
 
-def test_errors_on_purpose_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    app = build()
-
-    @app.command()
-    def fail() -> None:
-        raise ConfigError("this is wrong")
-
-    monkeypatch.setattr("swarm.cli.build", lambda: app)
-    monkeypatch.setattr(sys, "argv", ["swarm", "fail"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 1
-    assert capsys.readouterr() == ("", "swarm: error: this is wrong\n")
+def test_a_path_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        _options.existing_model(str(tmp_path / "model.gguf"))
+    assert _options.existing_model("owner/name") == "owner/name"
+    assert _options.existing_model(str(tmp_path)) == str(tmp_path)
 
 
-def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = build()
-
-    @app.command()
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("swarm.cli.build", lambda: app)
-    monkeypatch.setattr(sys, "argv", ["swarm", "fail"])
-    with pytest.raises(ZeroDivisionError):
-        main()
-
-
-def test_a_result_comes_back() -> None:
-    async def answer() -> int:
-        return 42
-
-    assert run_async(answer()) == 42
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([(0, 10)], ()),
+        ([(0, 4), (4, 10)], ()),
+        ([(0, 4), (6, 10)], ((4, 6),)),
+        ([(2, 4), (3, 5)], ((0, 2), (5, 10))),
+    ],
+)
+def test_gaps(spans, expected):
+    assert gaps([peer(*span) for span in spans]) == expected
 
 
-def test_a_cancellation_of_our_own_is_no_signal() -> None:
-    async def cancelled() -> None:
-        raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        run_async(cancelled())
+def test_who_is_loading_or_leaving_does_not_serve():
+    entries = [peer(0, 5), peer(5, 10, State.LOADING), peer(5, 10, State.LEAVING)]
+    assert gaps(entries) == ((5, 10),)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_cleans_up(number: int) -> None:
-    steps = []
-
-    async def work() -> None:
-        try:
-            signal.raise_signal(number)
-            await asyncio.Future()
-        finally:
-            await asyncio.sleep(0)
-            steps.append("cleaned up")
-
-    with pytest.raises(Stopped) as caught:
-        run_async(work())
-    assert caught.value.code == 128 + number
-    assert steps == ["cleaned up"]
+def test_two_revisions_under_one_name_are_not_mixed():
+    halves = (peer(0, 5), peer(5, 10, model="e" * 32))
+    wanted = Wanted("a/model")
+    assert View(halves, wanted).missing() in (((5, 10),), ((0, 5),))
+    assert View((*halves, peer(5, 10)), wanted).missing() == ()
+    assert [e for e in halves if Wanted("a/model", "e" * 32).matches(e)] == [halves[1]]
 
 
-def test_the_second_signal_ends_at_once() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in ("ready", "cleaning"):
-            assert process.stdout.readline().strip() == line
-            process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+def test_a_model_that_nobody_announces_is_missing_whole():
+    assert View((), Wanted("a/model", "f" * 32, 10)).missing() == ((0, 10),)
+    assert View((), Wanted("a/model")).missing() == ((0, 0),)
+
+
+def test_the_table_shows_peers_and_gaps(capsys):
+    View((peer(0, 4), peer(6, 10)), None).show()
+    shown = capsys.readouterr().out
+    assert "a/model" in shown and "garage" in shown
+    assert "████······" in shown and "······████" in shown
+    assert "Missing blocks: 4:6" in shown and "50 %" in shown and "20.0" in shown
+
+
+def test_the_same_as_json():
+    (model,) = json.loads(json.dumps(View((peer(0, 4),), None).as_json()))["models"]
+    assert model["missing"] == [[4, 10]] and not model["complete"]
+    (shown,) = model["peers"]
+    assert (shown["start"], shown["end"], shown["state"]) == (0, 4, "serving")
+
+
+def test_parts_are_as_equal_as_can_be():
+    assert _parts(30, 3) == [(0, 10), (10, 20), (20, 30)]
+    assert _parts(4, 3) == [(0, 1), (1, 2), (2, 4)]
+    assert _parts(2, 5) == [(0, 1), (1, 2)]
+
+
+def test_a_log_gets_lines_for_long_waits_only(capsys, monkeypatch):
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(now))
+    lines = _progress.Lines()
+    lines.start(4_000_000, "downloading blocks 0:4")
+    for _ in range(4):
+        lines.advance(1_000_000)
+    lines.finish()
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == [f"downloading blocks 0:4: {n} % of 4 MB" for n in (25, 50, 75)]
+
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: 0.0)
+    lines.start(4_000_000, "quick")
+    lines.advance(4_000_000)
+    assert not capsys.readouterr().err
