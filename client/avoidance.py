@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIRST = 1.0
-LONGEST = 60.0
+"""Seconds for a first fault."""
+
+LONGEST = 15.0
+"""Well below the time that a session waits for a route: a lone peer that stumbles is tried again."""
+
 FORGIVEN_AFTER = 300.0
+"""Seconds without a fault after which the next one counts as the first."""
 
 
 @dataclass(frozen=True)

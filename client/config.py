@@ -21,7 +21,7 @@ class SessionConfig:
 
     chunk_len: int = 128
     open_patience: float = 30.0
-    route_patience: float = 20.0
+    route_patience: float = 40.0
     hold_patience: float = 3.0
     step_patience: float = 8.0
     max_silences: int = 3

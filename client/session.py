@@ -345,11 +345,14 @@ class Session:
             while not self._chain.wired:
                 try:
                     await self._build()
-                except NoRouteError:
+                except NoRouteError as error:
                     if busy is not None:
                         raise busy from None
                     self._excluded.clear()
-                    missing_since = loop.time() if missing_since is None else missing_since
+                    if missing_since is None:
+                        missing_since = loop.time()
+                        patience = self._config.route_patience
+                        logger.warning("waiting up to %g s for a route: %s", patience, error)
                     if loop.time() - missing_since >= self._config.route_patience:
                         raise
                     await asyncio.sleep(_POLL)

@@ -112,16 +112,9 @@ class Engine:
         for piece in self._scheduler.next_batch(self._runner.span.max_sessions_per_batch):
             session = self._sessions[piece.session]
             part = cut(piece.work, piece.start, piece.count, session.position_len)
-            self._prepare(session, part)
+            session.prepare(self._runner.pages, part)
             entries.append(_Entry(session, piece, part))
         return entries
-
-    def _prepare(self, session: HopSession, part: Part) -> None:
-        pages = self._runner.pages
-        if session.rows is None:
-            session.rows = [pages.add_row() for _ in range(session.num_rows)]
-        if part.reorder is not None:
-            pages.reorder(session.rows, [session.rows[source] for source in part.reorder])
 
     def _compute(self, batch: list[_Entry]) -> tuple[list[memoryview], float]:
         started = perf_counter()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from swarm.errors import Busy, ConfigError, PeerError, RemoteProtocolError, RequestError
 from swarm.transport import Buffer
@@ -38,11 +39,12 @@ class HandlerConfig:
 
     `history_bytes` bounds what all sessions' histories hold together; beyond it the sessions that
     have been silent longest lose theirs, and recovery then goes one hop further back for them.
-    `growth_patience` is how many seconds a running session waits for more KV memory.
+    `growth_patience` is how many seconds a running session waits for more KV memory before the
+    newest session has to give way.
     """
 
     history_bytes: int = 1 << 30
-    growth_patience: float = 20.0
+    growth_patience: float = 2.0
     max_sessions: int = 1024
 
     def __post_init__(self) -> None:
@@ -79,6 +81,7 @@ class Handler:
         self._sessions: dict[str, HopSession] = {}
         self._opening: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
         self._accepting = True
+        self._numbers = count()
         self._engine: Engine
         self._neighbours: Neighbours
         self.on_idle: Callable[[], None] = lambda: None
@@ -131,10 +134,10 @@ class Handler:
         if session.closed:
             return
         message = session.feed.push(done.computed())
-        if message is not None and session.next_link is not None:
-            self._post(session, session.next_link, *message)
         if session.pending_hold is not None:
             self._hold(session, session.pending_hold)
+        elif message is not None and session.next_link is not None:
+            self._post(session, session.next_link, *message)
         self._bound_history()
 
     def on_compute_failed(self, session: HopSession, error: Exception) -> None:
@@ -193,7 +196,7 @@ class Handler:
         if link.closed:
             self._leases.release(request.session)
             return
-        session = HopSession(request, link, self._served.hidden_size)
+        session = HopSession(request, link, self._served.hidden_size, next(self._numbers))
         self._sessions[request.session] = session
         self._reply(link, Opened(request.session, request.epoch))
 
@@ -202,8 +205,9 @@ class Handler:
         self._reply(link, Failed(request.session, request.epoch, code, why[:1000]))
 
     def _on_close(self, link: Link, message: Close) -> None:
-        if opening := self._opening.get(message.session):
-            opening[2].cancel()
+        client, _, opening = self._opening.get(message.session, (None, None, None))
+        if opening is not None and client is link:
+            opening.cancel()
         session = self._sessions.get(message.session)
         if session is not None and session.client is link:
             self._close(session, "closed")
@@ -305,9 +309,8 @@ class Handler:
 
     async def _grow(self, session: HopSession, pages: int) -> None:
         try:
-            await self._leases.hold(session.id, pages, self._config.growth_patience)
-        except Busy as error:
-            self._give_up(session, Code.BUSY, str(error))
+            while not await self._try_grow(session, pages):
+                pass
         except RequestError as error:
             self._give_up(session, Code.BAD_REQUEST, str(error))
         except asyncio.CancelledError:
@@ -318,6 +321,23 @@ class Handler:
             session.waiting = False
             if not session.closed:
                 self._admit(session)
+
+    async def _try_grow(self, session: HopSession, pages: int) -> bool:
+        """Whether there was room in time; if not, the newest session loses what it has.
+
+        Were all to wait instead, nobody would give back anything. As it is always the newest, here
+        and at every other peer, the oldest comes to its end, and then the next.
+        """
+        try:
+            await self._leases.hold(session.id, pages, self._config.growth_patience)
+        except Busy as error:
+            if session.closed:
+                return True
+            newest = max(self._sessions.values(), key=lambda one: one.number)
+            self._fail(newest, Code.BUSY, f"made room for older sessions: {error}")
+            self._close(newest, "made room")
+            return session.closed
+        return True
 
     def _give_up(self, session: HopSession, code: Code, why: str) -> None:
         session.waiting = False
@@ -368,6 +388,8 @@ class Handler:
         for session in self._sessions.values():
             if total <= self._config.history_bytes:
                 break
+            if session.feed.next is None:
+                continue  # It has not been sent yet: nobody would send it again.
             total -= session.feed.history.num_bytes
             session.feed.history.drop()
 

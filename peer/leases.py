@@ -105,11 +105,13 @@ class Leases:
     def _grant(self) -> None:
         while self._waiting:
             request = self._waiting[0]
+            if request.granted.done():
+                self._waiting.popleft()  # Cancelled, or out of patience, in this turn of the loop.
+                continue
             more = request.pages - self.held(request.session)
             if more > self.free:
                 return
             self._waiting.popleft()
             self._held[request.session] = max(request.pages, self.held(request.session))
             self.on_change()
-            if not request.granted.done():
-                request.granted.set_result(None)
+            request.granted.set_result(None)

@@ -1,8 +1,8 @@
 """Which steps of which sessions run next: policy only, no torch, no clock.
 
 One batch holds at most one step of a session, decode steps before long prefills, in turn between
-sessions. A prefill is cut so that it never holds up others' decode for longer than one chunk, and
-every batch keeps room for a chunk, so that decode cannot starve it either.
+sessions. A prefill alone takes whole batches; beside decode steps it gets one chunk a batch, which
+is kept free for it. So neither waits for more than one batch of the other.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
 
+from .pages import PageTable
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -41,10 +43,14 @@ class Part:
 
 
 class HopSession:
-    """The state of one session; `handler` and `engine` decide when it changes."""
+    """The state of one session; `handler` and `engine` decide when it changes.
 
-    def __init__(self, request: Open, client: Link, hidden_size: int) -> None:
+    `number` rises from session to session.
+    """
+
+    def __init__(self, request: Open, client: Link, hidden_size: int, number: int = 0) -> None:
         self.id = request.session
+        self.number = number
         self.client = client
         self.blocks = (request.start, request.end)
         self.dtype = request.dtype
@@ -89,6 +95,24 @@ class HopSession:
         return max(
             (sum(-(-length // page_len) for length in a.lengths) for a in self.backlog), default=0
         )
+
+    def prepare(self, pages: PageTable, part: Part) -> None:
+        """Makes the rows of the page table what they were just before `part`.
+
+        What a roll-back or a new epoch has given up goes first: the lease is for what remains, and
+        need not hold both.
+        """
+        if self.rows is None:
+            self.rows = [pages.add_row() for _ in range(self.num_rows)]
+        lengths = list(self.feed.history.lengths)
+        if part.reorder is not None:
+            pages.reorder(self.rows, [self.rows[source] for source in part.reorder])
+            lengths = [lengths[source] for source in part.reorder]
+        for span in part.rows:
+            lengths[span.row] = span.position
+        for row, length in zip(self.rows, lengths, strict=True):
+            if pages.row_len(row) > length:
+                pages.truncate(row, length)
 
     def start_epoch(self, hold: Hold) -> None:
         """Begins a new epoch from what has been computed so far."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+import selectors
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -21,3 +25,64 @@ def no_hidden_failures(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         if record.levelno >= logging.ERROR and record.name.startswith("swarm")
     ]
     assert not errors, errors
+
+
+class SimulatedTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer whenever there is nothing else to do.
+
+    Time stands still while tasks run. Only while a thread works for the loop does the clock go as
+    clocks do.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._num_jobs = 0
+        super().__init__(_IdleSelector(self))
+
+    def time(self) -> float:
+        return self._now
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
+        self._num_jobs += 1
+        future.add_done_callback(self._end_job)
+        return future
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self._num_jobs += 1
+        await super().shutdown_default_executor(*args)
+
+    def _end_job(self, _: asyncio.Future[Any]) -> None:
+        self._num_jobs -= 1
+
+
+class _IdleSelector(selectors.DefaultSelector):
+    def __init__(self, loop: SimulatedTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            return super().select()
+        if self._loop._num_jobs:
+            started = time.perf_counter()
+            events = super().select(timeout)
+            self._loop._now += time.perf_counter() - started
+            return events
+        events = super().select(0)
+        if not events:
+            self._loop._now += max(0.0, timeout)
+        return events
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "simulated_time: the event loop's clock needs no waiting")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests marked `simulated_time` get such a loop."""
+    if item.get_closest_marker("simulated_time"):
+        return {"simulated": SimulatedTimeLoop}
+    return {"asyncio": asyncio.new_event_loop}

@@ -42,10 +42,14 @@ class Feed:
         self._epoch = 0
         self._seq = 0
         self._sent: list[int] = [0] * num_rows
+        # Per row, the first position that is new since the last `hold`: a step may overtake the
+        # `wire`, whose `has` knows nothing of its roll-back.
+        self._new_from: dict[int, int] = {}
 
     def hold(self, generation: int, keep: Sequence[int]) -> None:
         """Stops sending. A feed that is behind `generation` forgets all but `keep` per row."""
         self.next = None
+        self._new_from.clear()
         if self.generation < generation:
             for row, length in enumerate(keep):
                 self.history.truncate(row, length)
@@ -56,29 +60,37 @@ class Feed:
         self.next, self._epoch, self._seq = next, epoch, 0
         self._sent = list(next.has)
         settled = next.settled or next.has
+        new_from, self._new_from = self._new_from, {}
         for row, length in enumerate(self.history.lengths):
-            start = self._sent[row]
-            # What the history has dropped, the side before us sends again; it passes through
+            start, new = self._sent[row], min(new_from.get(row, length), length)
+            # What the history has dropped, the side before us sends again: it then passes through
             # `push`.
-            if start >= length or not self.history.holds(row):
+            if min(start, new) >= length or not self.history.holds(row, min(start, new)):
                 continue
             self._sent[row] = length
-            middle = max(start, min(settled[row], length))
+            middle = min(max(start, settled[row]), new)
             yield from self._refill(row, start, middle)
-            for piece in self.history.read(row, middle, length):
+            for piece in self.history.read(row, middle, new):
                 yield self._message(self._single(piece, piece.want), piece.data)
+            for piece in self.history.read(row, new, length):
+                yield self._message(self._single(piece, piece.want, refill=False), piece.data)
 
     def push(self, computed: Computed) -> tuple[Step | Output, memoryview] | None:
         """Records a step; returns what to send of it now: None while unwired or if not needed."""
         if computed.reorder is not None:
             self.history.reorder(computed.reorder)
             self._sent = [self._sent[source] for source in computed.reorder]
+            if self.next is None:
+                self._new_from = dict.fromkeys(range(len(self._sent)), 0)
         self.generation = max(self.generation, computed.generation)
         offset = 0
         for span in computed.rows:
             data = computed.payload[offset : offset + span.count * self._position_len]
             offset += len(data)
             self.history.append(Piece(span.row, span.position, span.count, data, computed.want))
+            if self.next is None and not computed.refill:
+                new = self._new_from.get(span.row, span.position)
+                self._new_from[span.row] = min(new, span.position)
         return self._forward(computed) if self.next is not None else None
 
     def _forward(self, computed: Computed) -> tuple[Step | Output, memoryview] | None:
@@ -109,9 +121,9 @@ class Feed:
             piece = Piece(row, position, stop - position, memoryview(data), Want.NOTHING)
             yield self._message(self._single(piece, Want.NOTHING), piece.data)
 
-    def _single(self, piece: Piece, want: Want) -> Computed:
+    def _single(self, piece: Piece, want: Want, *, refill: bool = True) -> Computed:
         rows = (RowRange(piece.row, piece.position, piece.count),)
-        return Computed(rows, piece.data, want, self.generation, refill=True)
+        return Computed(rows, piece.data, want, self.generation, refill=refill)
 
     def _message(
         self, computed: Computed, payload: memoryview, rows: tuple[RowRange, ...] | None = None

@@ -38,7 +38,7 @@ class History:
     def __init__(self, num_rows: int, position_len: int) -> None:
         self._rows: list[list[Piece]] = [[] for _ in range(num_rows)]
         self._position_len = position_len
-        self._dropped = [False] * num_rows
+        self._dropped = [0] * num_rows
         self._users: Counter[int] = Counter()
         self.num_bytes = 0
         """Memory that is held, in bytes; a piece that rows share counts once."""
@@ -58,17 +58,15 @@ class History:
         """Whether everything from position 0 on is still there."""
         return not any(self._dropped)
 
-    def holds(self, row: int) -> bool:
-        """Whether the bytes of one row are still there."""
-        return not self._dropped[row]
+    def holds(self, row: int, start: int = 0) -> bool:
+        """Whether the bytes of one row are still there from position `start` on."""
+        return start >= self._dropped[row]
 
     def append(self, piece: Piece) -> None:
         """Adds a piece; one that begins below the row's length rolls the row back first."""
         assert len(piece.data) == piece.count * self._position_len
         self.truncate(piece.row, piece.position)
         assert piece.position == self.length(piece.row), "a history has no gaps"
-        if self._dropped[piece.row]:
-            piece = Piece(piece.row, piece.position, piece.count, memoryview(b""), piece.want)
         if piece.count:
             self._add(piece)
 
@@ -83,8 +81,7 @@ class History:
                 self.num_bytes -= len(last.data)
             if last.position < length:
                 self._add(self._cut(last, last.position, length))
-        if not pieces:
-            self._dropped[row] = False
+        self._dropped[row] = min(self._dropped[row], length)
 
     def reorder(self, sources: Sequence[int]) -> None:
         """Makes row `i` what row `sources[i]` was."""
@@ -96,8 +93,8 @@ class History:
         self._count()
 
     def drop(self) -> None:
-        """Forgets the bytes but not the lengths: from now on nothing can be replayed."""
-        self._dropped = [bool(row) for row in self._rows]
+        """Forgets the bytes but not the lengths: only what is added from now on can be replayed."""
+        self._dropped = list(self.lengths)
         self._rows = [
             [Piece(i, 0, row[-1].end, memoryview(b""), Want.NOTHING)] if row else []
             for i, row in enumerate(self._rows)
@@ -106,7 +103,7 @@ class History:
 
     def read(self, row: int, start: int, end: int) -> Iterator[Piece]:
         """The pieces of `[start, end)`, cut at its borders, in order."""
-        assert not self._dropped[row]
+        assert self.holds(row, start)
         for piece in self._rows[row]:
             if piece.end > start and piece.position < end:
                 yield self._cut(piece, max(start, piece.position), min(end, piece.end))

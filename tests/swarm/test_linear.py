@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from swarm.peer import linear
+from swarm import linear
 from swarm.linear import FusedLinear, PackedLinear, prepack
 
 needs_packing = pytest.mark.skipif(not linear._can_pack(), reason="oneDNN has no bfloat16 here")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +18,21 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
-from swarm.client import RemoteModel, Swarm
+from swarm.client import RemoteModel, RowInput, Session, Swarm
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
-from swarm.directory.memory import Registry
+from swarm.client.model import Reply
+from swarm.client.sampling import SamplingConfig
+from swarm.directory.memory import MemoryDirectory, Registry
 from swarm.group import Group
 from swarm.member import Member
 from swarm.peer.config import PeerConfig
+from swarm.peer.handler import HandlerConfig
 from swarm.peer.service import Peer, serving
+from swarm.transport import Buffer
 from swarm.transport.link import LinkConfig
 from swarm.transport.memory import Network
+from swarm.wire.messages import AnyMessage, decode
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
@@ -36,12 +45,24 @@ SHAPE = {
     "num_hidden_layers": NUM_BLOCKS,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "head_dim": 16,
     "vocab_size": 300,
     "max_position_embeddings": 512,
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": None,
 }
+
+ABSENT = "absent"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_garbage() -> Iterator[None]:
+    """Peers collect garbage when they leave: libraries' objects need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @dataclass(frozen=True)
@@ -53,16 +74,28 @@ class Tiny:
 
     def greedy(self, ids: list[int], count: int) -> list[int]:
         """The tokens that transformers' own greedy search adds."""
+        given = torch.tensor([ids])
         with torch.no_grad():
+            # With a mask, as transformers else takes every 0 for padding.
             out = self.reference.generate(
-                torch.tensor([ids]), max_new_tokens=count, do_sample=False, pad_token_id=0
+                given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=count,
+                do_sample=False,
+                pad_token_id=0,
             )
         return out[0, len(ids) :].tolist()
+
+    def logits(self, ids: Sequence[int]) -> torch.Tensor:
+        """Logits `[n, vocab_size]` of one whole forward pass."""
+        with torch.no_grad():
+            return self.reference(torch.tensor([list(ids)])).logits[0]
 
 
 def _make_tiny(folder: Path, model_type: str, **changes: Any) -> Tiny:
     torch.manual_seed(0)
-    config = AutoConfig.for_model(model_type, **{**SHAPE, **changes})
+    shape = {name: value for name, value in {**SHAPE, **changes}.items() if value != ABSENT}
+    config = AutoConfig.for_model(model_type, **shape)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
         for weight in model.parameters():
@@ -76,14 +109,13 @@ def _make_tiny(folder: Path, model_type: str, **changes: Any) -> Tiny:
 @pytest.fixture(scope="session")
 def make_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
     """Makes a tiny model of an architecture, once."""
-    made: dict[tuple[Any, ...], Tiny] = {}
+    made: dict[str, Tiny] = {}
 
     def make(model_type: str = "llama", **changes: Any) -> Tiny:
-        key = (model_type, *sorted(changes.items(), key=str))
-        if str(key) not in made:
-            folder = tmp_path_factory.mktemp(model_type)
-            made[str(key)] = _make_tiny(folder, model_type, **changes)
-        return made[str(key)]
+        key = str((model_type, *sorted(changes.items(), key=str)))
+        if key not in made:
+            made[key] = _make_tiny(tmp_path_factory.mktemp(model_type), model_type, **changes)
+        return made[key]
 
     return make
 
@@ -94,66 +126,200 @@ def tiny(make_tiny: Callable[..., Tiny]) -> Tiny:
     return make_tiny("llama")
 
 
+class MortalDirectory(MemoryDirectory):
+    """Says nothing while its member is silent: not yet known, or dead."""
+
+    silent = False
+
+    async def announce(self, *args: Any) -> None:
+        if not self.silent:
+            await super().announce(*args)
+
+    async def withdraw(self) -> None:
+        if not self.silent:
+            await super().withdraw()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame that somebody sent."""
+
+    sender: str
+    receiver: str
+    message: AnyMessage
+    size: int
+
+
+@dataclass
+class Watch:
+    """Sees every frame in the network and decides on its fate."""
+
+    frames: list[Frame] = field(default_factory=list)
+    drops: Callable[[Frame], bool] = lambda frame: False
+
+    def __call__(self, sender: str, receiver: str, header: bytes, payload: Buffer) -> bool:
+        frame = Frame(sender, receiver, decode(header), len(header) + len(payload))
+        self.frames.append(frame)
+        return self.drops(frame)
+
+    def count(self, kind: type[AnyMessage]) -> Counter[tuple[str, str]]:
+        """How many messages of one kind went from whom to whom."""
+        kept = (frame for frame in self.frames if isinstance(frame.message, kind))
+        return Counter((frame.sender, frame.receiver) for frame in kept)
+
+
 @dataclass
 class World:
     """A group in a simulated network, for one model."""
 
+    tiny: Tiny
     checkpoint: Checkpoint
     stack: contextlib.AsyncExitStack
     network: Network = field(default_factory=Network)
     registry: Registry = field(default_factory=Registry)
     group: Group = field(default_factory=lambda: Group.create("test"))
     peers: dict[str, Peer] = field(default_factory=dict)
-    link_config: LinkConfig = LinkConfig(interval=0.1, patience=0.6, handshake=2.0)
-    peer_defaults: dict[str, Any] = field(default_factory=dict)
+    swarms: dict[str, Swarm] = field(default_factory=dict)
+    directories: dict[str, MortalDirectory] = field(default_factory=dict)
+    link_config: LinkConfig = field(default_factory=lambda: LinkConfig(0.1, 0.6, 2.0))
 
-    def member(self, name: str) -> Member:
+    def member(self, name: str, *, silent: bool = False) -> Member:
         """Somebody new in the group."""
         transport = self.network.transport(name)
-        return Member(transport, self.registry.directory(name), self.group)
+        self.stack.push_async_callback(transport.aclose)
+        self.directories[name] = MortalDirectory(self.registry, name)
+        self.directories[name].silent = silent
+        return Member(transport, self.directories[name], self.group)
 
-    async def peer(self, name: str, blocks: tuple[int, int] | None, **options: Any) -> Peer:
-        """Starts a peer; it serves when this returns."""
+    async def peer(
+        self,
+        name: str,
+        blocks: tuple[int, int] | None,
+        handler_config: HandlerConfig | None = None,
+        silent: bool = False,
+        **options: Any,
+    ) -> Peer:
+        """Starts a peer; it serves when this returns. A silent one is found only after `show`."""
         settings = {
             "device": "cpu",
             "dtype": "float32",
             "threads": 1,
             "kv_memory": 4 << 20,
             "page_len": 8,
-            **self.peer_defaults,
             **options,
         }
         config = PeerConfig(name=name, blocks=blocks, **settings)
-        context = serving(self.member(name), self.checkpoint, config, link_config=self.link_config)
+        context = serving(
+            self.member(name, silent=silent),
+            self.checkpoint,
+            config,
+            link_config=self.link_config,
+            handler_config=handler_config,
+        )
         peer = await self.stack.enter_async_context(context)
         self.peers[name] = peer
         return peer
 
+    async def chain(self, *borders: int, **options: Any) -> list[Peer]:
+        """Starts peers `peer-0`, `peer-1`, … for the spans between `borders`."""
+        spans = list(pairwise(borders))
+        return [await self.peer(f"peer-{i}", span, **options) for i, span in enumerate(spans)]
+
+    async def spare(self, *spans: tuple[int, int]) -> None:
+        """Starts peers that nobody finds before `show` or the first `kill`."""
+        for start, end in spans:
+            await self.peer(f"spare-{start}:{end}", (start, end), silent=True)
+
+    async def show(self) -> None:
+        """Lets silent peers announce themselves."""
+        for name, peer in self.peers.items():
+            if self.directories[name].silent:
+                self.directories[name].silent = False
+                await peer._announce()
+
     async def kill(self, name: str) -> None:
-        """kill -9: the peer vanishes, its announcement stays until it expires."""
+        """kill -9: the peer vanishes, its announcement stays until it expires.
+
+        Spares are found from now on.
+        """
+        await self.show()
+        self.directories[name].silent = True
+        self.peers.pop(name, None)
+        self.swarms.pop(name, None)
         await self.network.kill(name)
+
+    def watch(self) -> Watch:
+        """Watches the network from now on."""
+        self.network.drop = watch = Watch()
+        return watch
 
     async def client(
         self, name: str = "client", config: SessionConfig | None = None, dtype: Any = torch.float32
     ) -> RemoteModel:
         """Somebody who asks; the head is loaded."""
         context = Swarm.over(self.member(name), session_config=config, link_config=self.link_config)
-        swarm = await self.stack.enter_async_context(context)
-        model = swarm.remote(self.checkpoint, Head.load(self.checkpoint, dtype))
-        model.swarm = swarm  # type: ignore[attr-defined]
-        return model
+        swarm = self.swarms[name] = await self.stack.enter_async_context(context)
+        return swarm.remote(self.checkpoint, Head.load(self.checkpoint, dtype))
+
+    def leftovers(self) -> list[str]:
+        """What sessions have left behind at living peers and clients."""
+        found = []
+        for name, peer in self.peers.items():
+            hosting = peer.hosting
+            if hosting is None:
+                continue
+            handler, leases, pages = hosting.handler, hosting.leases, hosting.runner.pages
+            engine = hosting._engine
+            counts = {
+                "sessions": len(handler._sessions),
+                "openings": len(handler._opening),
+                "leased pages": leases.num_pages - leases.free,
+                "waiting requests": leases.num_waiting,
+                "used pages": pages.num_pages - pages.free_pages,
+                "rows": len(pages._rows),
+                "steps": len(hosting._scheduler),
+                "sessions in the engine": len(engine._sessions) + len(engine._retired),
+            }
+            found += [f"{name}: {number} {what}" for what, number in counts.items() if number]
+        for name, swarm in self.swarms.items():
+            if receivers := swarm._exchange._receivers:
+                found.append(f"{name}: {len(receivers)} receivers")
+        return found
+
+    async def settle(self, seconds: float = 5.0) -> None:
+        """Waits until nothing is left of any session; `AssertionError` names what stays."""
+        gc.collect()  # Ends the sessions of caches that nobody holds any more.
+        await self.until(lambda: not self.leftovers(), seconds, self.leftovers)
+
+    async def until(
+        self,
+        holds: Callable[[], Any],
+        seconds: float = 5.0,
+        describe: Callable[[], object] = lambda: "it did not come about",
+    ) -> None:
+        """Waits (in simulated time) until something holds."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not holds():
+            assert asyncio.get_running_loop().time() < deadline, describe()
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def make_world() -> AsyncIterator[Callable[[Tiny], World]]:
-    """Makes worlds, and ends them after the test."""
+    """Makes worlds; after the test each must be clean, and is then ended."""
+    worlds: list[World] = []
     async with contextlib.AsyncExitStack() as stack:
 
         def make(tiny: Tiny) -> World:
             checkpoint = stack.enter_context(open_checkpoint(str(tiny.folder)))
-            return World(checkpoint, stack)
+            worlds.append(World(tiny, checkpoint, stack))
+            return worlds[-1]
 
         yield make
+        for world in worlds:
+            await world.settle()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, left
 
 
 @pytest.fixture
@@ -162,20 +328,40 @@ async def world(make_world: Callable[[Tiny], World], tiny: Tiny) -> World:
     return make_world(tiny)
 
 
-async def _continue(model: RemoteModel, ids: list[int], count: int) -> list[int]:
-    """Greedy tokens through the swarm, without any tokenizer."""
-    from swarm.client.model import Reply
-    from swarm.client.sampling import SamplingConfig
+@dataclass
+class Asker:
+    """Greedy generation through the swarm by token ids, without any tokenizer."""
 
-    reply = Reply(list(ids))
-    sampling = SamplingConfig(max_new_tokens=count, ignore_eos=True)
-    async with model.session() as session:
-        async for _ in model._tokens(session, reply, sampling):
-            pass
-    return reply.ids
+    model: RemoteModel
+    reply: Reply = field(default_factory=lambda: Reply([]))
+
+    async def greedy(
+        self,
+        ids: Sequence[int],
+        count: int,
+        on_token: Callable[[int], Any] | None = None,
+    ) -> list[int]:
+        """`count` greedy tokens; awaits `on_token(how many there are)` after each."""
+        self.reply = Reply(list(ids))
+        sampling = SamplingConfig(max_new_tokens=count, ignore_eos=True)
+        async with self.model.session() as session:
+            async for _ in self.model._tokens(session, self.reply, sampling):
+                if on_token is not None:
+                    await on_token(len(self.reply.ids))
+        return self.reply.ids
+
+    async def logits(
+        self, session: Session, ids: Sequence[int], position: int, row: int = 0
+    ) -> torch.Tensor:
+        """Logits `[n, vocab_size]` of new tokens of one row."""
+        from swarm.wire.messages import Want
+
+        hidden = self.model.head.embed(torch.tensor(list(ids), dtype=torch.long))
+        (out,) = await session.step([RowInput(row, position, hidden)], Want.ALL)
+        return self.model.head.logits(out)
 
 
 @pytest.fixture(scope="session")
-def greedy() -> Callable[..., Any]:
-    """`await greedy(model, ids, count)`: greedy tokens through the swarm."""
-    return _continue
+def asker() -> type[Asker]:
+    """Asks a model: `await asker(model).greedy(ids, count)`."""
+    return Asker

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import torch
+
+from swarm.checkpoint import open_checkpoint
+from swarm.client import Finish, RemoteModel, Reply, SamplingConfig
+from swarm.client.config import SessionConfig
+from swarm.client.exchange import Exchange
+from swarm.client.head import Head
+from swarm.errors import ConfigError, RequestError
+from swarm.wire.messages import DType, HopTime, Want
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+
+
+class LocalSession:
+    """A session whose blocks are transformers' own, here."""
+
+    route = ()
+    num_recoveries = 0
+    last_times = (HopTime(0, 2, 1000, 3000, 1),)
+
+    def __init__(self, reference: Any) -> None:
+        self._reference = reference
+        self._hidden = torch.zeros(0, 32)
+        self.open = False
+
+    async def __aenter__(self) -> LocalSession:
+        self.open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.open = False
+
+    async def step(self, rows: Any, want: Want = Want.LAST) -> list[torch.Tensor]:
+        assert self.open and want is Want.LAST
+        (row,) = rows
+        self._hidden = torch.cat([self._hidden[: row.position], row.hidden])
+        seen = []
+        norm = self._reference.model.norm
+        hook = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        with torch.no_grad():
+            self._reference(inputs_embeds=self._hidden[None])
+        hook.remove()
+        return [seen[0][0, -1:]]
+
+
+class LocalModel(RemoteModel):
+    """A model without a swarm; `sessions` are those it has made."""
+
+    def __init__(self, checkpoint: Any, reference: Any) -> None:
+        head = Head.load(checkpoint, torch.float32)
+        router: Any = None
+        super().__init__(checkpoint, head, router, Exchange(), SessionConfig())
+        self.reference = reference
+        self.sessions: list[LocalSession] = []
+
+    def session(self, num_rows: int = 1, dtype: DType | None = None) -> Any:
+        self.sessions.append(LocalSession(self.reference))
+        return self.sessions[-1]
+
+    def greedy(self, ids: list[int], count: int) -> list[int]:
+        """transformers' own tokens."""
+        given = torch.tensor([ids])
+        with torch.no_grad():
+            out = self.reference.generate(
+                given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=count,
+                do_sample=False,
+            )
+        return out[0, len(ids) :].tolist()
+
+
+@pytest.fixture
+async def model(make_model: Any) -> AsyncIterator[LocalModel]:
+    folder, reference = make_model("llama")
+    with open_checkpoint(str(folder)) as checkpoint:
+        yield LocalModel(checkpoint, reference)
+
+
+@pytest.fixture
+def chatty(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> LocalModel:
+    """The same with a chat template."""
+    tokenizer = model.tokenizer
+    tokenizer.chat_template = TEMPLATE
+    monkeypatch.setattr(type(model), "tokenizer", tokenizer)
+    return model
+
+
+async def test_text_comes_piece_by_piece_and_is_the_reply(model: LocalModel) -> None:
+    pieces = [piece async for piece in model.stream("hello", raw=True, max_new_tokens=12)]
+    reply = await model.generate("hello", raw=True, max_new_tokens=12)
+    assert "".join(pieces) == reply.text == model.tokenizer.decode(reply.ids)
+    assert reply.ids == model.greedy(reply.prompt_ids, 12)
+    assert reply.finish is Finish.LENGTH and len(reply.ids) == 12
+    assert not any(session.open for session in model.sessions)
+
+
+async def test_a_reply_knows_its_times(model: LocalModel) -> None:
+    reply = await model.generate("hello", raw=True, max_new_tokens=4)
+    assert reply.prefill_seconds > 0 and reply.decode_seconds > 0
+    assert reply.tokens_per_second == pytest.approx(3 / reply.decode_seconds)
+    assert reply.hop_seconds == [pytest.approx((0.001, 0.003))]
+    assert Reply([1]).tokens_per_second == 0
+
+
+async def test_the_end_token_ends_a_reply(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = model.encode("hello", raw=True)
+    expected = model.greedy(ids, 12)
+    end = expected[5]
+    monkeypatch.setattr(LocalModel, "eos_ids", {end})
+    reply = await model.generate("hello", raw=True, max_new_tokens=12)
+    assert reply.finish is Finish.EOS and reply.ids == expected[: expected.index(end) + 1]
+    assert reply.text == model.tokenizer.decode(expected[: expected.index(end)])
+    reply = await model.generate("hello", raw=True, max_new_tokens=12, ignore_eos=True)
+    assert reply.ids == expected and reply.finish is Finish.LENGTH
+
+
+async def test_a_stop_string_ends_a_reply(model: LocalModel) -> None:
+    whole = await model.generate("hello", raw=True, max_new_tokens=16)
+    stop = whole.text[6:8]
+    reply = await model.generate("hello", raw=True, max_new_tokens=16, stop=(stop,))
+    assert reply.finish is Finish.STOP and reply.text == whole.text[: whole.text.index(stop)]
+    assert len(reply.ids) < 16 and not model.sessions[-1].open
+
+
+async def test_who_stops_reading_closes_the_session(model: LocalModel) -> None:
+    stream = model.stream("hello", raw=True, max_new_tokens=30)
+    await anext(stream)
+    assert model.sessions[-1].open
+    await stream.aclose()
+    assert not model.sessions[-1].open
+
+
+@pytest.mark.parametrize("prompt", ["", " \n\t", []])
+async def test_an_empty_prompt_is_refused(model: LocalModel, prompt: Any) -> None:
+    with pytest.raises(RequestError, match="the prompt is empty"):
+        await model.generate(prompt)
+
+
+async def test_what_does_not_fit_the_context_is_refused_before_anything_is_sent(
+    model: LocalModel,
+) -> None:
+    with pytest.raises(RequestError, match=r"60 prompt tokens and up to 5 new ones.*of 64"):
+        await model.generate("x" * 60, raw=True, max_new_tokens=5)
+    assert model.sessions == []
+    reply = await model.generate("x" * 60, raw=True, max_new_tokens=4, ignore_eos=True)
+    assert len(reply.ids) == 4
+
+
+async def test_unknown_and_doubled_options_are_refused(model: LocalModel) -> None:
+    with pytest.raises(RequestError, match=r"unknown option.*top_q"):
+        await model.generate("hello", raw=True, top_q=3)
+    with pytest.raises(RequestError, match="either"):
+        await model.generate("hello", raw=True, sampling=SamplingConfig(), top_k=3)
+    with pytest.raises(RequestError, match="top_p"):
+        await model.generate("hello", raw=True, top_p=7)
+
+
+async def test_a_talk_needs_a_chat_template(model: LocalModel) -> None:
+    talk = [{"role": "user", "content": "hello"}]
+    with pytest.raises(RequestError, match="no chat template"):
+        model.encode(talk)
+    assert model.tokenizer.decode(model.encode("hello")) == "hello"
+
+
+async def test_prompts_go_through_the_chat_template(chatty: LocalModel) -> None:
+    decode = chatty.tokenizer.decode
+    talk = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+    assert decode(chatty.encode(talk)) == "user:hi;assistant:yes;"
+    assert decode(chatty.encode("hi")) == "user:hi;"
+    assert decode(chatty.encode("hi", raw=True)) == "hi"
+
+
+async def test_the_end_tokens_come_from_the_models_own_settings(model: LocalModel) -> None:
+    assert model.eos_ids == {2}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"chunk_len": 0},
+        {"max_attempts": 0},
+        {"open_patience": -1},
+        {"max_silences": -1},
+        {"step_patience": 0},
+        {"hold_patience": 0},
+    ],
+)
+def test_patience_is_checked(limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        SessionConfig(**limits)

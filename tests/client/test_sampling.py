@@ -1,0 +1,89 @@
+"""P5: the tokens that `generate()` draws under the same seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from swarm.client.sampling import Sampler, SamplingConfig
+from swarm.errors import RequestError
+
+PROMPT = [1, 17, 250, 33, 4, 99]
+CONFIGS = {
+    "greedy": {},
+    "greedy, repetition penalty": {"repetition_penalty": 1.5},
+    "plain": {"temperature": 1.0},
+    "cold": {"temperature": 0.4},
+    "top-k": {"temperature": 1.0, "top_k": 5},
+    "top-p": {"temperature": 1.2, "top_p": 0.6},
+    "min-p": {"temperature": 1.5, "min_p": 0.1},
+    "repetition penalty": {"temperature": 0.9, "repetition_penalty": 1.4},
+    "all": {
+        "temperature": 0.8,
+        "top_k": 40,
+        "top_p": 0.9,
+        "min_p": 0.01,
+        "repetition_penalty": 1.2,
+    },
+}
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("options", CONFIGS.values(), ids=CONFIGS.keys())
+def test_p5_the_tokens_of_generate(make_model, options, seed) -> None:
+    _, model = make_model("llama", eos_token_id=None)
+    prompt = torch.tensor([PROMPT])
+    theirs = {"top_k": 0, **options}
+    if "temperature" not in options:
+        theirs["top_k"] = None
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        expected = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=20,
+            do_sample="temperature" in options,
+            pad_token_id=0,
+            **theirs,
+        )[0].tolist()
+    sampler = Sampler(SamplingConfig(seed=seed, **options))
+    torch.manual_seed(99)  # The global generator is nobody's business here.
+    ids = list(PROMPT)
+    for _ in range(20):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, -1].float()
+        ids.append(sampler.choose(torch.tensor(ids), logits))
+    assert ids == expected
+
+
+def test_without_a_seed_two_draws_differ() -> None:
+    logits, ids = torch.zeros(1000), torch.tensor([1])
+    draws = []
+    for _ in range(2):
+        sampler = Sampler(SamplingConfig(temperature=1.0))
+        draws.append([sampler.choose(ids, logits) for _ in range(8)])
+    assert draws[0] != draws[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"min_p": -0.5}, "min_p"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"stop": ("a", "")}, "stop string"),
+        ({"temperature": float("nan")}, "temperature"),
+    ],
+)
+def test_what_means_nothing_is_refused(options, message) -> None:
+    with pytest.raises(RequestError, match=message):
+        SamplingConfig(**options)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(RequestError, match="temperature must be 0 or more; top_p"):
+        SamplingConfig(temperature=-1, top_p=2)

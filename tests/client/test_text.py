@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.client.text import TextStream
+
+MERGES = [("h", "e"), ("l", "l"), ("he", "ll"), ("Ġ", "w"), ("ð", "Ł"), ("ðŁ", "ĺ")]
+WORDS = ["▁Hello", "▁world", "▁", "llo", "wor", "▁a", "b", ".", "ü"]
+
+
+def streamed(tokenizer, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[list[str], TextStream]:
+    stream = TextStream(tokenizer, stop)
+    pieces = []
+    for token in ids:
+        pieces.append(stream.push(token))
+        if stream.finished:
+            return pieces, stream
+    pieces.append(stream.flush())
+    return pieces, stream
+
+
+def test_a_character_of_several_tokens_comes_whole(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    ids = tokenizer("a😀é")["input_ids"]
+    pieces, _ = streamed(tokenizer, ids)
+    assert pieces == ["a", "", "", "", "😀", "", "é", ""]
+
+
+def test_a_character_that_never_ends_comes_at_the_end(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    ids = tokenizer("a😀")["input_ids"][:-1]
+    pieces, _ = streamed(tokenizer, ids)
+    assert "".join(pieces) == tokenizer.decode(ids) == "a\N{REPLACEMENT CHARACTER}"
+
+
+def test_bytes_that_are_no_characters_do_not_stop_the_stream(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    (start,) = {tokenizer("😀")["input_ids"][0]}
+    pieces, _ = streamed(tokenizer, [start] * 20)
+    assert any(pieces[:-1]) and len("".join(pieces)) == 20
+
+
+def test_special_tokens_are_no_text(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    ids = tokenizer("ab")["input_ids"]
+    pieces, _ = streamed(tokenizer, [1, ids[0], 0, ids[1], 2])
+    assert "".join(pieces) == "ab"
+
+
+def test_spaces_between_words_are_kept(make_sentence_pieces) -> None:
+    """Such tokenizers strip the first space of whatever is decoded at once."""
+    tokenizer = make_sentence_pieces(WORDS)
+    ids = tokenizer.convert_tokens_to_ids(["▁Hello", "▁world", "▁", "▁a", "b"])
+    pieces, _ = streamed(tokenizer, ids)
+    assert "".join(pieces) == tokenizer.decode(ids)
+    assert pieces[:2] == ["Hello", " world"]
+
+
+def test_text_ends_before_a_stop_string_split_over_tokens(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    pieces, stream = streamed(tokenizer, tokenizer("one END two")["input_ids"], ("END",))
+    assert stream.finished and "".join(pieces) == "one "
+    assert len(pieces) == len("one END")
+
+
+def test_what_only_begins_like_a_stop_string_is_text(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    for text in ("one EN two", "one ENEND", "EEEE", "one EN"):
+        pieces, stream = streamed(tokenizer, tokenizer(text)["input_ids"], ("END!", "ENDE"))
+        assert not stream.finished and "".join(pieces) == text
+
+
+def test_the_first_of_several_stop_strings_counts(make_byte_level) -> None:
+    tokenizer = make_byte_level([("a", "b"), ("ab", "c")])
+    pieces, stream = streamed(tokenizer, tokenizer("xabcy")["input_ids"], ("c", "bc"))
+    assert stream.finished and "".join(pieces) == "xa"
+
+
+def test_a_stop_string_that_ends_with_the_last_token(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    stream = TextStream(tokenizer, ("é",))
+    ids = tokenizer("aé")["input_ids"]
+    assert [stream.push(token) for token in ids[:-1]] == ["a", ""]
+    stream.push(ids[-1])
+    assert stream.finished
+
+
+TEXTS = st.text(
+    st.sampled_from("abhelow é😀ß👩\u200d‍ 中\n\t\u0301") | st.characters(codec="utf-8"), max_size=30
+)
+
+
+@given(TEXTS, st.booleans())
+def test_pieces_put_together_are_the_text(make_byte_level, text, merged) -> None:
+    tokenizer = make_byte_level(MERGES if merged else None)
+    ids = tokenizer(text)["input_ids"]
+    pieces, _ = streamed(tokenizer, ids)
+    assert "".join(pieces) == tokenizer.decode(ids) == text
+    # Nothing is taken back, and no half character is shown, unless the text has some itself.
+    assert "\N{REPLACEMENT CHARACTER}" in text or not any("\ufffd" in p for p in pieces)
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.integers(0, 255), max_size=20))
+def test_pieces_of_words_and_of_bytes_put_together(make_sentence_pieces, parts) -> None:
+    tokenizer = make_sentence_pieces(WORDS)
+    ids = []
+    for part in parts:
+        names = [part] if isinstance(part, str) else [f"<0x{b:02X}>" for b in chr(part).encode()]
+        ids += tokenizer.convert_tokens_to_ids(names)
+    pieces, _ = streamed(tokenizer, ids)
+    assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@given(st.text("abc", max_size=20), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
+def test_text_ends_before_the_first_stop_string(make_byte_level, text, stop) -> None:
+    tokenizer = make_byte_level()
+    pieces, stream = streamed(tokenizer, tokenizer(text)["input_ids"], tuple(stop))
+    # The stop that is complete first decides; of those, the one that begins first.
+    ends = [text.find(one) + len(one) for one in stop if one in text]
+    if not ends:
+        assert not stream.finished and "".join(pieces) == text
+        return
+    seen = text[: min(ends)]
+    starts = [seen.find(one) for one in stop if one in seen]
+    assert stream.finished and "".join(pieces) == seen[: min(starts)]

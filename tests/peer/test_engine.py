@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import torch
+
+from swarm.background import background
+from swarm.peer.blocks import load_span
+from swarm.peer.engine import Engine
+from swarm.peer.runner import RowStep, Runner
+from swarm.peer.scheduler import Scheduler
+from swarm.peer.session import Done, HopSession
+from swarm.wire.messages import DType, Open, RowRange, Step, Want
+from swarm.wire.tensors import from_buffers, to_buffer
+
+CLIENT: Any = object()
+
+
+class Bench:
+    """An engine over two real blocks; `done` is what came out."""
+
+    def __init__(self, tiny: Any) -> None:
+        span = load_span(tiny("llama"), 0, 2, device=torch.device("cpu"), dtype=torch.float32)
+        self.runner = Runner(span, num_pages=32, page_len=4)
+        self.done: asyncio.Queue[tuple[HopSession, Done]] = asyncio.Queue()
+        self.failed: asyncio.Queue[tuple[HopSession, Exception]] = asyncio.Queue()
+        self.engine = Engine(
+            self.runner,
+            Scheduler(),
+            lambda *entry: self.done.put_nowait(entry),
+            lambda *entry: self.failed.put_nowait(entry),
+        )
+
+    def session(self, name: str, dtype: DType = DType.FLOAT32, end: int = 2) -> HopSession:
+        request = Open(name * 16, 0, "model", 0, end, 1, 8, 1.0, dtype)
+        return HopSession(request, CLIENT, 64)
+
+    def submit(self, session: HopSession, hidden: torch.Tensor, position: int, seq: int) -> None:
+        rows = (RowRange(0, position, len(hidden)),)
+        step = Step(session.id, 0, seq, 0, rows, Want.ALL)
+        arrival = session.accept(step, to_buffer(hidden, session.dtype), 0.0)
+        assert arrival is not None
+        self.engine.submit(session, arrival)
+
+    def alone(self, hidden: torch.Tensor, end: int = 2) -> torch.Tensor:
+        """What the blocks make of one whole sequence."""
+        row = self.runner.pages.add_row()
+        out = self.runner.run([RowStep(row, 0, len(hidden))], hidden, (0, end))
+        self.runner.pages.remove_row(row)
+        return out
+
+
+@pytest.fixture
+async def bench(tiny: Any) -> AsyncIterator[Bench]:
+    bench = Bench(tiny)
+    async with background() as tasks:
+        tasks.create_task(bench.engine.run())
+        yield bench
+
+
+def result(session: HopSession, done: Done) -> torch.Tensor:
+    return from_buffers([done.output], session.dtype, 64).float()
+
+
+async def test_sessions_run_together_and_each_gets_its_own(bench: Bench) -> None:
+    texts = {name: torch.randn(n, 64) for name, n in (("a", 3), ("b", 7), ("c", 1))}
+    expected = {name * 16: bench.alone(text) for name, text in texts.items()}
+    for name, text in texts.items():
+        bench.submit(bench.session(name), text, 0, 0)
+    for _ in texts:
+        session, done = await bench.done.get()
+        torch.testing.assert_close(result(session, done), expected[session.id])
+        assert done.time.batch == 3 and not session.running
+    assert (bench.engine.num_batches, bench.engine.num_positions) == (1, 11)
+
+
+async def test_an_output_that_is_kept_keeps_no_other_sessions_outputs(bench: Bench) -> None:
+    for name in ("a", "b"):
+        bench.submit(bench.session(name), torch.randn(4, 64), 0, 0)
+    for _ in range(2):
+        _, done = await bench.done.get()
+        kept: Any = done.output.obj
+        while getattr(kept, "base", None) is not None:
+            kept = kept.base
+        storage = kept.untyped_storage() if isinstance(kept, torch.Tensor) else memoryview(kept)
+        assert len(bytes(storage)) == len(done.output)
+
+
+async def test_types_on_the_wire_may_differ_within_a_batch(bench: Bench) -> None:
+    hidden = torch.randn(2, 64)
+    expected = bench.alone(hidden.bfloat16().float())
+    for name, dtype in (("a", DType.FLOAT32), ("b", DType.BFLOAT16)):
+        bench.submit(bench.session(name, dtype), hidden.bfloat16().float(), 0, 0)
+    for _ in range(2):
+        session, done = await bench.done.get()
+        close = {"atol": 0.02, "rtol": 0.02} if session.dtype is DType.BFLOAT16 else {}
+        torch.testing.assert_close(result(session, done), expected, **close)
+
+
+async def test_sessions_on_other_blocks_do_not_share_a_batch(bench: Bench) -> None:
+    hidden = torch.randn(2, 64)
+    expected = {2: bench.alone(hidden), 1: bench.alone(hidden, 1)}
+    for name, end in (("a", 2), ("b", 1), ("c", 2)):
+        bench.submit(bench.session(name, end=end), hidden, 0, 0)
+    for _ in range(3):
+        session, done = await bench.done.get()
+        torch.testing.assert_close(result(session, done), expected[session.blocks[1]])
+    assert bench.engine.num_batches == 2
+
+
+async def test_a_retired_session_gives_its_rows_back(bench: Bench) -> None:
+    session = bench.session("a")
+    bench.submit(session, torch.randn(9, 64), 0, 0)
+    await bench.done.get()
+    assert bench.runner.pages.free_pages == 29
+    bench.submit(session, torch.randn(1, 64), 9, 1)
+    bench.engine.retire(session)
+    other = bench.session("b")
+    bench.submit(other, torch.randn(1, 64), 0, 0)
+    done_session, _ = await bench.done.get()
+    assert done_session is other and session.rows is None
+    assert bench.runner.pages.free_pages == 31
+
+
+async def test_a_batch_that_fails_ends_its_sessions_and_not_the_engine(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = bench.session("a")
+    bench.submit(broken, torch.randn(200, 64), 0, 0)
+    session, error = await bench.failed.get()
+    assert session is broken and type(error).__name__ == "PageShortage"
+    assert not session.running
+    assert "batch failed" in caplog.text
+    caplog.clear()
+    bench.engine.retire(broken)
+    bench.submit(bench.session("b"), torch.randn(1, 64), 0, 0)
+    await bench.done.get()
