@@ -8,7 +8,7 @@ FIRST = 1.0
 """Seconds for a first fault."""
 
 LONGEST = 15.0
-"""Well below the time that a session waits for a route: a lone peer that stumbles is tried again."""
+"""Well below the time that a session waits for a route: a lone peer is tried again in time."""
 
 FORGIVEN_AFTER = 300.0
 """Seconds without a fault after which the next one counts as the first."""

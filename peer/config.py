@@ -44,4 +44,8 @@ class PeerConfig:
     @property
     def num_threads(self) -> int:
         """Compute threads: as asked, or as many as there are cores for this process."""
-        return self.threads or len(os.sched_getaffinity(0))
+        if self.threads:
+            return self.threads
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1

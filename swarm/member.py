@@ -47,7 +47,8 @@ class JoinConfig:
     `folder` keeps this member's identity and is locked while it runs; without one, the member is
     somebody new each time. It listens at `host` and `port` (0: a free one), and also tells others
     the addresses in `announce`. With `map_port` the router is asked to forward the port. A member
-    that only `asks` keeps no records for others. Members met are remembered below `state_folder`
+    that only `asks` keeps no records for others, and nobody needs to reach it: its router is left
+    alone. Members met are remembered below `state_folder`
     (by default where this system keeps state).
     """
 
@@ -84,8 +85,9 @@ async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterato
         if config.folder is not None:
             stack.enter_context(state.lock(config.folder))
             identity = config.folder / "identity"
+        map_port = config.map_port and not config.asks
         libp2p = Libp2pConfig(
-            identity, config.host, config.port, config.announce, map_port=config.map_port
+            identity, config.host, config.port, config.announce, map_port=map_port
         )
         async with Libp2pTransport.start(libp2p) as transport:
             dht = DhtConfig(asks=config.asks)
@@ -107,7 +109,7 @@ async def keep_remembering(member: Member, path: Path) -> None:
     dial, and libp2p dials an address that was dead less and less often.
     """
     written: set[tuple[str, tuple[str, ...]]] = set()
-    write_at = 0.0
+    write_at, told = 0.0, ""
     while True:
         try:
             found = await member.directory.find()
@@ -119,7 +121,10 @@ async def keep_remembering(member: Member, path: Path) -> None:
                 acquaintances.save(path, acquaintances.remember(acquaintances.load(path), met))
                 written, write_at = places, now + _REWRITE_INTERVAL
         except SwarmError as error:
-            logger.warning("members not remembered why=%s", error)
+            # A folder that cannot be written stays so: once is enough.
+            if str(error) != told:
+                told = str(error)
+                logger.warning("members not remembered why=%s", error)
         except Exception:
             logger.exception("members not remembered")
         await asyncio.sleep(REFRESH)

@@ -81,7 +81,10 @@ def lock(folder: Path) -> Iterator[None]:
             raise ConfigError(f"{folder} is in use by process {owner}") from error
         except OSError as error:
             raise ConfigError(f"cannot lock {path}: {error.strerror}") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         yield

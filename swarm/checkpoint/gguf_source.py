@@ -43,7 +43,8 @@ class GgufSource:
         self._bytes_read = 0
         self._file = LocalFile(path)
         header = read_gguf_header(path)
-        if (parts := header.fields.get("split.count", 1)) > 1:
+        parts = header.fields.get("split.count", 1)
+        if isinstance(parts, int) and parts > 1:
             raise ConfigError(f"{path}: one of {parts} parts; join them (llama-gguf-split --merge)")
         architecture = header.fields.get("general.architecture")
         if not isinstance(architecture, str):

@@ -46,9 +46,20 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         build()()
-    except SwarmError as error:
-        sys.stderr.write(f"swarm: error: {error}\n")
+    except (SwarmError, ExceptionGroup) as error:
+        for reason in _reasons(error):
+            sys.stderr.write(f"swarm: error: {reason}\n")
         sys.exit(1)
+
+
+def _reasons(error: SwarmError | ExceptionGroup[Exception]) -> list[str]:
+    """What to tell, each once; an error that we did not raise on purpose is raised again."""
+    if not isinstance(error, ExceptionGroup):
+        return [str(error)]
+    if error.split(SwarmError)[1] is not None:
+        raise error
+    parts = (_reasons(part) for part in error.exceptions)  # type: ignore[arg-type]
+    return list(dict.fromkeys(reason for part in parts for reason in part))
 
 
 def _show_version(wanted: bool) -> None:

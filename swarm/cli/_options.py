@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from swarm.errors import ConfigError
 
@@ -69,3 +70,10 @@ def existing_model(model: str) -> str:
     if looks_local and not Path(model).expanduser().exists():
         raise ConfigError(f"{model}: no such file or folder")
     return model
+
+
+def shown(text: str) -> str:
+    """`text` from a user, a file or another member, as rich shows it: no markup, no controls."""
+    return escape(
+        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    )

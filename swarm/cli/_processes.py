@@ -90,6 +90,8 @@ class Processes:
         with log.open("wb") as file:
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
+                # Not from the folder that we stand in: a user's own files would shadow modules.
+                "-P",
                 "-c",
                 _DIE_WITH_PARENT,
                 str(self._leash),
@@ -106,8 +108,8 @@ class Processes:
         return process
 
     async def stop(self) -> None:
-        """Ends all processes, the newest first."""
-        await asyncio.gather(*(process.stop() for process in reversed(self._processes)))
+        """Ends all processes."""
+        await asyncio.gather(*(process.stop() for process in self._processes))
         self._processes.clear()
         os.close(self._hand)
         os.close(self._leash)

@@ -18,11 +18,17 @@ from rich.progress import (
 
 from swarm.checkpoint import Progress as CheckpointProgress
 
+from .runner import stopping
+
 _LINES = 4
 """Plain lines per wait: one each quarter."""
 
 _SHORT = 2.0
 """Seconds that a wait may take without a word."""
+
+
+class Interrupted(Exception):
+    """Ends a wait in a thread whose result nobody waits for any more."""
 
 
 def progress() -> CheckpointProgress:
@@ -53,7 +59,8 @@ class Bar:
         self._task = self._progress.add_task(what, total=total_bytes)
 
     def advance(self, n: int) -> None:
-        """Moves it on by `n` bytes."""
+        """Moves it on by `n` bytes; raises `Interrupted` if the program is to end."""
+        _check()
         if self._progress is not None:
             self._progress.advance(self._task, n)
 
@@ -78,7 +85,8 @@ class Lines:
         self._started = time.monotonic()
 
     def advance(self, n: int) -> None:
-        """Says each further quarter of a wait that takes its time."""
+        """Says each further quarter of a wait that takes its time; raises as `Bar.advance`."""
+        _check()
         self._done += n
         quarter = self._done * _LINES // self._total if self._total else _LINES
         if self._said < quarter < _LINES and time.monotonic() - self._started > _SHORT:
@@ -89,3 +97,9 @@ class Lines:
 
     def finish(self) -> None:
         """Nothing: what comes next says that it is over."""
+
+
+def _check() -> None:
+    # Without this Ctrl-C would wait for a download to be complete.
+    if stopping.is_set():
+        raise Interrupted

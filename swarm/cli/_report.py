@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from ._options import shown
+
 if TYPE_CHECKING:
     from swarm.client import Reply
 
@@ -63,7 +65,7 @@ class Report:
             name = self.names.get(hop.peer, "?")
             table.add_row(
                 str(number),
-                f"{name} …{hop.peer[-6:]}",
+                shown(f"{name} …{hop.peer[-6:]}"),
                 f"{hop.start}:{hop.end}",
                 f"{compute * 1e3:.1f} ms",
                 f"{queue * 1e3:.1f} ms",

@@ -26,7 +26,8 @@ def bootstrap(
         Path, typer.Option("--dir", help="Keeps the group's secret; made if it does not exist.")
     ],
     port: Annotated[
-        int, typer.Option(help="TCP port; 0 takes a free one and keeps to it.")
+        int,
+        typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one and keeps to it."),
     ] = BootstrapConfig.port,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = BootstrapConfig.host,
     announce: Annotated[

@@ -19,6 +19,7 @@ from swarm.background import background
 from swarm.errors import ConfigError
 
 from . import _options
+from ._options import shown
 from ._processes import Processes, running
 from .run import Question, answer
 from .runner import run_async
@@ -68,7 +69,7 @@ async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> N
 
     def say(line: str) -> None:
         passed = time.monotonic() - started
-        console.print(f"[dim]{passed:5.1f} s[/]  {line}", highlight=False, soft_wrap=True)
+        console.print(f"[dim]{passed:5.1f} s[/]  {shown(line)}", highlight=False, soft_wrap=True)
 
     with tempfile.TemporaryDirectory(prefix="homeswarm-demo-") as folder:
         async with running(Path(folder)) as processes:
@@ -94,12 +95,13 @@ async def _peers(
     say: Callable[[str], None],
 ) -> None:
     """Returns once all peers serve."""
-    waits = [
-        _peer(processes, folder, invite, model, number, span)
-        for number, span in enumerate(spans, 1)
-    ]
-    for ready in asyncio.as_completed(waits):
-        say(await ready)
+    async with background() as tasks:
+        starts = [
+            tasks.create_task(_peer(processes, folder, invite, model, number, span))
+            for number, span in enumerate(spans, 1)
+        ]
+        for ready in asyncio.as_completed(starts):
+            say(await ready)
 
 
 async def _bootstrap(processes: Processes, folder: Path) -> str:
@@ -155,7 +157,9 @@ async def _ask(
 def _num_blocks(model: str) -> int:
     from swarm.checkpoint import open_checkpoint
 
-    with open_checkpoint(model) as checkpoint:
+    from ._progress import progress
+
+    with open_checkpoint(model, progress=progress()) as checkpoint:
         return checkpoint.num_blocks
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from swarm.errors import RequestError
 
 from . import _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
@@ -61,7 +64,7 @@ def run(
 
     from ._progress import progress
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _standard_input() if prompt == "-" else prompt
     sampling = SamplingConfig(
         max_new_tokens=max_tokens,
         temperature=temperature,
@@ -75,6 +78,13 @@ def run(
     options = ModelOptions(revision, dtype, cache, progress())
     question = Question(_options.existing_model(model), text, raw, sampling, as_json)
     run_async(_ask(join, question, options, wait, threads))
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise RequestError("the prompt on standard input is no UTF-8 text") from error
 
 
 @dataclass(frozen=True)
@@ -108,10 +118,11 @@ async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
     reply = await model.prepare(question.prompt, raw=question.raw)
     sent, received = swarm.traffic
     try:
-        async for piece in model.reply(reply, question.sampling):
-            if not question.as_json:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+        async with aclosing(model.reply(reply, question.sampling)) as pieces:
+            async for piece in pieces:
+                if not question.as_json:
+                    sys.stdout.write(piece)
+                    sys.stdout.flush()
     finally:
         if reply.text and not question.as_json:
             sys.stdout.write("\n")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+stopping = threading.Event()
+"""Set once the program was asked to end: long work in threads, which cannot be cancelled, looks."""
 
 
 class Stopped(SystemExit):
@@ -26,6 +31,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     the second ends the process at once.
     """
     received: list[int] = []
+    stopping.clear()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_stoppable(main, received))
@@ -43,6 +49,7 @@ async def _stoppable(main: Coroutine[Any, Any, T], received: list[int]) -> T:
         if received:
             os._exit(128 + number)
         received.append(number)
+        stopping.set()
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

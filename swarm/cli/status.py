@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,7 @@ from swarm.directory import Announcement, State
 from swarm.errors import NoRouteError
 
 from . import _options
-from ._options import JoinOption
+from ._options import JoinOption, shown
 from .runner import run_async
 
 if TYPE_CHECKING:
@@ -121,14 +122,15 @@ class View:
         console = Console(width=None if Console().is_terminal else 120, soft_wrap=False)
         if not self.entries:
             what = (
-                f"Nobody serves {self.wanted.name}." if self.wanted else "Nobody serves anything."
+                f"Nobody serves {shown(self.wanted.name)}."
+                if self.wanted
+                else "Nobody serves anything."
             )
             console.print(what, highlight=False)
         for entries in self.models().values():
             console.print(_table(entries))
             if lacking := gaps(entries):
-                names = ", ".join(f"{start}:{end}" for start, end in lacking)
-                console.print(f"Missing blocks: {names}", style="red", highlight=False)
+                console.print(f"Missing {_names(lacking)}", style="red", highlight=False)
             else:
                 console.print("Every block is served.", style="green", highlight=False)
 
@@ -147,13 +149,31 @@ async def _look(invite: Invite, model: str | None, wait: float | None) -> View:
 
     async with join(invite, JoinConfig(asks=True)) as member:
         wanted = None if model is None else await asyncio.to_thread(_wanted, model)
-        deadline = asyncio.get_running_loop().time() + (wait or 0)
-        while True:
-            view = await _view(member.directory, wanted)
-            over = asyncio.get_running_loop().time() >= deadline
-            if wait is None or over or not view.missing():
-                return view
+        view = await _view(member.directory, wanted)
+        if wait and view.missing():
+            view = await _wait(member.directory, view, wait)
+        return view
+
+
+async def _wait(directory: Directory, view: View, seconds: float) -> View:
+    """The first view without a gap, or the last one in time; says meanwhile what is missing."""
+    console = Console(stderr=True)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    with console.status("") as shown:
+        said = ""
+        while (lacking := view.missing()) and loop.time() < deadline:
+            line = f"Waiting for {_names(lacking) if lacking[-1][1] else 'a first peer'} …"
+            if line != said:
+                said = line
+                shown.update(line) if console.is_terminal else typer.echo(line, err=True)
             await asyncio.sleep(_POLL)
+            view = await _view(directory, view.wanted)
+    return view
+
+
+def _names(ranges: Sequence[tuple[int, int]]) -> str:
+    return "blocks " + ", ".join(f"{start}:{end}" for start, end in ranges)
 
 
 async def _view(directory: Directory, wanted: Wanted | None) -> View:
@@ -188,12 +208,14 @@ def _peer_json(entry: Announcement) -> dict[str, Any]:
         "device": entry.device,
         "version": entry.version,
         "addresses": list(entry.addresses),
+        "announced": entry.time,
     }
 
 
 def _table(entries: list[Announcement]) -> Table:
     first = entries[0]
-    title = f"{first.model_name}  ({first.num_blocks} blocks, {first.model[:8]})"
+    model, fingerprint = shown(first.model_name), shown(first.model[:8])
+    title = f"{model}  ({first.num_blocks} blocks, {fingerprint})"
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in (
         "peer",
@@ -209,14 +231,14 @@ def _table(entries: list[Announcement]) -> Table:
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for entry in entries:
         table.add_row(
-            f"{entry.name or '?'} …{entry.peer[-6:]}",
+            shown(f"{entry.name or '?'} …{entry.peer[-6:]}"),
             str(entry.state),
             f"{entry.start}:{entry.end}",
             _bar(entry),
             f"{entry.decode_seconds * 1e3:.1f}" if entry.decode_seconds else "",
             f"{1 / entry.prefill_seconds:.0f}" if entry.prefill_seconds else "",
             f"{100 * entry.free_positions // max(1, entry.total_positions)} %",
-            f"{entry.device} {entry.dtype}",
+            shown(f"{entry.device} {entry.dtype}"),
         )
     return table
 

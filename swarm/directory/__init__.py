@@ -23,6 +23,10 @@ REFRESH = 5.0
 """Seconds between two announcements of a peer: three may be lost before it disappears."""
 
 
+MAX_BLOCKS = 65_536
+"""More than any model has; whoever looks at announcements counts up to theirs."""
+
+
 class State(StrEnum):
     """Where a peer is in its life."""
 
@@ -44,7 +48,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     name: Text
     model: Text
     model_name: Text
-    num_blocks: Count
+    num_blocks: Annotated[int, msgspec.Meta(ge=1, le=MAX_BLOCKS)]
     start: Count
     end: Count
     state: State

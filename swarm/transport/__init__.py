@@ -23,6 +23,10 @@ class Stream(Protocol):
     def peer(self) -> str:
         """Id of the peer on the other side."""
 
+    @property
+    def arrived_bytes(self) -> int:
+        """Bytes that have arrived so far, those of a frame that is not yet complete included."""
+
     def admit(self) -> None:
         """Lifts the limit for strangers: until this, a frame that carries a payload is refused."""
 

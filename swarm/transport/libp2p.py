@@ -6,7 +6,6 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,13 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
 
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
-from . import Buffer, Stream, StreamHandler
+from . import Buffer, Stream, StreamHandler, multiaddresses
 from .daemon import Daemon
 
 logger = logging.getLogger(__name__)
@@ -30,9 +27,6 @@ _SMALL = 64 * 1024
 
 _CLOSE_TIMEOUT = 1.0
 _REFRESH = 15.0
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<name>[^:/\s]+)):(?P<port>\d{1,5})")
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -63,30 +57,12 @@ class Libp2pConfig:
         if self.announce and not self.port:
             raise ConfigError("an announced address needs a fixed port: give --port too")
         for address in self.announce:
-            multiaddress(address)
+            multiaddresses.multiaddress(address)
 
     @property
-    def ip(self) -> IPAddress:
+    def ip(self) -> multiaddresses.IPAddress:
         """`host` as an address."""
         return ipaddress.ip_address(self.host)
-
-
-def multiaddress(text: str) -> str:
-    """The multiaddress that a person meant by `text`: one already, or `host:port`.
-
-    Raises `ConfigError` on anything else.
-    """
-    if text.startswith("/"):
-        if "/tcp/" in text or "/udp/" in text:
-            return text
-    elif match := _HOST_AND_PORT.fullmatch(text):
-        name, port = match["v6"] or match["name"], int(match["port"])
-        if 0 < port < 65536:
-            try:
-                return _multiaddress(ipaddress.ip_address(name), port)
-            except ValueError:
-                return f"/dns/{name}/tcp/{port}"
-    raise ConfigError(f"{text!r} is no address; write HOST:PORT or /ip4/HOST/tcp/PORT")
 
 
 class Libp2pStream:
@@ -104,6 +80,7 @@ class Libp2pStream:
         self._limits = limits
         self._accepted = replace(limits, payload=0)
         self._waiting = 0
+        self._arrived_bytes = 0
         # With a mark of 0, `drain` returns when the system has every byte, and a caller may reuse
         # its buffer.
         writer.transport.set_write_buffer_limits(high=0)
@@ -112,6 +89,11 @@ class Libp2pStream:
     def peer(self) -> str:
         """Id of the member on the other side."""
         return self._peer
+
+    @property
+    def arrived_bytes(self) -> int:
+        """See `Stream.arrived_bytes`."""
+        return self._arrived_bytes
 
     def admit(self) -> None:
         """Accepts payloads from now on: anybody can open a stream, and memory is for members."""
@@ -148,15 +130,33 @@ class Libp2pStream:
     async def receive(self) -> tuple[bytes, Buffer]:
         """The next frame; its lengths are checked before any memory is taken for it."""
         try:
-            prefix = await self._reader.readexactly(PREFIX_LEN)
+            prefix = await self._read(PREFIX_LEN)
             header_len, payload_len = decode_prefix(prefix, self._accepted)
-            header = await self._reader.readexactly(header_len)
-            payload = await self._reader.readexactly(payload_len) if payload_len else b""
+            header = await self._read(header_len)
+            payload = await self._read_long(payload_len)
         except (OSError, EOFError) as error:
             raise Unreachable(self._peer, "the connection ended") from error
         except RemoteProtocolError as error:
             raise Misbehaved(self._peer, str(error)) from error
         return header, payload
+
+    async def _read(self, length: int) -> bytes:
+        data = await self._reader.readexactly(length)
+        self._arrived_bytes += length
+        return data
+
+    async def _read_long(self, length: int) -> Buffer:
+        if length <= _SMALL:
+            return await self._read(length)
+        # In pieces as they come: over a slow line this takes longer than a peer may be silent.
+        data = bytearray()
+        while len(data) < length:
+            piece = await self._reader.read(length - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+            self._arrived_bytes += len(piece)
+        return data
 
     def _prefix(self, header: bytes, payload: Buffer) -> bytes:
         if self._writer.is_closing():
@@ -223,10 +223,13 @@ class Libp2pTransport:
 
     @property
     def port(self) -> int:
-        """The TCP port at which we listen."""
+        """The TCP port at which we listen; raises `ConfigError` where there is no address."""
         if self._config.port:
             return self._config.port
-        place = self._addresses[0].split("/")
+        if not self._addresses:
+            raise ConfigError(f"{self._config.host} is no address at which others could reach us")
+        # Not the first one: that may be the router's, which forwards another port.
+        place = self._addresses[-1].split("/")
         return int(place[place.index("tcp") + 1])
 
     async def connect(self, peer: str, addresses: Sequence[str] = ()) -> None:
@@ -301,7 +304,7 @@ class Libp2pTransport:
                 await self._read_addresses()
 
     async def _read_addresses(self) -> None:
-        places = _reachable(await self.daemon.addresses())
+        places = multiaddresses.reachable(await self.daemon.addresses())
         self._addresses = tuple(f"{place}/p2p/{self.peer_id}" for place in places)
 
 
@@ -314,11 +317,14 @@ def _options(config: Libp2pConfig) -> dict[str, Any]:
     outside = not config.ip.is_loopback
     announced: tuple[str, ...] = ()
     if config.announce:
-        announced = (*map(multiaddress, config.announce), *_machine_addresses(config))
+        announced = (
+            *map(multiaddresses.multiaddress, config.announce),
+            *multiaddresses.of_machine(config.ip, config.port),
+        )
     return {
         "identity_path": str(config.identity) if config.identity is not None else None,
         "check_if_identity_free": False,
-        "host_maddrs": [_multiaddress(config.ip, config.port)],
+        "host_maddrs": [multiaddresses.at(config.ip, config.port)],
         "announce_maddrs": announced or None,
         "auto_nat": outside,
         "nat_port_map": outside and config.map_port,
@@ -333,51 +339,19 @@ def _check_port(config: Libp2pConfig) -> None:
     libp2p shares ports (SO_REUSEPORT): without this two members would take turns at one address.
     """
     family = socket.AF_INET6 if config.ip.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((config.host, config.port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ConfigError(f"port {config.port} is in use by another program") from error
-            if error.errno == errno.EADDRNOTAVAIL:
-                raise ConfigError(f"{config.host} is no address of this machine") from error
-            raise ConfigError(
-                f"cannot listen at {config.host} port {config.port}: {error.strerror}"
-            ) from error
-
-
-def _machine_addresses(config: Libp2pConfig) -> list[str]:
-    if not config.ip.is_unspecified:
-        return [_multiaddress(config.ip, config.port)]
-    found = []
-    for entries in psutil.net_if_addrs().values():
-        for entry in entries:
-            if entry.family in (socket.AF_INET, socket.AF_INET6):
-                ip = ipaddress.ip_address(entry.address.partition("%")[0])
-                if ip.version == config.ip.version:
-                    found.append(_multiaddress(ip, config.port))
-    return found
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"port {config.port} is in use by another program") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"{config.host} is no address of this machine") from error
+        raise ConfigError(
+            f"cannot listen at {config.host} port {config.port}: {error.strerror}"
+        ) from error
 
 
 def _size(payload: Buffer) -> int:
     return payload.nbytes if isinstance(payload, memoryview) else len(payload)
-
-
-def _multiaddress(ip: IPAddress, port: int) -> str:
-    return f"/ip{ip.version}/{ip}/tcp/{port}"
-
-
-def _reachable(places: Sequence[str]) -> list[str]:
-    """Places in the order in which to try them, without those that mean nothing elsewhere."""
-    ranked = []
-    for place in dict.fromkeys(places):
-        kind, _, rest = place.lstrip("/").partition("/")
-        loopback = False
-        if kind in ("ip4", "ip6"):
-            ip = ipaddress.ip_address(rest.partition("/")[0])
-            if ip.is_link_local or ip.is_unspecified:
-                continue
-            loopback = ip.is_loopback
-        ranked.append((loopback, place))
-    return [place for _, place in sorted(ranked, key=lambda entry: entry[0])]

@@ -36,7 +36,8 @@ _NONCE_LEN = 16
 class LinkConfig:
     """How a link finds out whether the other side lives; all in seconds.
 
-    A peer that says nothing for `patience` counts as gone. Each side pings after `interval` of its
+    A peer of which nothing arrives for `patience` counts as gone; a large message that is still
+    arriving over a slow line is a sign of life. Each side pings after `interval` of its
     own silence, so that a live but idle link always carries something. `backlog` bounds the bytes
     that wait to be sent.
     """
@@ -53,7 +54,7 @@ class LinkConfig:
 
 @dataclass
 class Traffic:
-    """Bytes and frames that a link has carried, headers included."""
+    """Frames that a link has carried, and the bytes of their headers and payloads."""
 
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -202,8 +203,10 @@ class Link:
         self._last_received = clock()
         await self.ping()
         while True:
-            asked = clock()
+            asked, arrived = clock(), self._stream.arrived_bytes
             await asyncio.sleep(self._config.interval)
+            if self._stream.arrived_bytes > arrived:
+                self._last_received = max(self._last_received, asked)
             if self._outbox_bytes > self._config.backlog:
                 raise Unreachable(self.peer, f"reads too slowly: {self._outbox_bytes} bytes wait")
             # If our own loop was held up, what arrived meanwhile is still unread: nobody is
@@ -247,6 +250,7 @@ async def _greet(link: Link, me: str, group: Group) -> None:
     answer = await _hello(link)
     if not group.verifies(answer.proof, link.peer, me, nonce):
         raise Misbehaved(link.peer, "is not a member of this group")
+    logger.debug("link opened peer=%s version=%s", link.peer, answer.version)
 
 
 async def _hello(link: Link) -> Hello:

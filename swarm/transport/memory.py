@@ -90,6 +90,10 @@ class Network:
         """Frees the id of a member that has ended."""
         self._members.pop(peer_id, None)
 
+    def is_frozen(self, *peer_ids: str) -> bool:
+        """Whether any of these is frozen."""
+        return any(peer in self._frozen for peer in peer_ids)
+
     async def unfrozen(self, *peer_ids: str) -> None:
         """Returns once none of these is frozen."""
         while waiting := [self._frozen[peer] for peer in peer_ids if peer in self._frozen]:
@@ -102,7 +106,8 @@ class _Pipe:
     def __init__(self, network: Network, sender: str, receiver: str) -> None:
         self._network = network
         self._ends = (sender, receiver)
-        self._frames: deque[tuple[float, bytes, bytes]] = deque()
+        self._frames: deque[tuple[float, float, bytes, bytes]] = deque()
+        self._delivered_bytes = 0
         self._arrived = asyncio.Event()
         self._free_at = 0.0
         self._last_due = 0.0
@@ -114,15 +119,15 @@ class _Pipe:
             return
         if network.random.random() < condition.loss:
             return
-        now = asyncio.get_running_loop().time()
+        first = last = asyncio.get_running_loop().time()
         if condition.rate:
-            size = len(header) + len(payload)
-            self._free_at = max(self._free_at, now) + size / condition.rate
-            now = self._free_at
-        due = now + condition.delay + network.random.random() * condition.jitter
+            first = max(self._free_at, first)
+            last = self._free_at = first + (len(header) + len(payload)) / condition.rate
+        due = last + condition.delay + network.random.random() * condition.jitter
         due = self._last_due = max(due, self._last_due)
         copies = 2 if network.random.random() < condition.duplicate else 1
-        self._frames.extend([(due, bytes(header), bytes(payload))] * copies)
+        frame = (first + condition.delay, due, bytes(header), bytes(payload))
+        self._frames.extend([frame] * copies)
         self._arrived.set()
 
     async def get(self, receiver: str) -> tuple[bytes, bytes]:
@@ -130,9 +135,10 @@ class _Pipe:
         while True:
             await self._network.unfrozen(*self._ends)
             if self._frames:
-                due, header, payload = self._frames[0]
+                _, due, header, payload = self._frames[0]
                 if due <= loop.time():
                     self._frames.popleft()
+                    self._delivered_bytes += len(header) + len(payload)
                     return header, payload
                 await asyncio.sleep(due - loop.time())
             elif self.broken is not None:
@@ -140,6 +146,16 @@ class _Pipe:
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
+
+    @property
+    def arrived_bytes(self) -> int:
+        """Bytes of the frames that were read, and of the one that is arriving."""
+        if not self._frames or self._network.is_frozen(*self._ends):
+            return self._delivered_bytes
+        begin, due, header, payload = self._frames[0]
+        passed = (asyncio.get_running_loop().time() - begin) / max(due - begin, 1e-9)
+        part = min(1.0, max(0.0, passed))
+        return self._delivered_bytes + int(part * (len(header) + len(payload)))
 
     def break_(self, why: str) -> None:
         self.broken = self.broken or why
@@ -158,6 +174,11 @@ class MemoryStream:
     def peer(self) -> str:
         """Id of the member on the other side."""
         return self._peer
+
+    @property
+    def arrived_bytes(self) -> int:
+        """See `Stream.arrived_bytes`."""
+        return self._incoming.arrived_bytes
 
     def admit(self) -> None:
         """Lets frames with a payload through."""

@@ -44,15 +44,15 @@ class Neighbours:
         self._opened: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link | PeerError]] = {}
         self._links: set[Link] = set()
-        self.sent_bytes = 0
-        """Bytes sent over links that have ended; `traffic` adds the open ones."""
-        self.received_bytes = 0
+        # Of links that have ended; `traffic` adds the open ones.
+        self._sent_bytes = 0
+        self._received_bytes = 0
 
     @property
     def traffic(self) -> tuple[int, int]:
         """Bytes sent and received over all links, ended ones included."""
-        sent = self.sent_bytes + sum(link.traffic.sent_bytes for link in self._links)
-        received = self.received_bytes + sum(link.traffic.received_bytes for link in self._links)
+        sent = self._sent_bytes + sum(link.traffic.sent_bytes for link in self._links)
+        received = self._received_bytes + sum(link.traffic.received_bytes for link in self._links)
         return sent, received
 
     def get(self, peer: str) -> Link | None:
@@ -116,8 +116,8 @@ class Neighbours:
             logger.exception("message handler failed peer=%s", link.peer)
         finally:
             self._links.discard(link)
-            self.sent_bytes += link.traffic.sent_bytes
-            self.received_bytes += link.traffic.received_bytes
+            self._sent_bytes += link.traffic.sent_bytes
+            self._received_bytes += link.traffic.received_bytes
             if self._opened.get(link.peer) is link:
                 del self._opened[link.peer]
         logger.debug("link ended peer=%s why=%s", link.peer, error)

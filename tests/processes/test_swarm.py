@@ -74,12 +74,12 @@ async def test_a_reply_survives_kill_9_of_every_hop(group, greedy):
                     model._router._avoidance = type(model._router._avoidance)()
                     assert victim in {names[hop.peer] for hop in session.route}
                     group.kill(victim)
-    assert reply.ids == greedy(reply.prompt_ids, 40)
-    assert reply.num_recoveries >= 3
+        assert reply.ids == greedy(reply.prompt_ids, 40)
+        assert reply.num_recoveries >= 3
         assert {names[hop.peer] for hop in reply.route} == {"spare"}
         # Who crashed could not say goodbye: it is forgotten all the same.
         async with asyncio.timeout(30):
-            while {e.name for e in await swarm.announcements()} != {"spare"}:
+            while {e.name for e in await swarm.announcements()} != {"spare"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
 
 

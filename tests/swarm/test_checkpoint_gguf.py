@@ -1,4 +1,3 @@
-import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
 from swarm.checkpoint.gguf_header import read_gguf_header
+from swarm.cli.demo import demonstration_model
 from swarm.errors import ConfigError
 
 HIDDEN, INNER, HEADS, KV_HEADS, BLOCKS, VOCABULARY = 64, 96, 4, 2, 4, 50
@@ -342,21 +342,11 @@ def test_any_damage_to_a_header_is_accepted_or_refused(
         assert 0 <= tensor.offset <= tensor.offset + tensor.num_bytes <= len(content)
 
 
-def real_model() -> Path | None:
-    root = Path(__file__).parents[2]
-    usual = root / ".models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    path = Path(os.environ.get("HOMESWARM_TEST_GGUF", usual))
-    return path if path.is_file() else None
-
-
-@pytest.mark.skipif(
-    real_model() is None,
-    reason="no real model: set HOMESWARM_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf, "
-    "or put it into .models/",
-)
 def test_a_span_of_a_real_model(tmp_path: Path) -> None:
-    path = real_model()
-    assert path
+    try:
+        path = demonstration_model()
+    except ConfigError as error:
+        pytest.skip(str(error))
     checkpoint = opened(path, tmp_path)
     assert (checkpoint.num_blocks, checkpoint.hidden_size) == (30, 576)
     assert (checkpoint.context_length, checkpoint.config.vocab_size) == (8192, 49152)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import time
+from types import SimpleNamespace
 
 import pytest
 import typer
 
-from swarm.cli import _options, _progress
+from swarm import cli
+from swarm.cli import _options, _progress, demo
 from swarm.cli.demo import _parts
+from swarm.cli.runner import Stopped, run_async
 from swarm.cli.status import View, Wanted, gaps
 from swarm.directory import Announcement, State
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, SwarmError
 
 
 def peer(start: int, end: int, state: State = State.SERVING, **changes) -> Announcement:
@@ -107,7 +114,14 @@ def test_the_table_shows_peers_and_gaps(capsys):
     shown = capsys.readouterr().out
     assert "a/model" in shown and "garage" in shown
     assert "████······" in shown and "······████" in shown
-    assert "Missing blocks: 4:6" in shown and "50 %" in shown and "20.0" in shown
+    assert "Missing blocks 4:6" in shown and "50 %" in shown and "20.0" in shown
+
+
+def test_what_others_call_themselves_is_no_markup(capsys):
+    names = {"name": "[/b] [red]x[/]\x1b[31m", "model_name": "model[/i].gguf"}
+    View((peer(0, 4, **names),), None).show()
+    shown = capsys.readouterr().out
+    assert "[/b] [red]x[/]" in shown and "model[/i].gguf" in shown and "\x1b" not in shown
 
 
 def test_the_same_as_json():
@@ -138,3 +152,61 @@ def test_a_log_gets_lines_for_long_waits_only(capsys, monkeypatch):
     lines.start(4_000_000, "quick")
     lines.advance(4_000_000)
     assert not capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_wait_in_a_thread():
+    def work() -> None:
+        lines = _progress.Lines()
+        lines.start(10, "downloading")
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            lines.advance(0)
+            time.sleep(0.01)
+
+    with pytest.raises(Stopped) as caught:
+        run_async(asyncio.to_thread(work))
+    assert caught.value.code == 128 + signal.SIGINT
+    assert run_async(asyncio.sleep(0, "works again")) == "works again"
+
+
+def test_several_failures_at_once_are_told_in_lines(capsys, monkeypatch):
+    def fail(*errors: Exception) -> None:
+        def run() -> None:
+            raise ExceptionGroup("several", [*errors])
+
+        monkeypatch.setattr(cli, "build", lambda: run)
+        cli.main()
+
+    with pytest.raises(SystemExit) as ended:
+        fail(ConfigError("one"), ExceptionGroup("inner", [ConfigError("two"), ConfigError("one")]))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "swarm: error: one\nswarm: error: two\n"
+    with pytest.raises(ExceptionGroup):
+        fail(ConfigError("one"), ZeroDivisionError())
+
+
+async def test_a_peer_of_the_demo_that_fails_takes_the_others_along(tmp_path):
+    ended: list[str] = []
+
+    class Child:
+        pid = 1
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def line(self) -> str:
+            if self.name == "peer-2":
+                raise SwarmError("peer-2 ended with code 1")
+            try:
+                await asyncio.Future()
+            finally:
+                ended.append(self.name)
+            raise AssertionError
+
+    async def start(name: str, _: list[str]) -> Child:
+        return Child(name)
+
+    with pytest.raises(SwarmError, match="peer-2 ended"):
+        spans = _parts(3, 3)
+        await demo._peers(SimpleNamespace(start=start), tmp_path, "hs1", "model", spans, print)
+    assert ended == ["peer-1", "peer-3"]

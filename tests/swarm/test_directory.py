@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.directory import (
+    MAX_BLOCKS,
     Announcement,
     Directory,
     State,
@@ -142,7 +143,15 @@ def test_an_announcement_survives() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"start": 5}, {"end": 9}, {"num_blocks": 3}, {"decode_seconds": -1.0}]
+    "changes",
+    [
+        {"start": 5},
+        {"end": 9},
+        {"num_blocks": 3},
+        {"start": 0, "end": 0, "num_blocks": 0},
+        {"num_blocks": MAX_BLOCKS + 1},
+        {"decode_seconds": -1.0},
+    ],
 )
 def test_announcements_that_no_correct_peer_makes(changes: dict[str, object]) -> None:
     with pytest.raises(RecordError):

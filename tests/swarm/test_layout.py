@@ -70,6 +70,18 @@ def test_a_foreign_library_is_known_in_one_place(package):
             assert not uses or str(path.relative_to(ROOT)) in FOREIGN[package], f"{path}: {uses}"
 
 
+def test_hivemind_is_named_behind_the_two_seams_only():
+    """It is loaded by name, which no import shows."""
+    for part, folder in PARTS.items():
+        for path in folder.rglob("*.py"):
+            named = any(
+                isinstance(node, ast.Constant) and str(node.value).startswith("hivemind.")
+                for node in ast.walk(ast.parse(path.read_text()))
+            )
+            inside = path.relative_to(folder).parts[0] in ("transport", "directory")
+            assert not named or (part == "swarm" and inside), path
+
+
 @pytest.mark.parametrize(
     "arguments", [["bootstrap", "--help"], ["--help"], ["peer", "--help"], ["run", "--help"]]
 )

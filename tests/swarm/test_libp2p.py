@@ -20,8 +20,9 @@ from swarm.background import background
 from swarm.errors import ConfigError, Misbehaved, Unreachable
 from swarm.group import Group
 from swarm.transport import Stream
-from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport, multiaddress
+from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 from swarm.transport.link import LinkConfig, connect
+from swarm.transport.multiaddresses import multiaddress, reachable
 from swarm.wire.frames import FrameLimits, encode_prefix
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
@@ -187,6 +188,16 @@ async def test_announced_addresses_come_first_and_ours_stay() -> None:
         assert transport.addresses[-1].startswith(f"/ip4/127.0.0.1/tcp/{port}/")
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 async def test_ipv6() -> None:
     config = Libp2pConfig(host="::1")
     async with Libp2pTransport.start(config) as one, Libp2pTransport.start(config) as other:
@@ -220,6 +231,8 @@ async def test_an_address_that_is_not_ours() -> None:
     ("text", "meant"),
     [
         ("/ip4/1.2.3.4/tcp/5", "/ip4/1.2.3.4/tcp/5"),
+        ("/ip4/1.2.3.4/udp/5/quic-v1", "/ip4/1.2.3.4/udp/5/quic-v1"),
+        ("/ip4/1.2.3.4/tcp/5/p2p/12D3KooWGbGzVJbdkrp69QaXR8rbyCArfC5", "/ip4/1.2.3.4/tcp/5"),
         ("1.2.3.4:5", "/ip4/1.2.3.4/tcp/5"),
         ("[fd00::1]:5", "/ip6/fd00::1/tcp/5"),
         ("home.example.org:5", "/dns/home.example.org/tcp/5"),
@@ -229,10 +242,20 @@ def test_addresses_as_people_write_them(text: str, meant: str) -> None:
     assert multiaddress(text) == meant
 
 
-@pytest.mark.parametrize("text", ["", "home", "1.2.3.4", "1.2.3.4:0", "/ip4/1.2.3.4", "a b:1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "home", "1.2.3.4", "1.2.3.4:0", "/ip4/1.2.3.4", "a b:1", "/foo/tcp/1", "/ip4/1.2.3/tcp/1"],
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ConfigError, match="no address"):
         multiaddress(text)
+
+
+def test_no_more_addresses_than_a_message_may_name() -> None:
+    outside = [f"/ip4/10.0.0.{n}/tcp/7" for n in range(1, 60)]
+    places = reachable(["/ip4/127.0.0.1/tcp/7", "/ip4/169.254.1.1/tcp/7", *outside])
+    assert places == [*outside[:31], "/ip4/127.0.0.1/tcp/7"]
+    assert reachable(outside[:32]) == outside[:32]
 
 
 async def test_a_dead_address_costs_no_more_than_patience() -> None:
@@ -292,6 +315,30 @@ async def test_a_frame_that_claims_too_much_takes_no_memory(near: Libp2pTranspor
         error, peak = await asyncio.wait_for(seen.get(), 10)
         assert liar.peer_id == error.peer  # type: ignore[attr-defined]
         assert peak < 2_000_000
+        writer.close()
+
+
+async def test_what_has_arrived_of_a_long_frame_shows(near: Libp2pTransport) -> None:
+    seen: asyncio.Queue[Stream] = asyncio.Queue()
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def handler(stream: Stream) -> None:
+        stream.admit()
+        seen.put_nowait(stream)
+        got.put_nowait(bytes((await stream.receive())[1]))
+
+    await near.serve("/test", handler)
+    async with Libp2pTransport.start(LOCAL) as slow, asyncio.timeout(20):
+        await slow.connect(near.peer_id, near.addresses)
+        _, writer = await slow.daemon.open(near.peer_id, "/test")
+        payload = bytes(range(250)) * 4000
+        writer.write(encode_prefix(1, len(payload)) + b"h" + payload[:300_000])
+        stream = await seen.get()
+        while stream.arrived_bytes < 300_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        assert got.empty()
+        writer.write(payload[300_000:])
+        assert await got.get() == payload
         writer.close()
 
 

@@ -206,6 +206,34 @@ async def test_a_frozen_peer_is_noticed_after_patience(network: Network) -> None
         network.thaw("b")
 
 
+@pytest.mark.simulated_time
+async def test_a_message_that_takes_longer_than_patience_is_no_silence(network: Network) -> None:
+    near, far = await linked(network)
+    network.default = Condition(rate=1e6)
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        size = int(10 * QUICK.patience * 1e6)
+        near.link.post(Close(SESSION), bytes(size))
+        assert len((await far.inbox.get())[1]) == size
+
+
+@pytest.mark.simulated_time
+async def test_who_freezes_in_the_middle_of_a_message_is_silent(network: Network) -> None:
+    near, far = await linked(network)
+    network.default = Condition(rate=1e6)
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        ending = tasks.create_task(far.run())
+        near.link.post(Close(SESSION), bytes(int(10 * QUICK.patience * 1e6)))
+        await asyncio.sleep(2 * QUICK.patience)
+        network.freeze("a")
+        started = asyncio.get_running_loop().time()
+        assert "silent" in str(await ending)
+        assert asyncio.get_running_loop().time() - started < 2 * QUICK.patience
+        network.thaw("a")
+
+
 async def test_an_idle_link_stays(network: Network) -> None:
     near, far = await linked(network)
     with pytest.raises(TimeoutError):
