@@ -209,4 +209,4 @@ async def test_a_peer_of_the_demo_that_fails_takes_the_others_along(tmp_path):
     with pytest.raises(SwarmError, match="peer-2 ended"):
         spans = _parts(3, 3)
         await demo._peers(SimpleNamespace(start=start), tmp_path, "hs1", "model", spans, print)
-    assert ended == ["peer-1", "peer-3"]
+    assert sorted(ended) == ["peer-1", "peer-3"]
