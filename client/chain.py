@@ -39,22 +39,13 @@ from swarm.wire.messages import (
 
 from .config import SessionConfig
 from .exchange import Exchange, Receiver
+from .model_key import ModelKey
 from .route import Hop
 from .router import Router
 
 logger = logging.getLogger(__name__)
 
 Lengths = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ModelKey:
-    """What a session must know of a model; `context_length` in positions, 0 where unknown."""
-
-    fingerprint: str
-    num_blocks: int
-    hidden_size: int
-    context_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +108,9 @@ class Chain:
         if hop in self.hops:
             self.hops.remove(hop)
             self._close(hop)
+        if hop.asked is not None and not hop.asked.done():
+            # Its answer would find nobody: whoever waits would blame the peer for it.
+            hop.asked.set_exception(SessionLost(hop.hop.peer, "the session there was given up"))
         self.wired = False
 
     async def build(self, standing: Standing, receiver: Receiver, excluded: frozenset[str]) -> Next:
@@ -127,8 +121,8 @@ class Chain:
         """
         self.wired = False
         kept = [hop.hop for hop in self.hops]
-        key = self._key
-        route = await self._router.route(key.fingerprint, key.num_blocks, kept, excluded)
+        positions = standing.positions * len(standing.lengths)
+        route = await self._router.route(self._key, kept, positions, excluded)
         known = {hop.hop: hop for hop in self.hops}
         links = await asyncio.gather(*(self._link(hop) for hop in route if hop not in known))
         fresh = iter(links)
@@ -200,7 +194,8 @@ class Chain:
         num_rows, config = len(standing.lengths), self._config
         request: Hold | Open
         if hop.opened:
-            patience = config.hold_patience
+            # It answers after the batch that it is computing, for whomever that may be.
+            patience = config.hold_patience + 4 * config.chunk_len * hop.hop.prefill_seconds
             request = Hold(hop.session, self.epoch, standing.generation, standing.keep)
         else:
             patience = config.open_patience + config.hold_patience

@@ -13,10 +13,10 @@ class SessionConfig:
 
     A prompt travels in steps of `chunk_len`. Opening a session may wait `open_patience` for room on
     a full peer. If blocks are served by nobody, the session waits `route_patience` for somebody to
-    join. A surviving hop must answer within `hold_patience` when the route changes. A step that
-    brings no output for `step_patience` plus four times its expected time is taken as lost, and
-    sent again with twice the patience, `max_silences` times. One recovery tries at most
-    `max_attempts` routes.
+    join. When the route changes, a surviving hop must answer within `hold_patience` plus four times
+    what a chunk takes it, as it may be computing for others. A step that brings no output for
+    `step_patience` plus four times its expected time is taken as lost, and sent again with twice
+    the patience, `max_silences` times. One recovery tries at most `max_attempts` routes.
     """
 
     chunk_len: int = 128

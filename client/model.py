@@ -18,10 +18,10 @@ from swarm.errors import RequestError
 from swarm.wire.messages import DType, HopTimes
 from swarm.wire.tensors import wire_dtype
 
-from .chain import ModelKey
 from .config import SessionConfig
 from .exchange import Exchange
 from .head import Head
+from .model_key import ModelKey
 from .route import Route
 from .router import Router
 from .sampling import Sampler, SamplingConfig

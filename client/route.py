@@ -80,7 +80,7 @@ def candidates(
     ]
 
 
-def missing(choices: Sequence[Candidate | Announcement], start: int, end: int) -> Ranges:
+def missing(choices: Sequence[Candidate | Announcement | Hop], start: int, end: int) -> Ranges:
     """The parts of `[start, end)` that nobody serves."""
     gaps: list[tuple[int, int]] = []
     reached = start

@@ -13,7 +13,8 @@ from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
 
 from .avoidance import Avoidance
-from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill
+from .model_key import ModelKey
+from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing
 
 logger = logging.getLogger(__name__)
 
@@ -45,27 +46,35 @@ class Router:
         return [entry for entry in self._found if entry.model == model]
 
     async def route(
-        self, model: str, num_blocks: int, kept: Sequence[Hop], excluded: Iterable[str] = ()
+        self,
+        model: ModelKey,
+        kept: Sequence[Hop],
+        positions: int,
+        excluded: Iterable[str] = (),
     ) -> Route:
         """A route that keeps the hops `kept` and uses none of the peers `excluded` for new ones.
 
-        Raises `NoRouteError` naming the blocks that nobody serves.
+        Peers whose whole KV memory is below `positions` are left out where others serve their
+        blocks. Raises `NoRouteError` naming the blocks that nobody serves.
         """
-        announcements = [entry for entry in await self.find(model) if entry.serving]
-        met = self._met(announcements)
+        name, num_blocks = model.fingerprint, model.num_blocks
+        serving = _roomy(await self.find(name), kept, num_blocks, positions)
+        met = self._met(serving)
         if kept:
             # A session stands still: take who is known to be there before looking further.
             with contextlib.suppress(NoRouteError):
-                return fill(kept, num_blocks, self._choices(announcements, met, excluded))
-            announcements = [e for e in await self.find(model, fresh=True) if e.serving]
-        avoided = self._avoided() | set(excluded)
-        await self._meet([e for e in announcements if e.peer not in avoided])
-        met = self._met(announcements)
+                return fill(kept, num_blocks, self._choices(serving, met, excluded))
+            found = await self.find(name, fresh=True)
+            serving = _roomy(found, kept, num_blocks, positions)
+        shunned = self._avoided() | set(excluded)
+        welcome = [entry for entry in serving if entry.peer not in shunned]
+        await self._meet(welcome)
+        met = self._met(serving)
         with contextlib.suppress(NoRouteError):
-            return fill(kept, num_blocks, self._choices(announcements, met, excluded))
+            return fill(kept, num_blocks, self._choices(serving, met, excluded))
         # Not everybody was met: a long route may need some who were not.
-        untried = {e.peer: UNKNOWN_ROUND_TRIP for e in announcements[MAX_MET:]}
-        return fill(kept, num_blocks, self._choices(announcements, untried | met, excluded))
+        untried = {entry.peer: UNKNOWN_ROUND_TRIP for entry in welcome[MAX_MET:]}
+        return fill(kept, num_blocks, self._choices(serving, untried | met, excluded))
 
     async def link(self, hop: Hop) -> Link:
         """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
@@ -112,3 +121,12 @@ class Router:
                 await link.measured.wait()
         except (PeerError, TimeoutError) as error:
             self.blame(entry.peer, str(error) or "too slow to answer")
+
+
+def _roomy(
+    found: Sequence[Announcement], kept: Sequence[Hop], num_blocks: int, positions: int
+) -> list[Announcement]:
+    """The serving peers that could ever hold `positions`, if these cover what `kept` does not."""
+    serving = [entry for entry in found if entry.serving]
+    roomy = [entry for entry in serving if entry.total_positions >= positions]
+    return serving if missing([*roomy, *kept], 0, num_blocks) else roomy

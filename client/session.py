@@ -28,6 +28,7 @@ from swarm.session.feed import Computed, Feed
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.wire.messages import (
+    MAX_ROWS,
     AnyMessage,
     Code,
     DType,
@@ -40,10 +41,11 @@ from swarm.wire.messages import (
 )
 from swarm.wire.tensors import from_buffers, to_buffer
 
-from .chain import Chain, ModelKey, OpenHop, Standing
+from .chain import Chain, OpenHop, Standing
 from .collector import Collector
 from .config import SessionConfig
 from .exchange import Exchange
+from .model_key import ModelKey
 from .route import Route
 from .router import Router
 
@@ -81,6 +83,8 @@ class Session:
         num_rows: int = 1,
         config: SessionConfig | None = None,
     ) -> None:
+        if not 1 <= num_rows <= MAX_ROWS:
+            raise RequestError(f"{num_rows} rows; a session has 1 to {MAX_ROWS}")
         self._key = key
         self._router = router
         self._exchange = exchange
@@ -97,6 +101,7 @@ class Session:
         self._expected_seq = 0
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
+        self._closed = False
         self._excluded: set[str] = set()
         self._news = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -127,7 +132,9 @@ class Session:
         return tuple(hop.hop for hop in self._chain.hops)
 
     def close(self) -> None:
-        """Frees the session on all its hops; may be called again."""
+        """Frees the session on all its hops and ends a step under way; may be called again."""
+        self._closed = True
+        self._news.set()
         self._exchange.unregister(self._chain.name)
         self._chain.close()
 
@@ -145,6 +152,7 @@ class Session:
         given up; the session may then be used again from any position that it has reached.
         """
         async with self._lock:
+            self._request_error = None  # One that came after its step was given up.
             ranges = tuple(RowRange(r.row, r.position, len(r.hidden)) for r in rows)
             self._check(ranges, reorder)
             if not any(span.count for span in ranges):
@@ -159,6 +167,8 @@ class Session:
                 return self._tensors(self._collector)
             finally:
                 self._collector = None
+                if self._closed:
+                    self._chain.close()  # It may have been in the middle of being built.
 
     # What comes in
 
@@ -259,8 +269,12 @@ class Session:
     def _cut(
         self, rows: Sequence[RowInput], want: Want, reorder: Sequence[int] | None
     ) -> Iterator[Computed]:
-        """The step in chunks that travel behind one another."""
+        """The step in chunks that travel behind one another.
+
+        The first one rolls back all rows: a hop that has seen a generation has seen all of it.
+        """
         order = None if reorder is None else tuple(reorder)
+        ahead = [RowRange(entry.row, entry.position, 0) for entry in rows]
         chunk: list[tuple[RowRange, torch.Tensor, bool]] = []
         room = self._config.chunk_len
         for entry in rows:
@@ -271,21 +285,23 @@ class Session:
                 chunk.append((span, entry.hidden[start : start + take], start + take == count))
                 start, room = start + take, room - take
                 if room == 0:
-                    yield self._computed(chunk, want, order)
-                    chunk, room, order = [], self._config.chunk_len, None
+                    yield self._computed(chunk, want, order, ahead)
+                    chunk, room, order, ahead = [], self._config.chunk_len, None, []
         if chunk:
-            yield self._computed(chunk, want, order)
+            yield self._computed(chunk, want, order, ahead)
 
     def _computed(
         self,
         chunk: Sequence[tuple[RowRange, torch.Tensor, bool]],
         want: Want,
         reorder: tuple[int, ...] | None,
+        ahead: Sequence[RowRange],
     ) -> Computed:
         payload = to_buffer(torch.cat([hidden for _, hidden, _ in chunk]), self._dtype)
         if want is Want.LAST and not any(ends for _, _, ends in chunk):
             want = Want.NOTHING
         spans = tuple(span for span, _, _ in chunk)
+        spans += tuple(span for span in ahead if span.row not in {s.row for s in spans})
         return Computed(spans, payload, want, self._generation, reorder)
 
     def _send(self, message: tuple[Step | Output, memoryview] | None) -> None:
@@ -304,6 +320,8 @@ class Session:
                 error, self._request_error = self._request_error, None
                 self._chain.wired = False
                 raise error
+            if self._closed:
+                raise LocalProtocolError("the session is closed")
             if not self._chain.wired:
                 await self._rebuild()
                 continue
@@ -323,10 +341,7 @@ class Session:
                 silences = 0
 
     def _patience(self, num_positions: int, silences: int) -> float:
-        """Seconds without any output after which a step is taken as lost; doubles with each time.
-
-        A long prompt is answered chunk by chunk, so that it need not be waited for as a whole.
-        """
+        """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost."""
         chunk_len = min(num_positions, self._config.chunk_len)
         expected = chunk_len * sum(hop.prefill_seconds for hop in self.route)
         return float((self._config.step_patience + 4 * expected) * 2**silences)
@@ -342,7 +357,7 @@ class Session:
         busy: Busy | None = None
         missing_since: float | None = None
         try:
-            while not self._chain.wired:
+            while not self._chain.wired and not self._closed:
                 try:
                     await self._build()
                 except NoRouteError as error:
@@ -370,16 +385,14 @@ class Session:
 
     async def _build(self) -> None:
         lengths = self.lengths
-        standing = Standing(
-            self._generation, lengths, tuple(self._settled), self._keep, max(lengths)
-        )
-        self._expected_seq = 0
+        settled = tuple(self._settled)
+        standing = Standing(self._generation, lengths, settled, self._keep, max(lengths))
         next_ = await self._chain.build(standing, self, frozenset(self._excluded))
-        route = " ".join(str(hop) for hop in self.route)
-        logger.info(
-            "route wired epoch=%d hops=%d route=%s", self._chain.epoch, len(self.route), route
-        )
-        for message in self._feed.wire(self._chain.epoch, next_):
+        # Only now: what the old epoch still brought while others were asked has counted there.
+        self._expected_seq = 0
+        route, epoch = " ".join(str(hop) for hop in self.route), self._chain.epoch
+        logger.info("route wired epoch=%d hops=%d route=%s", epoch, len(self.route), route)
+        for message in self._feed.wire(epoch, next_):
             self._send(message)
 
     def _tensors(self, collector: Collector) -> list[torch.Tensor]:

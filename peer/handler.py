@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -84,8 +83,6 @@ class Handler:
         self._numbers = count()
         self._engine: Engine
         self._neighbours: Neighbours
-        self.on_idle: Callable[[], None] = lambda: None
-        """Called whenever the last session has closed."""
 
     def attach(self, engine: Engine, neighbours: Neighbours) -> None:
         """Names the two that the handler works with; they need the handler to be made."""
@@ -219,8 +216,6 @@ class Handler:
         self._leases.release(session.id)
         lengths = session.feed.history.lengths
         logger.info("session closed positions=%d why=%s", sum(lengths), why)
-        if not self._sessions:
-            self.on_idle()
 
     # Wiring
 
@@ -228,7 +223,10 @@ class Handler:
         session = self._session(link, message.session, message.epoch)
         if session is None or message.epoch <= session.epoch:
             return
+        if len(message.keep) != session.num_rows:
+            raise RemoteProtocolError(f"holds {len(message.keep)} of {session.num_rows} rows")
         self._engine.drop_steps(session)
+        session.backlog.clear()  # Room for it may come while the answer waits.
         if session.running:
             # What is being computed is not thrown away: the answer waits for it.
             session.pending_hold = message
@@ -245,8 +243,9 @@ class Handler:
         session = self._session(link, message.session, message.epoch)
         if session is None or message.epoch != session.epoch:
             return
-        if len(message.next.has) != session.num_rows:
-            raise RemoteProtocolError(f"wired {len(message.next.has)} of {session.num_rows} rows")
+        for lengths in (message.next.has, message.next.settled or message.next.has):
+            if len(lengths) != session.num_rows:
+                raise RemoteProtocolError(f"wired {len(lengths)} of {session.num_rows} rows")
         peer = message.next.peer
         next_link = session.client if peer is None else self._neighbours.get(peer)
         if next_link is not None:
@@ -259,8 +258,7 @@ class Handler:
         try:
             link = await self._neighbours.link(message.next.peer, message.next.addresses)
         except PeerError as error:
-            link = None
-            why = str(error)
+            link, why = None, str(error)
         if session.closed or session.epoch != message.epoch:
             return
         if link is None:
@@ -305,11 +303,11 @@ class Handler:
                 self._engine.submit(session, session.backlog.popleft())
         else:
             session.waiting = True
-            self._tasks.create_task(self._grow(session, pages))
+            self._tasks.create_task(self._grow(session))
 
-    async def _grow(self, session: HopSession, pages: int) -> None:
+    async def _grow(self, session: HopSession) -> None:
         try:
-            while not await self._try_grow(session, pages):
+            while not await self._try_grow(session):
                 pass
         except RequestError as error:
             self._give_up(session, Code.BAD_REQUEST, str(error))
@@ -322,17 +320,18 @@ class Handler:
             if not session.closed:
                 self._admit(session)
 
-    async def _try_grow(self, session: HopSession, pages: int) -> bool:
+    async def _try_grow(self, session: HopSession) -> bool:
         """Whether there was room in time; if not, the newest session loses what it has.
 
         Were all to wait instead, nobody would give back anything. As it is always the newest, here
         and at every other peer, the oldest comes to its end, and then the next.
         """
+        pages = session.pages_needed(self._served.page_len)
         try:
             await self._leases.hold(session.id, pages, self._config.growth_patience)
         except Busy as error:
-            if session.closed:
-                return True
+            if session.closed or not session.backlog:
+                return True  # A new epoch has dropped what needed the room.
             newest = max(self._sessions.values(), key=lambda one: one.number)
             self._fail(newest, Code.BUSY, f"made room for older sessions: {error}")
             self._close(newest, "made room")
@@ -367,7 +366,9 @@ class Handler:
 
     def _fail(self, session: HopSession, code: Code, why: str, peer: str | None = None) -> None:
         logger.info("session failed code=%s why=%s", code, why)
-        self._reply(session.client, Failed(session.id, session.epoch, code, why[:1000], peer))
+        # The client is in the epoch of the hold that still waits: it drops what is of an older one.
+        epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
+        self._reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
 
     def _post(self, session: HopSession, link: Link, message: AnyMessage, payload: Buffer) -> None:
         try:

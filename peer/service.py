@@ -21,7 +21,7 @@ from swarm.member import Member
 from swarm.transport import Buffer
 from swarm.transport.link import Link, LinkConfig
 from swarm.transport.neighbours import PROTOCOL, Neighbours
-from swarm.wire.messages import AnyMessage, Code, Failed, Open
+from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
 from . import placement
 from .blocks import block_bytes, load_span
@@ -244,7 +244,7 @@ class Peer:
     async def _on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
         if self._hosting is not None:
             await self._hosting.handler.on_message(link, message, payload)
-        elif isinstance(message, Open):
+        elif isinstance(message, Open | Hold | Wire | Step):
             why = "this peer is loading"
             link.post(Failed(message.session, message.epoch, Code.LEAVING, why))
 

@@ -146,7 +146,10 @@ class HopSession:
 
 
 def cut(arrival: Arrival, start: int, count: int, position_len: int) -> Part:
-    """Positions `[start, start + count)` of a step, counted over its rows one after the other."""
+    """Positions `[start, start + count)` of a step, counted over its rows one after the other.
+
+    The first part rolls back all rows of the step, so that no hop is left between two generations.
+    """
     step = arrival.step
     if (start, count) == (0, arrival.num_positions):
         return Part(step.rows, arrival.payload, step.want, step.reorder)
@@ -157,6 +160,8 @@ def cut(arrival: Arrival, start: int, count: int, position_len: int) -> Part:
         if first < last:
             rows.append(RowRange(span.row, span.position + first - offset, last - first))
             ends_row = ends_row or last == offset + span.count
+        elif start == 0:
+            rows.append(RowRange(span.row, span.position, 0))
         offset += span.count
     want = step.want if step.want is not Want.LAST or ends_row else Want.NOTHING
     payload = arrival.payload[start * position_len : (start + count) * position_len]

@@ -5,6 +5,7 @@ Raw bytes only: this module knows positions and how many bytes each takes, no te
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,13 @@ class History:
     def read(self, row: int, start: int, end: int) -> Iterator[Piece]:
         """The pieces of `[start, end)`, cut at its borders, in order."""
         assert self.holds(row, start)
-        for piece in self._rows[row]:
-            if piece.end > start and piece.position < end:
-                yield self._cut(piece, max(start, piece.position), min(end, piece.end))
+        pieces = self._rows[row]
+        # A long reply is one piece a token, and is read again in many parts.
+        for index in range(bisect_right(pieces, start, key=lambda p: p.end), len(pieces)):
+            piece = pieces[index]
+            if piece.position >= end:
+                return
+            yield self._cut(piece, max(start, piece.position), min(end, piece.end))
 
     def _add(self, piece: Piece) -> None:
         self._rows[piece.row].append(piece)

@@ -35,7 +35,10 @@ PeerId = Annotated[str, msgspec.Meta(max_length=128)]
 SessionId = Annotated[str, msgspec.Meta(min_length=16, max_length=64)]
 Address = Annotated[str, msgspec.Meta(max_length=256)]
 Addresses = Annotated[tuple[Address, ...], msgspec.Meta(max_length=32)]
-Lengths = Annotated[tuple[Count, ...], msgspec.Meta(max_length=256)]
+MAX_ROWS = 256
+"""Rows of one session."""
+
+Lengths = Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_ROWS)]
 
 
 class DType(StrEnum):
@@ -125,7 +128,7 @@ class Open(Message, frozen=True, tag="open"):
     model: Text
     start: Count
     end: Count
-    rows: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)]
     positions: Count
     patience: Seconds
     dtype: DType
@@ -193,7 +196,7 @@ class HopTime(msgspec.Struct, frozen=True, array_like=True):
     batch: Count
 
 
-RowRanges = Annotated[tuple[RowRange, ...], msgspec.Meta(max_length=256)]
+RowRanges = Annotated[tuple[RowRange, ...], msgspec.Meta(max_length=MAX_ROWS)]
 HopTimes = Annotated[tuple[HopTime, ...], msgspec.Meta(max_length=256)]
 
 

@@ -146,12 +146,10 @@ def test_limits_are_checked(limits: dict[str, Any]) -> None:
 
 
 async def test_a_session_opens_with_room_and_gives_it_back(bench: Bench) -> None:
-    idle = []
-    bench.handler.on_idle = lambda: idle.append(True)
     assert await bench.open(positions=9, rows=2) == [Opened(A, 1)]
-    assert (bench.leases.held(A), bench.handler.num_sessions, idle) == (6, 1, [])
+    assert (bench.leases.held(A), bench.handler.num_sessions) == (6, 1)
     await bench.tell(Close(A))
-    assert (bench.leases.free, bench.handler.num_sessions, idle) == (10, 0, [True])
+    assert (bench.leases.free, bench.handler.num_sessions) == (10, 0)
     assert bench.engine.retired == [A]
 
 
@@ -332,6 +330,56 @@ async def test_a_hold_waits_for_what_is_being_computed(bench: Bench) -> None:
     await bench.step(2, 3, 1, epoch=1)
     await bench.step(0, 2, 1, epoch=2)
     assert [a.step.epoch for _, a in bench.engine.queue] == [2]
+
+
+async def test_room_that_comes_while_a_hold_waits_is_not_for_steps_of_the_old_epoch(
+    bench: Bench,
+) -> None:
+    """They would be computed after the answer, and sent on as if they were of the new epoch."""
+    await bench.open(A, 4)
+    await bench.open(B, 32)
+    await bench.wire()
+    await bench.step(0, 0, 4)
+    await bench.step(1, 4, 8)
+    entry = bench.engine.queue[:]
+    entry[0][0].running = True
+    await bench.tell(Hold(A, 2, 0, (0,)))
+    await bench.tell(Close(B))
+    assert bench.engine.queue == [] and bench.leases.num_waiting == 0
+    bench.engine.queue = entry
+    bench.compute()
+    assert bench.client.take() == [Held(A, 2, (4,), True)]
+
+
+async def test_who_no_longer_needs_room_takes_it_from_nobody(bench: Bench) -> None:
+    await bench.open(A, 4)
+    await bench.open(B, 36)
+    await bench.step(0, 0, 8)
+    assert bench.leases.num_waiting == 1
+    await bench.tell(Hold(A, 2, 0, (0,)))
+    await asyncio.sleep(2.1)
+    assert bench.handler.num_sessions == 2 and bench.leases.num_waiting == 0
+    assert bench.client.take() == [Held(A, 2, (0,), True)]
+
+
+async def test_what_fails_while_a_hold_waits_answers_the_hold(bench: Bench) -> None:
+    """Of the epoch before, it would be dropped, and the peer blamed for its silence."""
+    await bench.open()
+    await bench.step(0, 0, 2)
+    session, _ = bench.engine.queue[0]
+    session.running = True
+    await bench.tell(Hold(A, 2, 0, (0,)))
+    bench.handler.close_all(Code.LEAVING, "this peer is leaving")
+    (failed,) = bench.client.take()
+    assert (failed.epoch, failed.code) == (2, Code.LEAVING)
+
+
+async def test_lengths_of_other_rows_are_refused(bench: Bench) -> None:
+    await bench.open()
+    with pytest.raises(RemoteProtocolError, match="holds 2 of 1 rows"):
+        await bench.tell(Hold(A, 2, 0, (0, 0)))
+    with pytest.raises(RemoteProtocolError, match="wired 2 of 1 rows"):
+        await bench.tell(Wire(A, 1, Next(None, OTHER, has=(0,), settled=(0, 0))))
 
 
 async def test_old_holds_and_wires_are_dropped(bench: Bench) -> None:

@@ -111,6 +111,16 @@ def test_done_adds_its_time_to_those_of_the_hops_before() -> None:
     assert (done.times, done.refill, done.rows) == ((earlier, ours), True, arrival.step.rows)
 
 
+def test_the_first_part_rolls_back_all_rows() -> None:
+    """A hop that had a generation only in part would keep what the other rows were before."""
+    session = opened(2)
+    take(session, step(0, (0, 0, 6), (1, 0, 6)))
+    arrival = take(session, step(1, (0, 2, 3), (1, 2, 3)))
+    first, second = cut(arrival, 0, 2, SIZE), cut(arrival, 2, 4, SIZE)
+    assert first.rows == (RowRange(0, 2, 2), RowRange(1, 2, 0))
+    assert second.rows == (RowRange(0, 4, 1), RowRange(1, 2, 3))
+
+
 ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), min_size=1, max_size=4)
 
 

@@ -257,3 +257,14 @@ async def test_a_wrong_request_is_answered_and_harms_nobody_else(world, small, a
         with pytest.raises(RequestError, match="this peer has 8"):
             await session.step(positions(100), Want.NOTHING)
     assert await running == world.tiny.greedy(PROMPT, 12)
+
+
+async def test_a_peer_too_small_for_a_prompt_is_passed_over(world, asker):
+    """A peer that could never hold a prompt is no reason to refuse it where others can."""
+    await world.peer("a-small", (0, 4), kv_memory=32 << 10)
+    await world.peer("b-large", (0, 4))
+    small = world.peers["a-small"].hosting.total_positions
+    prompt = [(7 * i) % 299 + 1 for i in range(small + 1)]
+    asked = asker(await world.client())
+    assert await asked.greedy(prompt, 4) == world.tiny.greedy(prompt, 4)
+    assert [hop.peer for hop in asked.reply.route] == ["b-large"]

@@ -7,11 +7,13 @@ import random
 from collections import Counter
 
 import pytest
+import torch
 
+from swarm.client import RowInput
 from swarm.client.config import SessionConfig
 from swarm.errors import StepTimeout
 from swarm.transport.memory import Condition
-from swarm.wire.messages import Failed, Hello, Output, Ping, Pong, Step
+from swarm.wire.messages import Failed, Hello, Output, Ping, Pong, RowRange, Step, Want
 
 pytestmark = pytest.mark.simulated_time
 
@@ -104,6 +106,30 @@ async def test_x6_lost_one_of_several_chunks_is_noticed_by_the_next(three, asker
     assert await asker(model).greedy(PROMPT, NUM_TOKENS) == three.tiny.greedy(PROMPT, NUM_TOKENS)
     assert watch.count(Failed)["peer-1", "client"] >= 1
     assert asyncio.get_running_loop().time() < 10
+
+
+async def test_x6_an_old_output_that_comes_while_a_route_is_sought_is_not_the_new_ones_first(
+    three, monkeypatch
+):
+    """Counted as such, the real first one would be dropped, and the step wait for its patience."""
+    model = await three.client(config=SessionConfig(step_patience=1000))
+    sought, late = model._router.route, []
+
+    async def route(*args):
+        found = await sought(*args)
+        if (hops := session._chain.hops) and not late:
+            name, epoch, nothing = session._chain.name, session._chain.epoch, Want.NOTHING
+            late.append(Output(name, epoch, 0, 0, (RowRange(0, 0, 0),), nothing))
+            session.on_message(hops[-1].link, late[0], b"")
+        return found
+
+    monkeypatch.setattr(model._router, "route", route)
+    async with model.session() as session:
+        await session.step([RowInput(0, 0, torch.randn(3, 64))])
+        await three.spare((1, 3))
+        await three.kill("peer-1")
+        await session.step([RowInput(0, 3, torch.randn(1, 64))])
+    assert late and asyncio.get_running_loop().time() < 30
 
 
 @pytest.mark.parametrize("edge", EDGES, ids="-".join)

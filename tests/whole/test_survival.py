@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from swarm.client import RowInput
+from swarm.client.chain import OpenHop
 from swarm.client.config import SessionConfig
-from swarm.errors import NoRouteError, PeerError
-from swarm.wire.messages import Open, Output, Step, Want
+from swarm.errors import LocalProtocolError, NoRouteError, PeerError, RequestError, SessionLost
+from swarm.wire.messages import Close, Code, Failed, Hold, Open, Output, Step, Want
 
 pytestmark = pytest.mark.simulated_time
 
@@ -334,3 +335,93 @@ async def test_a_session_that_stood_idle_for_long_goes_on(three, asker):
         await asyncio.sleep(120)
         (again,) = await session.step([RowInput(0, 6, hidden[6:])], Want.ALL)
     torch.testing.assert_close(again, all_at_once[6:], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("edge", EDGES[1:], ids="-".join)
+@pytest.mark.parametrize("number", [0, 1, 2])
+async def test_a_roll_back_of_several_rows_that_was_cut_short(three, edge, number):
+    """A hop that has seen only the first chunk of it keeps nothing of what the other rows were."""
+    await three.spare((0, 4))
+    model = await three.client(config=SessionConfig(chunk_len=6))
+    old, new = torch.randn(2, 14, 64), torch.randn(2, 8, 64)
+    kills = []
+
+    def look(frame):
+        if (frame.sender, frame.receiver) == edge and isinstance(frame.message, Step | Output):
+            if watch.count(type(frame.message))[edge] == number + 1 and not kills:
+                kills.append(asyncio.ensure_future(three.kill(edge[0])))
+        return bool(kills) and edge == (frame.sender, frame.receiver)
+
+    async with model.session(num_rows=2) as session:
+        await session.step([RowInput(row, 0, old[row]) for row in (0, 1)], Want.ALL)
+        watch = three.watch()
+        watch.drops = look
+        outputs = await session.step([RowInput(row, 4, new[row]) for row in (0, 1)], Want.ALL)
+        await kills[0]
+    async with model.session(num_rows=2) as session:
+        whole = [RowInput(row, 0, torch.cat([old[row][:4], new[row]])) for row in (0, 1)]
+        expected = await session.step(whole, Want.ALL)
+    for row in (0, 1):
+        torch.testing.assert_close(outputs[row], expected[row][4:], atol=1e-3, rtol=0)
+
+
+async def test_a_peer_that_leaves_with_two_hops_of_a_session_is_not_waited_for(world):
+    """What it says of one of them answers for both: its silence about the other is no fault."""
+    await world.peer("both", (0, 4))
+    model = await world.client()
+    async with model.session() as session:
+        await session.step([RowInput(0, 0, torch.randn(5, 64))])
+        (hop,) = session._chain.hops
+        other = OpenHop(hop.hop, hop.link)
+        session._chain.hops.append(other)
+        other.asked = asyncio.get_running_loop().create_future()
+        failed = Failed(hop.session, session._chain.epoch, Code.LEAVING, "this peer is leaving")
+        session.on_message(hop.link, failed, b"")
+        assert isinstance(other.asked.exception(), SessionLost)
+
+
+async def test_a_peer_that_loads_says_so_to_sessions_of_before(world):
+    """A hold that crossed its farewell would else end in blame and a dropped link."""
+    peer = await world.peer("moving", (0, 4))
+    model = await world.client(config=SessionConfig(route_patience=0.1))
+    watch = world.watch()
+    async with model.session() as session:
+        await session.step([RowInput(0, 0, torch.randn(5, 64))])
+        hosting, peer._hosting = peer._hosting, None
+        (hop,) = session._chain.hops
+        for message in (
+            Hold(hop.session, 2, 0, (0,)),
+            Step(hop.session, 1, 1, 0, (), Want.ALL),
+        ):
+            watch.frames.clear()
+            hop.link.post(message)
+            await world.until(lambda: watch.count(Failed)["moving", "client"] == 1)
+        peer._hosting = hosting
+        hop.link.post(Close(hop.session))
+
+
+@pytest.mark.parametrize("num_rows", [0, 257])
+async def test_more_rows_than_a_message_holds_are_the_callers_error(three, num_rows):
+    """Peers would take it for nonsense, hang up, and be blamed for it."""
+    model = await three.client()
+    with pytest.raises(RequestError, match=f"{num_rows} rows"):
+        model.session(num_rows=num_rows)
+
+
+@pytest.mark.parametrize("frozen", [*PEERS, None])
+async def test_closing_ends_a_step_under_way_and_leaves_nothing(three, frozen):
+    """Were it to go on, it would open hops anew that nobody closes."""
+    model = await three.client()
+    session = model.session()
+    if frozen is not None:
+        await session.step([RowInput(0, 0, torch.randn(5, 64))])
+        three.network.freeze(frozen)
+    step = asyncio.create_task(session.step([RowInput(0, 0, torch.randn(5, 64))]))
+    await asyncio.sleep(0)
+    session.close()
+    if frozen is not None:
+        three.network.thaw(frozen)
+    with pytest.raises(LocalProtocolError, match="closed"):
+        async with asyncio.timeout(5):
+            await step
+    await three.settle()
