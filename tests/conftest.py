@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import selectors
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -77,6 +78,9 @@ class _IdleSelector(selectors.DefaultSelector):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "simulated_time: the event loop's clock needs no waiting")
+    # Started in the background of a script, we and our children would ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories(
