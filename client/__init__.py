@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .chunks import RowInput
     from .model import Finish, RemoteModel, Reply
     from .pretrained import SwarmModelForCausalLM
     from .sampling import SamplingConfig
-    from .session import RowInput, Session
+    from .session import Session
     from .swarm import ModelOptions, Swarm
 
 __all__ = [
@@ -28,7 +29,7 @@ _HOMES = {
     "ModelOptions": "swarm",
     "RemoteModel": "model",
     "Reply": "model",
-    "RowInput": "session",
+    "RowInput": "chunks",
     "SamplingConfig": "sampling",
     "Session": "session",
     "Swarm": "swarm",

@@ -1,4 +1,4 @@
-"""The open hops of one session: asked, wired, mended and closed here.
+"""The open hops of one session: asked, wired and mended here.
 
 Mending keeps every hop that works. It takes two round trips: hold the survivors and open the
 replacements (each says what it holds), then wire each hop to the next one and to what that one
@@ -11,67 +11,29 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from swarm.errors import (
-    Busy,
-    LocalProtocolError,
-    Misbehaved,
-    PeerError,
-    RequestError,
-    SessionLost,
-    Unreachable,
-)
+from swarm.errors import Misbehaved, PeerError, SessionLost, Unreachable
 from swarm.transport.link import Link
-from swarm.wire.messages import (
-    AnyMessage,
-    Close,
-    Code,
-    DType,
-    Failed,
-    Held,
-    Hold,
-    Next,
-    Open,
-    Opened,
-    Wire,
-)
+from swarm.wire.messages import AnyMessage, DType, Failed, Held, Hold, Next, Open, Opened, Wire
 
 from .config import SessionConfig
 from .exchange import Exchange, Receiver
+from .faults import Fault, fault
+from .hop import OpenHop
 from .model_key import ModelKey
-from .route import Hop
+from .progress import Lengths, Standing
+from .route import Hop, Route
 from .router import Router
 
 logger = logging.getLogger(__name__)
 
-Lengths = tuple[int, ...]
 
+class Refused(Exception):
+    """A hop has answered with `Failed`; `fault` says what that means."""
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a session stands when its chain is (re)built, row by row.
-
-    `lengths` have been sent by the client, `settled` have come out of the last hop. A hop that has
-    not seen the newest `generation` may keep `keep`. Room is asked for `positions` per row.
-    """
-
-    generation: int
-    lengths: Lengths
-    settled: Lengths
-    keep: Lengths
-    positions: int
-
-
-@dataclass(eq=False)
-class OpenHop:
-    """A hop, the link to it, and the hop's own name for the session."""
-
-    hop: Hop
-    link: Link
-    session: str = field(default_factory=lambda: secrets.token_hex(16))
-    opened: bool = False
-    asked: asyncio.Future[AnyMessage] | None = None
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault.error))
+        self.fault = fault
 
 
 class Chain:
@@ -95,6 +57,11 @@ class Chain:
         self._exchange = exchange
         self._config = config
 
+    @property
+    def route(self) -> Route:
+        """The hops as the router knows them."""
+        return tuple(hop.hop for hop in self.hops)
+
     def find(self, session: str) -> OpenHop | None:
         """The hop with this name for the session."""
         return next((hop for hop in self.hops if hop.session == session), None)
@@ -107,26 +74,46 @@ class Chain:
         """Takes a hop out; the next `build` replaces it."""
         if hop in self.hops:
             self.hops.remove(hop)
-            self._close(hop)
-        if hop.asked is not None and not hop.asked.done():
-            # Its answer would find nobody: whoever waits would blame the peer for it.
-            hop.asked.set_exception(SessionLost(hop.hop.peer, "the session there was given up"))
+            self.drop(hop)
+        # Its answer would find nobody: whoever waits would blame the peer for it.
+        hop.fail(SessionLost(hop.hop.peer, "the session there was given up"))
         self.wired = False
+
+    def drop(self, hop: OpenHop) -> None:
+        """Closes a hop, whether it is in the chain or was to be."""
+        self._exchange.unregister(hop.session)
+        hop.close()
+
+    def lose_link(self, link: Link, error: PeerError) -> bool:
+        """Takes out the hops on a link that has ended; whether there were any."""
+        lost = [hop for hop in self.hops if hop.link is link]
+        for hop in lost:
+            hop.fail(error)
+            self.lose(hop)
+        return bool(lost)
+
+    def attend(self, seconds: float) -> None:
+        """The next so many seconds, the silence of any hop is to be noticed quickly."""
+        for hop in self.hops:
+            hop.link.attend(seconds)
+
+    def close(self) -> None:
+        """Tells every hop to free the session."""
+        for hop in list(self.hops):
+            self.lose(hop)
 
     async def build(self, standing: Standing, receiver: Receiver, excluded: frozenset[str]) -> Next:
         """Makes the chain whole again; returns where the client's own feed goes on.
 
-        Raises `NoRouteError` if nobody serves some blocks, or the `PeerError` of a hop that failed
-        meanwhile (it is then out of the chain).
+        Raises `NoRouteError` if nobody serves some blocks, `Refused` for what a hop said, or the
+        `PeerError` of a hop that failed meanwhile (it is then out of the chain).
         """
         self.wired = False
-        kept = [hop.hop for hop in self.hops]
         positions = standing.positions * len(standing.lengths)
-        route = await self._router.route(self._key, kept, positions, excluded)
+        route = await self._router.route(self._key, self.route, positions, excluded)
         known = {hop.hop: hop for hop in self.hops}
-        links = await asyncio.gather(*(self._link(hop) for hop in route if hop not in known))
-        fresh = iter(links)
-        self.hops = [known.get(hop) or OpenHop(hop, next(fresh)) for hop in route]
+        fresh = iter(await self.link([hop for hop in route if hop not in known]))
+        self.hops = [known.get(hop) or next(fresh) for hop in route]
         for hop in self.hops:
             self._exchange.register(hop.session, receiver)
         self.epoch += 1
@@ -142,26 +129,42 @@ class Chain:
         self.wired = True
         return Next(first.hop.peer, first.session, has=has[0], settled=standing.settled)
 
-    def take_answer(self, hop: OpenHop, message: AnyMessage) -> bool:
-        """Hands a message to whoever waits for the hop's answer; False if nobody does."""
-        if hop.asked is None or hop.asked.done() or getattr(message, "epoch", None) != self.epoch:
-            return False  # What an earlier epoch complained of may still be on its way.
-        hop.asked.set_result(message)
-        return True
+    async def link(self, hops: Sequence[Hop]) -> list[OpenHop]:
+        """The hops with links to their peers, not yet opened."""
+        links = await asyncio.gather(*(self._link(hop) for hop in hops))
+        return [OpenHop(hop, link) for hop, link in zip(hops, links, strict=True)]
 
-    def lose_link(self, link: Link, error: PeerError) -> bool:
-        """Takes out the hops on a link that has ended; whether there were any."""
-        lost = [hop for hop in self.hops if hop.link is link]
-        for hop in lost:
-            if hop.asked is not None and not hop.asked.done():
-                hop.asked.set_exception(error)
-            self.lose(hop)
-        return bool(lost)
+    async def open(self, hop: OpenHop, standing: Standing) -> None:
+        """Opens a session on a hop; errors as in `build`."""
+        config = self._config
+        request = Open(
+            session=hop.session,
+            epoch=self.epoch,
+            model=self._key.fingerprint,
+            start=hop.hop.start,
+            end=hop.hop.end,
+            rows=len(standing.lengths),
+            positions=standing.positions,
+            patience=config.open_patience,
+            dtype=self._dtype,
+            generation=standing.generation,
+        )
+        match await self._answer(hop, request, config.hold_patience):
+            case Opened():
+                hop.opened = True
+            case other:
+                raise self._unexpected(hop, other)
 
-    def close(self) -> None:
-        """Tells every hop to free the session."""
-        for hop in list(self.hops):
-            self.lose(hop)
+    async def _hold(self, hop: OpenHop, standing: Standing) -> Held:
+        # It answers after the batch that it is computing, for whomever that may be.
+        config = self._config
+        patience = config.hold_patience + 4 * config.chunk_len * hop.hop.prefill_seconds
+        request = Hold(hop.session, self.epoch, standing.generation, standing.keep)
+        match await self._answer(hop, request, patience):
+            case Held() as held if len(held.has) == len(standing.lengths):
+                return held
+            case other:
+                raise self._unexpected(hop, other)
 
     async def _link(self, hop: Hop) -> Link:
         try:
@@ -185,42 +188,16 @@ class Chain:
             else:
                 answers.append(result)
         if failed:
-            raise next((e for e in failed if not isinstance(e, PeerError)), failed[0])
+            raise next((e for e in failed if not isinstance(e, PeerError | Refused)), failed[0])
         if gone := [hop for hop in asked if hop not in self.hops]:
             raise Unreachable(gone[0].hop.peer, "went away after it had answered")
         return answers
 
     async def _ask(self, hop: OpenHop, standing: Standing) -> Held:
-        num_rows, config = len(standing.lengths), self._config
-        request: Hold | Open
         if hop.opened:
-            # It answers after the batch that it is computing, for whomever that may be.
-            patience = config.hold_patience + 4 * config.chunk_len * hop.hop.prefill_seconds
-            request = Hold(hop.session, self.epoch, standing.generation, standing.keep)
-        else:
-            patience = config.open_patience + config.hold_patience
-            request = Open(
-                session=hop.session,
-                epoch=self.epoch,
-                model=self._key.fingerprint,
-                start=hop.hop.start,
-                end=hop.hop.end,
-                rows=num_rows,
-                positions=standing.positions,
-                patience=config.open_patience,
-                dtype=self._dtype,
-                generation=standing.generation,
-            )
-        match await self._answer(hop, request, patience):
-            case Held(epoch=epoch) as held if epoch == self.epoch and len(held.has) == num_rows:
-                return held
-            case Opened(epoch=epoch) if epoch == self.epoch:
-                hop.opened = True
-                return Held(hop.session, self.epoch, (0,) * num_rows, replayable=True)
-            case Failed() as failed:
-                raise self.error(hop, failed)
-            case other:
-                raise Misbehaved(hop.hop.peer, f"answered with {type(other).__name__}")
+            return await self._hold(hop, standing)
+        await self.open(hop, standing)
+        return Held(hop.session, self.epoch, (0,) * len(standing.lengths), replayable=True)
 
     def _lose_unopened(self) -> None:
         """A hop of which nobody knows whether it has opened cannot be asked a second time."""
@@ -228,36 +205,26 @@ class Chain:
             self.lose(hop)
 
     async def _answer(self, hop: OpenHop, request: Hold | Open, patience: float) -> AnyMessage:
-        hop.asked = asyncio.get_running_loop().create_future()
         try:
-            hop.link.post(request)
-            async with asyncio.timeout(patience):
-                return await hop.asked
-        except TimeoutError as error:
-            why = f"no answer within {patience:g} s"
-            self._router.blame(hop.hop.peer, why)
-            self._router.hang_up(hop.hop.peer, why)
-            raise Unreachable(hop.hop.peer, why) from error
-        finally:
-            hop.asked = None
+            return await hop.ask(request, patience)
+        except Unreachable as error:
+            if not hop.link.closed:
+                # Its connection stands, so that nobody else will notice.
+                self._router.blame(hop.hop.peer, str(error))
+                self._router.hang_up(hop.hop.peer, str(error))
+            raise
 
-    def error(self, hop: OpenHop, failed: Failed) -> PeerError | RequestError:
-        """What a hop's refusal means here; a peer at fault is blamed."""
-        peer = failed.peer or hop.hop.peer
-        match failed.code:
-            case Code.BUSY:
-                return Busy(peer, failed.message)
-            case Code.BAD_REQUEST:
-                return RequestError(failed.message)
-            case Code.UNKNOWN_SESSION | Code.LEAVING | Code.WRONG_MODEL | Code.STEP_MISSING:
-                return SessionLost(peer, failed.message)
-            case Code.NEXT_UNREACHABLE:
-                self._router.blame(peer, failed.message)
-                return Unreachable(peer, failed.message)
-            case Code.INTERNAL:
-                self._router.blame(peer, failed.message)
-                return Misbehaved(peer, failed.message)
-        raise LocalProtocolError(f"code {failed.code} is not mapped")
+    def _unexpected(self, hop: OpenHop, message: AnyMessage) -> Exception:
+        if isinstance(message, Failed):
+            return Refused(self.fault(hop, message))
+        return Misbehaved(hop.hop.peer, f"answered with {type(message).__name__}")
+
+    def fault(self, hop: OpenHop, failed: Failed) -> Fault:
+        """What a hop's refusal means; a peer at fault is blamed."""
+        meaning = fault(failed, hop.hop.peer)
+        if meaning.blames and isinstance(meaning.error, PeerError):
+            self._router.blame(meaning.error.peer, failed.message)
+        return meaning
 
     def _wire(self, hop: OpenHop, index: int, has: Sequence[Lengths], standing: Standing) -> None:
         if index + 1 < len(self.hops):
@@ -267,13 +234,6 @@ class Chain:
         else:
             next_ = Next(None, self.name, (), standing.settled, standing.settled)
         hop.link.post(Wire(hop.session, self.epoch, next_))
-
-    def _close(self, hop: OpenHop) -> None:
-        self._exchange.unregister(hop.session)
-        try:
-            hop.link.post(Close(hop.session))
-        except PeerError as error:
-            logger.debug("close not sent peer=%s why=%s", hop.hop.peer, error)
 
 
 def _lengths_to_wire(answers: Sequence[Held], settled: Lengths) -> list[Lengths]:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 from swarm.errors import RemoteProtocolError
 from swarm.transport import Buffer
-from swarm.wire.messages import HopTimes, Output, RowRange, Want
+from swarm.wire.messages import DType, HopTimes, Output, RowRange, Want
+from swarm.wire.tensors import all_finite
 
 
 class Collector:
     """Waits for the positions of `rows`; keeps the bytes of those that `want` names."""
 
-    def __init__(self, rows: Sequence[RowRange], want: Want, position_len: int) -> None:
+    def __init__(
+        self, rows: Sequence[RowRange], want: Want, position_len: int, dtype: DType
+    ) -> None:
+        self._dtype = dtype
         self._rows = {span.row: span for span in rows if span.count}
         self._order = [span.row for span in rows]
         self._want = want
@@ -37,6 +41,8 @@ class Collector:
         counts = [self._num_returned(span, output.want) for span in output.rows]
         if len(payload) != sum(counts) * self._position_len:
             raise RemoteProtocolError(f"{len(payload)} bytes for {sum(counts)} positions")
+        if not all_finite(payload, self._dtype):
+            raise RemoteProtocolError("hidden states that are not finite numbers")
         view, offset = memoryview(payload), 0
         ends: dict[int, int] = {}
         for span, count in zip(output.rows, counts, strict=True):

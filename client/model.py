@@ -18,14 +18,13 @@ from swarm.errors import RequestError
 from swarm.wire.messages import DType, HopTimes
 from swarm.wire.tensors import wire_dtype
 
-from .config import SessionConfig
-from .exchange import Exchange
+from .access import Access
+from .chunks import RowInput
 from .head import Head
 from .model_key import ModelKey
 from .route import Route
-from .router import Router
 from .sampling import Sampler, SamplingConfig
-from .session import RowInput, Session
+from .session import Session
 from .text import TextStream
 
 logger = logging.getLogger(__name__)
@@ -87,9 +86,7 @@ class RemoteModel:
         self,
         checkpoint: Checkpoint,
         head: Head,
-        router: Router,
-        exchange: Exchange,
-        config: SessionConfig,
+        access: Access,
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
@@ -99,9 +96,7 @@ class RemoteModel:
             checkpoint.hidden_size,
             checkpoint.context_length,
         )
-        self._router = router
-        self._exchange = exchange
-        self._config = config
+        self._access = access
 
     @property
     def tokenizer(self) -> Any:
@@ -112,11 +107,9 @@ class RemoteModel:
         """A new session; `async with` closes it. What travels is of the head's type by default."""
         return Session(
             self.key,
-            self._router,
-            self._exchange,
+            self._access,
             dtype=dtype or wire_dtype(self.head.dtype),
             num_rows=num_rows,
-            config=self._config,
         )
 
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:

@@ -23,8 +23,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from swarm.errors import RequestError
 from swarm.wire.messages import Want
 
+from .chunks import RowInput
 from .model import RemoteModel
-from .session import RowInput, Session
+from .session import Session
 from .swarm import ModelOptions, Swarm
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from swarm.directory import Announcement, Directory
 from swarm.errors import NoRouteError, PeerError
@@ -34,6 +35,7 @@ class Router:
         self._directory = directory
         self._neighbours = neighbours
         self._avoidance = Avoidance()
+        self._apart = Avoidance()
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
 
@@ -63,18 +65,39 @@ class Router:
         if kept:
             # A session stands still: take who is known to be there before looking further.
             with contextlib.suppress(NoRouteError):
-                return fill(kept, num_blocks, self._choices(serving, met, excluded))
+                return self._fill(kept, num_blocks, self._choices(serving, met, excluded))
             found = await self.find(name, fresh=True)
             serving = _roomy(found, kept, num_blocks, positions)
-        shunned = self._avoided() | set(excluded)
-        welcome = [entry for entry in serving if entry.peer not in shunned]
-        await self._meet(welcome)
+        welcome = self._welcome(serving, excluded)
+        await self._meet_all(welcome)
         met = self._met(serving)
         with contextlib.suppress(NoRouteError):
-            return fill(kept, num_blocks, self._choices(serving, met, excluded))
+            return self._fill(kept, num_blocks, self._choices(serving, met, excluded))
         # Not everybody was met: a long route may need some who were not.
         untried = {entry.peer: UNKNOWN_ROUND_TRIP for entry in welcome[MAX_MET:]}
-        return fill(kept, num_blocks, self._choices(serving, untried | met, excluded))
+        return self._fill(kept, num_blocks, self._choices(serving, untried | met, excluded))
+
+    async def meet(self, model: ModelKey) -> None:
+        """Opens links to peers of a model that have joined since, as standbys."""
+        serving = [entry for entry in await self.find(model.fingerprint) if entry.serving]
+        known = sum(self._neighbours.get(entry.peer) is not None for entry in serving)
+        strangers = [e for e in self._welcome(serving) if self._neighbours.get(e.peer) is None]
+        await self._meet_all(strangers[: max(0, MAX_MET - known)])
+
+    def without(self, model: ModelKey, route: Route, lost: str) -> Route:
+        """The route that would take the place of `route` if the peer `lost` were gone now.
+
+        Only peers that are linked count. Raises `NoRouteError` naming the blocks that only `lost`
+        serves.
+        """
+        kept = [hop for hop in route if hop.peer != lost]
+        serving = [e for e in self._found if e.model == model.fingerprint and e.serving]
+        choices = self._choices(serving, self._met(serving), (lost,))
+        return self._fill(kept, model.num_blocks, choices)
+
+    def open_link(self, peer: str) -> Link | None:
+        """The link to a peer, if there is one now."""
+        return self._neighbours.get(peer)
 
     async def link(self, hop: Hop) -> Link:
         """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
@@ -84,6 +107,11 @@ class Router:
         """Leaves a peer alone for a while, for all sessions."""
         logger.info("peer avoided peer=%s why=%s", peer, why)
         self._avoidance.blame(peer, asyncio.get_running_loop().time())
+
+    def separate(self, before: str, after: str) -> None:
+        """One peer cannot reach another, though both may live: for a while no route joins them."""
+        logger.info("pair avoided before=%s after=%s", before, after)
+        self._apart.blame(f"{before} {after}", asyncio.get_running_loop().time())
 
     def hang_up(self, peer: str, why: str) -> None:
         """Ends the link to a peer that does not answer although its connection stands."""
@@ -98,6 +126,28 @@ class Router:
         strangers = {entry.peer for entry in announcements} - set(met)
         return candidates(announcements, met, strangers | self._avoided() | set(excluded))
 
+    def _fill(self, kept: Sequence[Hop], num_blocks: int, choices: list[Candidate]) -> Route:
+        """As `route.fill`, and where it can be done without joining peers that are apart."""
+        best = route = fill(kept, num_blocks, choices)
+        apart = self._apart.avoided(asyncio.get_running_loop().time())
+        while pairs := [p for p in pairwise(route) if f"{p[0].peer} {p[1].peer}" in apart]:
+            before, after = pairs[0]
+            victim = before if after in kept else after
+            if victim in kept:
+                break
+            choices = [choice for choice in choices if choice.peer != victim.peer]
+            try:
+                route = fill(kept, num_blocks, choices)
+            except NoRouteError:
+                return best
+        return route
+
+    def _welcome(
+        self, serving: Sequence[Announcement], excluded: Iterable[str] = ()
+    ) -> list[Announcement]:
+        shunned = self._avoided() | set(excluded)
+        return [entry for entry in serving if entry.peer not in shunned]
+
     def _avoided(self) -> frozenset[str]:
         return self._avoidance.avoided(asyncio.get_running_loop().time())
 
@@ -110,7 +160,7 @@ class Router:
             if link is not None and link.round_trip is not None
         }
 
-    async def _meet(self, announcements: Sequence[Announcement]) -> None:
+    async def _meet_all(self, announcements: Sequence[Announcement]) -> None:
         """Opens links to peers and keeps them; peers that cannot be reached are blamed."""
         await asyncio.gather(*(self._greet(entry) for entry in announcements[:MAX_MET]))
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import TracebackType
 
 import torch
 
 from swarm.errors import (
-    Busy,
     LocalProtocolError,
-    NoRouteError,
+    Misbehaved,
     PeerError,
     RemoteProtocolError,
     RequestError,
+    Silent,
     StepTimeout,
+    SwarmError,
 )
-from swarm.session.feed import Computed, Feed
+from swarm.session.feed import Feed
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.wire.messages import (
@@ -34,37 +34,33 @@ from swarm.wire.messages import (
     DType,
     Failed,
     HopTimes,
+    Leaving,
     Output,
     RowRange,
     Step,
     Want,
 )
-from swarm.wire.tensors import from_buffers, to_buffer
+from swarm.wire.tensors import from_buffers
 
-from .chain import Chain, OpenHop, Standing
+from .access import Access
+from .chain import Chain, Refused
+from .chunks import Cutter, RowInput
 from .collector import Collector
-from .config import SessionConfig
-from .exchange import Exchange
+from .handover import Handover
+from .hop import OpenHop
 from .model_key import ModelKey
+from .pace import Pace
+from .progress import Progress
+from .recovery import Recovery
 from .route import Route
-from .router import Router
 
 logger = logging.getLogger(__name__)
 
-_POLL = 0.25
-"""Seconds between two looks for somebody who serves what is missing."""
+_SHORT = 8
+"""Positions of a step whose time is compared with that of the steps before it."""
 
-
-@dataclass(frozen=True)
-class RowInput:
-    """New positions of one row: `hidden` is `[n, hidden_size]`, from `position` on.
-
-    A position below the row's length rolls the row back first.
-    """
-
-    row: int
-    position: int
-    hidden: torch.Tensor
+_RETRY = 1.0
+"""Seconds until a handover that did not come about is tried again."""
 
 
 class Session:
@@ -73,31 +69,19 @@ class Session:
     One step at a time; `num_rows` sequences side by side. `dtype` is what travels.
     """
 
-    def __init__(
-        self,
-        key: ModelKey,
-        router: Router,
-        exchange: Exchange,
-        *,
-        dtype: DType,
-        num_rows: int = 1,
-        config: SessionConfig | None = None,
-    ) -> None:
+    def __init__(self, key: ModelKey, access: Access, *, dtype: DType, num_rows: int = 1) -> None:
         if not 1 <= num_rows <= MAX_ROWS:
             raise RequestError(f"{num_rows} rows; a session has 1 to {MAX_ROWS}")
         self._key = key
-        self._router = router
-        self._exchange = exchange
+        self._access = access
         self._dtype = dtype
-        self._config = config or SessionConfig()
+        self._config = config = access.config
         self._position_len = key.hidden_size * dtype.itemsize
-        self._chain = Chain(key, dtype, router, exchange, self._config)
+        self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
-        self._settled = [0] * num_rows
-        self._keep: tuple[int, ...] = (0,) * num_rows
-        self._generation = 0
-        self._seen = True
-        """Whether all hops have seen this generation: something of it has come out of the last."""
+        self._progress = Progress(num_rows)
+        self._cutter = Cutter(config.chunk_len, dtype)
+        self._pace = Pace(config.step_patience, config.least_step_patience)
         self._expected_seq = 0
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
@@ -105,10 +89,12 @@ class Session:
         self._excluded: set[str] = set()
         self._news = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._handing_over: asyncio.Task[None] | None = None
         self.num_recoveries = 0
+        self.num_handovers = 0
         self.last_times: HopTimes = ()
         """What each hop took over the newest step."""
-        exchange.register(self._chain.name, self)
+        access.exchange.register(self._chain.name, self)
 
     async def __aenter__(self) -> Session:
         return self
@@ -129,14 +115,17 @@ class Session:
     @property
     def route(self) -> Route:
         """The hops that the session goes through now."""
-        return tuple(hop.hop for hop in self._chain.hops)
+        return self._chain.route
 
     def close(self) -> None:
         """Frees the session on all its hops and ends a step under way; may be called again."""
         self._closed = True
         self._news.set()
-        self._exchange.unregister(self._chain.name)
+        self._access.exchange.unregister(self._chain.name)
+        self._access.standbys.forget(self._chain.name)
         self._chain.close()
+        if self._handing_over is not None:
+            self._handing_over.cancel()
 
     async def step(
         self,
@@ -153,13 +142,13 @@ class Session:
         """
         async with self._lock:
             self._request_error = None  # One that came after its step was given up.
-            ranges = tuple(RowRange(r.row, r.position, len(r.hidden)) for r in rows)
+            ranges = tuple(row.range for row in rows)
             self._check(ranges, reorder)
             if not any(span.count for span in ranges):
                 return [r.hidden[:0] for r in rows]
-            self._advance(ranges, reorder)
-            self._collector = Collector(ranges, want, self._position_len)
-            for computed in self._cut(rows, want, reorder):
+            self._progress.advance(self.lengths, ranges, reorder)
+            self._collector = Collector(ranges, want, self._position_len, self._dtype)
+            for computed in self._cutter.cut(rows, want, reorder, self._progress.generation):
                 self._send(self._feed.push(computed))
             try:
                 await self._collect(self._collector, sum(span.count for span in ranges))
@@ -179,16 +168,23 @@ class Session:
             return
         assert not isinstance(message, Step)
         hop = self._chain.find(getattr(message, "session", ""))
-        if hop is None or hop.link is not link or self._chain.take_answer(hop, message):
+        if hop is None or hop.link is not link:
             return
-        if isinstance(message, Failed) and message.epoch == self._chain.epoch:
+        if isinstance(message, Leaving):
+            self._on_leaving(hop)
+        elif hop.answer(message, self._chain.epoch):
+            return
+        elif isinstance(message, Failed) and message.epoch == self._chain.epoch:
             self._on_failed(hop, message)
             self._news.set()
 
     def on_lost(self, link: Link, error: PeerError) -> None:
         """A link has ended; the hops on it are to be replaced."""
         if self._chain.lose_link(link, error):
-            self._router.blame(link.peer, str(error))
+            # A connection that ends is no fault: whether the peer is gone, dialling it will show.
+            if isinstance(error, Silent | Misbehaved):
+                self._access.router.blame(link.peer, str(error))
+            self._excluded.add(link.peer)
             self._news.set()
 
     def _on_output(self, link: Link, output: Output, payload: Buffer) -> None:
@@ -201,34 +197,38 @@ class Session:
         if output.seq != self._expected_seq:
             return
         self._expected_seq += 1
-        if self._collector is None or output.generation != self._generation:
+        if self._collector is None or output.generation != self._progress.generation:
             return
         try:
             ends = self._collector.add(output, payload)
         except RemoteProtocolError as error:
-            self._router.blame(link.peer, str(error))
+            self._access.router.blame(link.peer, str(error))
+            self._excluded.add(link.peer)
             chain.lose(chain.hops[-1])
         else:
-            self._seen = True
-            for row, end in ends.items():
-                self._settled[row] = max(self._settled[row], end)
+            self._progress.settle(ends)
         self._news.set()
 
     def _on_failed(self, hop: OpenHop, failed: Failed) -> None:
-        error = self._chain.error(hop, failed)
+        fault = self._chain.fault(hop, failed)
         logger.info("hop failed hop=%s code=%s why=%s", hop.hop, failed.code, failed.message)
-        if isinstance(error, RequestError):
-            self._request_error = error
+        if isinstance(fault.error, RequestError):
+            self._request_error = fault.error
             return
         self._chain.wired = False
-        if failed.code is Code.STEP_MISSING:
-            return
-        if failed.code in (Code.BUSY, Code.LEAVING):
-            # Others first. If there are none, a full peer is asked again, and then we wait our
-            # turn.
-            self._excluded.add(error.peer)
-        for lost in self._chain.on(error.peer):
-            self._chain.lose(lost)
+        if failed.code is Code.NEXT_UNREACHABLE:
+            self._access.router.separate(hop.hop.peer, fault.error.peer)
+        if fault.excludes:
+            self._excluded.add(fault.error.peer)
+        if fault.loses_hop:
+            for lost in self._chain.on(fault.error.peer):
+                self._chain.lose(lost)
+
+    def _on_leaving(self, hop: OpenHop) -> None:
+        for other in self._chain.on(hop.hop.peer):
+            other.leaving = True
+        if self._handing_over is None:
+            self._handing_over = self._access.tasks.create_task(self._hand_over())
 
     # One step
 
@@ -247,153 +247,121 @@ class Session:
                     f"{span.position + span.count} positions; the model's context is {limit}"
                 )
 
-    def _advance(self, ranges: Sequence[RowRange], reorder: Sequence[int] | None) -> None:
-        """Moves generation and settled lengths on, as a roll-back or a reorder demands."""
-        lengths = self.lengths
-        if reorder is not None:
-            lengths = tuple(lengths[source] for source in reorder)
-            self._settled = [self._settled[source] for source in reorder]
-        rolls_back = any(span.position < lengths[span.row] for span in ranges)
-        for span in ranges:
-            self._settled[span.row] = min(self._settled[span.row], span.position)
-        if reorder is not None:
-            # Rows of a hop that missed the reorder are other rows: nothing of them can be kept.
-            self._keep = (0,) * len(self._settled)
-        elif rolls_back and self._seen:
-            self._keep = tuple(self._settled)
-        elif rolls_back:
-            self._keep = tuple(map(min, self._keep, self._settled))
-        if rolls_back or reorder is not None:
-            self._generation, self._seen = self._generation + 1, False
-
-    def _cut(
-        self, rows: Sequence[RowInput], want: Want, reorder: Sequence[int] | None
-    ) -> Iterator[Computed]:
-        """The step in chunks that travel behind one another.
-
-        The first one rolls back all rows: a hop that has seen a generation has seen all of it.
-        """
-        order = None if reorder is None else tuple(reorder)
-        ahead = [RowRange(entry.row, entry.position, 0) for entry in rows]
-        chunk: list[tuple[RowRange, torch.Tensor, bool]] = []
-        room = self._config.chunk_len
-        for entry in rows:
-            count, start = len(entry.hidden), 0
-            while start < count:
-                take = min(room, count - start)
-                span = RowRange(entry.row, entry.position + start, take)
-                chunk.append((span, entry.hidden[start : start + take], start + take == count))
-                start, room = start + take, room - take
-                if room == 0:
-                    yield self._computed(chunk, want, order, ahead)
-                    chunk, room, order, ahead = [], self._config.chunk_len, None, []
-        if chunk:
-            yield self._computed(chunk, want, order, ahead)
-
-    def _computed(
-        self,
-        chunk: Sequence[tuple[RowRange, torch.Tensor, bool]],
-        want: Want,
-        reorder: tuple[int, ...] | None,
-        ahead: Sequence[RowRange],
-    ) -> Computed:
-        payload = to_buffer(torch.cat([hidden for _, hidden, _ in chunk]), self._dtype)
-        if want is Want.LAST and not any(ends for _, _, ends in chunk):
-            want = Want.NOTHING
-        spans = tuple(span for span, _, _ in chunk)
-        spans += tuple(span for span in ahead if span.row not in {s.row for s in spans})
-        return Computed(spans, payload, want, self._generation, reorder)
-
     def _send(self, message: tuple[Step | Output, memoryview] | None) -> None:
         if message is None or not self._chain.wired:
             return
         try:
             self._chain.hops[0].link.post(*message)
         except PeerError:
+            self._excluded.add(self._chain.hops[0].hop.peer)
             self._chain.lose(self._chain.hops[0])
 
     async def _collect(self, collector: Collector, num_positions: int) -> None:
         """Waits for the outputs, and rebuilds the chain as often as it breaks."""
-        silences = 0
+        clock = asyncio.get_running_loop().time
+        started, silences, num_recoveries = clock(), 0, self.num_recoveries
         while not collector.done:
-            if self._request_error is not None:
-                error, self._request_error = self._request_error, None
-                self._chain.wired = False
-                raise error
-            if self._closed:
-                raise LocalProtocolError("the session is closed")
+            self._raise_what_ended_it()
             if not self._chain.wired:
                 await self._rebuild()
                 continue
             self._news.clear()
-            settled = list(self._settled)
+            settled = self._progress.settled
+            patience = self._patience(num_positions, silences)
+            self._chain.attend(patience)
             try:
-                async with asyncio.timeout(self._patience(num_positions, silences)):
+                async with asyncio.timeout(patience):
                     await self._news.wait()
             except TimeoutError:
                 silences += 1
                 if silences > self._config.max_silences:
                     last = self._chain.hops[-1].hop.peer
                     raise StepTimeout(last, f"no output after {silences} tries") from None
-                logger.info("step silent tries=%d", silences)
+                logger.info("step silent tries=%d after=%.1fs", silences, patience)
                 self._chain.wired = False
-            if self._settled != settled:
+            if self._progress.settled != settled:
                 silences = 0
+        if num_positions <= _SHORT and self.num_recoveries == num_recoveries:
+            self._pace.note(clock() - started)
+
+    def _raise_what_ended_it(self) -> None:
+        if self._request_error is not None:
+            error, self._request_error = self._request_error, None
+            self._chain.wired = False
+            raise error
+        if self._closed:
+            raise LocalProtocolError("the session is closed")
 
     def _patience(self, num_positions: int, silences: int) -> float:
-        """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost."""
-        chunk_len = min(num_positions, self._config.chunk_len)
-        expected = chunk_len * sum(hop.prefill_seconds for hop in self.route)
-        return float((self._config.step_patience + 4 * expected) * 2**silences)
+        """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost.
+
+        Each hop may first have to finish a batch of others' prompts, as large as four chunks.
+        """
+        usual = self._pace.patience if num_positions <= _SHORT else self._config.step_patience
+        per_position = sum(hop.prefill_seconds for hop in self.route)
+        return float((usual + 4 * self._config.chunk_len * per_position) * 2**silences)
 
     # Recovery
 
     async def _rebuild(self) -> None:
         """Builds the chain anew around what works; raises when nothing more can be tried."""
-        loop = asyncio.get_running_loop()
-        attempts = 0
         if self._chain.epoch:
             self.num_recoveries += 1
-        busy: Busy | None = None
-        missing_since: float | None = None
+        recovery = Recovery(self._config, self._excluded, self._access.on_wait)
         try:
-            while not self._chain.wired and not self._closed:
-                try:
-                    await self._build()
-                except NoRouteError as error:
-                    if busy is not None:
-                        raise busy from None
-                    self._excluded.clear()
-                    if missing_since is None:
-                        missing_since = loop.time()
-                        patience = self._config.route_patience
-                        logger.warning("waiting up to %g s for a route: %s", patience, error)
-                    if loop.time() - missing_since >= self._config.route_patience:
-                        raise
-                    await asyncio.sleep(_POLL)
-                except PeerError as error:
-                    # Waiting for room took its own time: it does not count as waiting for a route.
-                    attempts, missing_since = attempts + 1, None
-                    logger.info("route failed attempt=%d why=%s", attempts, error)
-                    # Kept out of the next try, without being blamed.
-                    self._excluded.add(error.peer)
-                    busy = error if isinstance(error, Busy) else busy
-                    if attempts >= self._config.max_attempts:
-                        raise
+            await recovery.run(self._build)
         finally:
             self._excluded.clear()
 
-    async def _build(self) -> None:
-        lengths = self.lengths
-        settled = tuple(self._settled)
-        standing = Standing(self._generation, lengths, settled, self._keep, max(lengths))
-        next_ = await self._chain.build(standing, self, frozenset(self._excluded))
+    async def _build(self, excluded: frozenset[str]) -> None:
+        if self._closed:
+            return
+        standing = self._progress.standing(self.lengths)
+        next_ = await self._chain.build(standing, self, excluded)
         # Only now: what the old epoch still brought while others were asked has counted there.
         self._expected_seq = 0
         route, epoch = " ".join(str(hop) for hop in self.route), self._chain.epoch
         logger.info("route wired epoch=%d hops=%d route=%s", epoch, len(self.route), route)
+        self._access.standbys.note(self._chain.name, self._key, self.route)
         for message in self._feed.wire(epoch, next_):
             self._send(message)
+
+    # Leaving
+
+    async def _hand_over(self) -> None:
+        """Replaces hops that leave while they still serve, for as long as there are such."""
+        access = self._access
+        try:
+            while any(hop.leaving for hop in self._chain.hops):
+                handover = Handover(
+                    self._chain, self._key, access.router, access.exchange, self._config
+                )
+                try:
+                    if self._chain.wired:
+                        standing = self._progress.standing(self.lengths)
+                        await handover.prepare(standing, self._feed)
+                        if await self._adopt(handover):
+                            continue
+                except (SwarmError, Refused) as error:
+                    logger.info("handover failed why=%s", error)
+                finally:
+                    handover.give_up()
+                await asyncio.sleep(_RETRY)
+        except Exception:
+            logger.exception("handover failed")
+        finally:
+            self._handing_over = None
+
+    async def _adopt(self, handover: Handover) -> bool:
+        """Goes on with the heirs, between two steps; whether they came in time."""
+        async with self._lock:
+            if self._closed or not handover.adopt():
+                return False
+            self.num_handovers += 1
+            num_recoveries = self.num_recoveries
+            await self._rebuild()
+            self.num_recoveries = num_recoveries
+            return True
 
     def _tensors(self, collector: Collector) -> list[torch.Tensor]:
         size = self._key.hidden_size

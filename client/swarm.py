@@ -20,11 +20,14 @@ from swarm.member import JoinConfig, Member, join
 from swarm.transport.link import LinkConfig
 from swarm.transport.neighbours import Neighbours
 
+from .access import Access
 from .config import SessionConfig
 from .exchange import Exchange
 from .head import Head
 from .model import RemoteModel
+from .recovery import OnWait
 from .router import Router
+from .standbys import Standbys
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +66,9 @@ class Swarm:
         *,
         session_config: SessionConfig | None = None,
         link_config: LinkConfig | None = None,
+        on_wait: OnWait = lambda _: None,
     ) -> None:
         self.member = member
-        self._config = session_config or SessionConfig()
         self._exchange = Exchange()
         self._neighbours = Neighbours(
             member.transport,
@@ -76,6 +79,15 @@ class Swarm:
             link_config,
         )
         self._router = Router(member.directory, self._neighbours)
+        self._access = Access(
+            self._router,
+            self._exchange,
+            Standbys(self._router),
+            tasks,
+            session_config or SessionConfig(),
+            on_wait,
+        )
+        tasks.create_task(self._access.standbys.run())
 
     @classmethod
     @asynccontextmanager
@@ -85,15 +97,18 @@ class Swarm:
         config: JoinConfig | None = None,
         *,
         session_config: SessionConfig | None = None,
+        on_wait: OnWait = lambda _: None,
     ) -> AsyncIterator[Swarm]:
         """Joins the invite's group for the length of the block.
 
-        Raises `ConfigError` for an unusable invite, `Unreachable` if nobody of the group answers.
+        `on_wait` is told what a session waits for, such as the `NoRouteError` that names missing
+        blocks, and None when it goes on. Raises `ConfigError` for an unusable invite,
+        `Unreachable` if nobody of the group answers.
         """
         decoded = Invite.decode(invite) if isinstance(invite, str) else invite
         async with (
             join(decoded, config or JoinConfig(asks=True)) as member,
-            cls.over(member, session_config=session_config) as swarm,
+            cls.over(member, session_config=session_config, on_wait=on_wait) as swarm,
         ):
             yield swarm
 
@@ -105,10 +120,17 @@ class Swarm:
         *,
         session_config: SessionConfig | None = None,
         link_config: LinkConfig | None = None,
+        on_wait: OnWait = lambda _: None,
     ) -> AsyncIterator[Swarm]:
         """A swarm for one who is a member already."""
         async with background() as tasks:
-            swarm = cls(member, tasks, session_config=session_config, link_config=link_config)
+            swarm = cls(
+                member,
+                tasks,
+                session_config=session_config,
+                link_config=link_config,
+                on_wait=on_wait,
+            )
             try:
                 yield swarm
             finally:
@@ -135,7 +157,7 @@ class Swarm:
 
     def remote(self, checkpoint: Checkpoint, head: Head) -> RemoteModel:
         """A model whose client's part is loaded already."""
-        return RemoteModel(checkpoint, head, self._router, self._exchange, self._config)
+        return RemoteModel(checkpoint, head, self._access)
 
 
 def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:

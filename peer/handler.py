@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from itertools import count
 
-from swarm.errors import Busy, ConfigError, PeerError, RemoteProtocolError, RequestError
+from swarm.errors import ConfigError, PeerError, RemoteProtocolError
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
@@ -15,51 +14,54 @@ from swarm.wire.messages import (
     AnyMessage,
     Close,
     Code,
+    Copy,
     Failed,
     Held,
     Hold,
+    Leaving,
+    Meet,
     Next,
     Open,
-    Opened,
+    Place,
     Step,
     Wire,
 )
 
 from .engine import Engine
+from .growth import Growth
 from .leases import Leases
+from .openings import Openings, Served
 from .session import Done, HopSession
 
 logger = logging.getLogger(__name__)
+
+_ATTENTION = 2.0
+"""Seconds for which the next hop's silence is noticed quickly after a step was sent to it."""
 
 
 @dataclass(frozen=True)
 class HandlerConfig:
     """Limits of what sessions may take.
 
-    `history_bytes` bounds what all sessions' histories hold together; beyond it the sessions that
-    have been silent longest lose theirs, and recovery then goes one hop further back for them.
+    `history_bytes` bounds what all sessions' histories hold together, `session_history_bytes` what
+    one of them holds; beyond it the sessions that have been silent longest (or the one) lose
+    theirs, and recovery then goes one hop further back for them.
     `growth_patience` is how many seconds a running session waits for more KV memory before the
     newest session has to give way.
     """
 
     history_bytes: int = 1 << 30
+    session_history_bytes: int = 1 << 28
     growth_patience: float = 2.0
     max_sessions: int = 1024
 
     def __post_init__(self) -> None:
-        if self.history_bytes < 0 or self.growth_patience <= 0 or self.max_sessions < 1:
+        if (
+            min(self.history_bytes, self.session_history_bytes) < 0
+            or self.growth_patience <= 0
+            or self.max_sessions < 1
+        ):
             raise ConfigError("a handler's limits must be positive")
-
-
-@dataclass(frozen=True)
-class Served:
-    """What this peer serves: blocks `[start, end)` of the model with fingerprint `model`."""
-
-    model: str
-    start: int
-    end: int
-    hidden_size: int
-    page_len: int
 
 
 class Handler:
@@ -72,17 +74,31 @@ class Handler:
         tasks: asyncio.TaskGroup,
         config: HandlerConfig | None = None,
     ) -> None:
-        self._served = served
         self._leases = leases
         self._tasks = tasks
         self._config = config or HandlerConfig()
         # Ordered by last use: the first is the one that has been silent longest.
         self._sessions: dict[str, HopSession] = {}
-        self._opening: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
-        self._accepting = True
-        self._numbers = count()
+        self._closed_one = asyncio.Event()
         self._engine: Engine
         self._neighbours: Neighbours
+        self._openings = Openings(
+            served,
+            leases,
+            self._sessions,
+            tasks,
+            max_sessions=self._config.max_sessions,
+            on_opened=self._keep,
+        )
+        self._growth = Growth(
+            leases,
+            self._sessions,
+            tasks,
+            self,
+            lambda session, arrival: self._engine.submit(session, arrival),
+            page_len=served.page_len,
+            patience=self._config.growth_patience,
+        )
 
     def attach(self, engine: Engine, neighbours: Neighbours) -> None:
         """Names the two that the handler works with; they need the handler to be made."""
@@ -95,7 +111,23 @@ class Handler:
 
     def stop_accepting(self) -> None:
         """Refuses new sessions from now on; running ones go on."""
-        self._accepting = False
+        self._openings.accepting = False
+        self._openings.close(Code.LEAVING, "this peer is leaving")
+
+    async def drain(self, seconds: float) -> None:
+        """Asks all clients to hand their sessions over to others, while they still run here.
+
+        Returns when none is left, or after so many seconds.
+        """
+        for session in self._sessions.values():
+            self._reply(session.client, Leaving(session.id, session.epoch, seconds))
+        try:
+            async with asyncio.timeout(seconds):
+                while self._sessions:
+                    self._closed_one.clear()
+                    await self._closed_one.wait()
+        except TimeoutError:
+            logger.warning("sessions not handed over in time number=%d", len(self._sessions))
 
     async def on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
         """One message from a client or from the hop before."""
@@ -103,11 +135,16 @@ class Handler:
             case Step():
                 self._on_step(link, message, payload)
             case Open():
-                self._on_open(link, message)
+                self._openings.open(link, message)
             case Wire():
                 self._on_wire(link, message)
             case Hold():
                 self._on_hold(link, message)
+            case Copy():
+                self._on_copy(link, message)
+            case Meet():
+                for place in message.places:
+                    self._tasks.create_task(self._meet(place))
             case Close():
                 self._on_close(link, message)
             case Failed():
@@ -117,14 +154,12 @@ class Handler:
 
     def on_lost(self, link: Link, error: PeerError) -> None:
         """A link has ended: its clients' sessions close, sessions that sent to it say so."""
-        for client, _, task in list(self._opening.values()):
-            if client is link:
-                task.cancel()
+        self._openings.cancel(link)
         for session in list(self._sessions.values()):
             if session.client is link:
-                self._close(session, "client gone")
+                self.close(session, "client gone")
             elif session.next_link is link:
-                self._fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
+                self.fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
 
     def on_done(self, session: HopSession, done: Done) -> None:
         """A part of a step has been computed."""
@@ -140,82 +175,48 @@ class Handler:
     def on_compute_failed(self, session: HopSession, error: Exception) -> None:
         """A batch with this session in it could not be computed: our fault, or this machine's."""
         if not session.closed:
-            self._fail(session, Code.INTERNAL, f"{type(error).__name__}: {error}"[:200])
-            self._close(session, "compute failed")
+            self.fail(session, Code.INTERNAL, f"{type(error).__name__}: {error}"[:200])
+            self.close(session, "compute failed")
 
     def close_all(self, code: Code, why: str) -> None:
         """Ends all sessions, those that wait for room too, and tells their clients."""
-        for link, request, task in list(self._opening.values()):
-            task.cancel()
-            self._refuse(link, request, code, why)
+        self._openings.close(code, why)
         for session in list(self._sessions.values()):
-            self._fail(session, code, why)
-            self._close(session, why)
+            self.fail(session, code, why)
+            self.close(session, why)
 
-    # Opening and closing
-
-    def _on_open(self, link: Link, request: Open) -> None:
-        if refusal := self._refusal(request):
-            self._refuse(link, request, *refusal)
-            return
-        task = self._tasks.create_task(self._open(link, request))
-        self._opening[request.session] = (link, request, task)
-        task.add_done_callback(lambda _: self._opening.pop(request.session, None))
-
-    def _refusal(self, request: Open) -> tuple[Code, str] | None:
-        served = self._served
-        if not self._accepting:
-            return Code.LEAVING, "this peer is leaving"
-        if request.model != served.model:
-            return Code.WRONG_MODEL, f"this peer serves model {served.model}"
-        if not served.start <= request.start < request.end <= served.end:
-            return Code.WRONG_MODEL, f"this peer serves blocks {served.start}:{served.end}"
-        if request.session in self._sessions or request.session in self._opening:
-            return Code.BAD_REQUEST, "the session is open already"
-        if len(self._sessions) + len(self._opening) >= self._config.max_sessions:
-            return Code.BUSY, f"{self._config.max_sessions} sessions are open"
-        return None
-
-    async def _open(self, link: Link, request: Open) -> None:
-        pages = request.rows * -(-request.positions // self._served.page_len)
-        try:
-            await self._leases.hold(request.session, pages, request.patience)
-        except Busy as error:
-            self._refuse(link, request, Code.BUSY, str(error))
-            return
-        except RequestError as error:
-            self._refuse(link, request, Code.BAD_REQUEST, str(error))
-            return
-        except asyncio.CancelledError:
-            # A close may come in the same turn as the grant: nothing may be left behind.
-            self._leases.release(request.session)
-            raise
-        if link.closed:
-            self._leases.release(request.session)
-            return
-        session = HopSession(request, link, self._served.hidden_size, next(self._numbers))
-        self._sessions[request.session] = session
-        self._reply(link, Opened(request.session, request.epoch))
-
-    def _refuse(self, link: Link, request: Open, code: Code, why: str) -> None:
-        logger.debug("session refused code=%s why=%s", code, why)
-        self._reply(link, Failed(request.session, request.epoch, code, why[:1000]))
-
-    def _on_close(self, link: Link, message: Close) -> None:
-        client, _, opening = self._opening.get(message.session, (None, None, None))
-        if opening is not None and client is link:
-            opening.cancel()
-        session = self._sessions.get(message.session)
-        if session is not None and session.client is link:
-            self._close(session, "closed")
-
-    def _close(self, session: HopSession, why: str) -> None:
+    def close(self, session: HopSession, why: str) -> None:
+        """Frees a session; its client is not told."""
         session.closed = True
         del self._sessions[session.id]
         self._engine.retire(session)
         self._leases.release(session.id)
+        self._closed_one.set()
         lengths = session.feed.history.lengths
         logger.info("session closed positions=%d why=%s", sum(lengths), why)
+
+    def fail(self, session: HopSession, code: Code, why: str, peer: str | None = None) -> None:
+        """Tells a session's client that it cannot go on, and by which other peer's fault."""
+        logger.info("session failed code=%s why=%s", code, why)
+        # The client is in the epoch of the hold that still waits: it drops what is of an older one.
+        epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
+        self._reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
+
+    def _keep(self, session: HopSession) -> None:
+        self._sessions[session.id] = session
+
+    def _on_close(self, link: Link, message: Close) -> None:
+        self._openings.cancel(link, message.session)
+        session = self._sessions.get(message.session)
+        if session is not None and session.client is link:
+            self.close(session, "closed")
+
+    async def _meet(self, place: Place) -> None:
+        """Opens a link that may be needed soon; if that fails, it will show when it is needed."""
+        try:
+            await self._neighbours.link(place.peer, place.addresses)
+        except PeerError as error:
+            logger.debug("not met peer=%s why=%s", place.peer, error)
 
     # Wiring
 
@@ -253,6 +254,24 @@ class Handler:
         else:
             self._tasks.create_task(self._reach(session, message))
 
+    def _on_copy(self, link: Link, message: Copy) -> None:
+        session = self._session(link, message.session, message.epoch)
+        if session is None or message.epoch != session.epoch or message.next.peer is None:
+            return
+        if len(message.next.has) != session.num_rows:
+            raise RemoteProtocolError(f"copies {len(message.next.has)} of {session.num_rows} rows")
+        self._tasks.create_task(self._copy(session, message, message.next.peer))
+
+    async def _copy(self, session: HopSession, message: Copy, peer: str) -> None:
+        try:
+            link = await self._neighbours.link(peer, message.next.addresses)
+            if not session.closed and session.epoch == message.epoch:
+                for step, payload in session.feed.copy(message.epoch, message.next):
+                    link.post(step, payload)
+        except PeerError as error:
+            # Nothing has happened to the session: its client sees that the copy does not come.
+            logger.info("history not copied peer=%s why=%s", peer, error)
+
     async def _reach(self, session: HopSession, message: Wire) -> None:
         assert message.next.peer is not None
         try:
@@ -262,7 +281,7 @@ class Handler:
         if session.closed or session.epoch != message.epoch:
             return
         if link is None:
-            self._fail(session, Code.NEXT_UNREACHABLE, why, peer=message.next.peer)
+            self.fail(session, Code.NEXT_UNREACHABLE, why, peer=message.next.peer)
         else:
             self._wire(session, link, message.next)
 
@@ -280,10 +299,13 @@ class Handler:
         try:
             arrival = session.accept(step, payload, asyncio.get_running_loop().time())
         except LookupError as error:
-            self._fail(session, Code.STEP_MISSING, str(error))
+            self.fail(session, Code.STEP_MISSING, str(error))
             return
         except RemoteProtocolError as error:
-            self._fail(session, Code.BAD_REQUEST, str(error))
+            if link is session.client:
+                self.fail(session, Code.BAD_REQUEST, str(error))
+            else:
+                self.fail(session, Code.BAD_STEP, str(error), peer=link.peer)
             return
         if arrival is None:
             logger.debug("step dropped session=%s epoch=%d seq=%d", *_place(step))
@@ -291,58 +313,7 @@ class Handler:
         # The order of the dictionary is the order of last use.
         self._sessions[session.id] = self._sessions.pop(session.id)
         session.backlog.append(arrival)
-        self._admit(session)
-
-    def _admit(self, session: HopSession) -> None:
-        """Gives the session's steps to the engine, as far as its lease reaches."""
-        if session.waiting:
-            return
-        pages = session.pages_needed(self._served.page_len)
-        if self._leases.try_hold(session.id, pages):
-            while session.backlog:
-                self._engine.submit(session, session.backlog.popleft())
-        else:
-            session.waiting = True
-            self._tasks.create_task(self._grow(session))
-
-    async def _grow(self, session: HopSession) -> None:
-        try:
-            while not await self._try_grow(session):
-                pass
-        except RequestError as error:
-            self._give_up(session, Code.BAD_REQUEST, str(error))
-        except asyncio.CancelledError:
-            # The session closed while it waited; `release` cancels the request, not this task.
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-        else:
-            session.waiting = False
-            if not session.closed:
-                self._admit(session)
-
-    async def _try_grow(self, session: HopSession) -> bool:
-        """Whether there was room in time; if not, the newest session loses what it has.
-
-        Were all to wait instead, nobody would give back anything. As it is always the newest, here
-        and at every other peer, the oldest comes to its end, and then the next.
-        """
-        pages = session.pages_needed(self._served.page_len)
-        try:
-            await self._leases.hold(session.id, pages, self._config.growth_patience)
-        except Busy as error:
-            if session.closed or not session.backlog:
-                return True  # A new epoch has dropped what needed the room.
-            newest = max(self._sessions.values(), key=lambda one: one.number)
-            self._fail(newest, Code.BUSY, f"made room for older sessions: {error}")
-            self._close(newest, "made room")
-            return session.closed
-        return True
-
-    def _give_up(self, session: HopSession, code: Code, why: str) -> None:
-        session.waiting = False
-        if not session.closed:
-            session.backlog.clear()
-            self._fail(session, code, why)
+        self._growth.admit(session)
 
     # Answers
 
@@ -362,21 +333,17 @@ class Handler:
             if next is None or next.session != message.session or session.next_link is not link:
                 continue
             if message.epoch == session.epoch:
-                self._fail(session, message.code, message.message, peer=peer)
-
-    def _fail(self, session: HopSession, code: Code, why: str, peer: str | None = None) -> None:
-        logger.info("session failed code=%s why=%s", code, why)
-        # The client is in the epoch of the hold that still waits: it drops what is of an older one.
-        epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
-        self._reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
+                self.fail(session, message.code, message.message, peer=peer)
 
     def _post(self, session: HopSession, link: Link, message: AnyMessage, payload: Buffer) -> None:
         try:
             link.post(message, payload)
+            if link is not session.client:
+                link.attend(_ATTENTION)
         except PeerError as error:
             session.next_link = None
             if link is not session.client:
-                self._fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
+                self.fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
 
     def _reply(self, link: Link, message: AnyMessage) -> None:
         try:
@@ -387,11 +354,12 @@ class Handler:
     def _bound_history(self) -> None:
         total = sum(session.feed.history.num_bytes for session in self._sessions.values())
         for session in self._sessions.values():
-            if total <= self._config.history_bytes:
-                break
+            held = session.feed.history.num_bytes
+            if total <= self._config.history_bytes and held <= self._config.session_history_bytes:
+                continue
             if session.feed.next is None:
                 continue  # It has not been sent yet: nobody would send it again.
-            total -= session.feed.history.num_bytes
+            total -= held
             session.feed.history.drop()
 
 

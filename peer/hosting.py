@@ -10,8 +10,9 @@ from swarm.errors import ConfigError
 from swarm.transport.neighbours import Neighbours
 
 from .engine import Engine
-from .handler import Handler, HandlerConfig, Served
+from .handler import Handler, HandlerConfig
 from .leases import Leases
+from .openings import Served
 from .runner import Runner
 from .scheduler import Scheduler, SchedulerConfig
 from .session import Arrival

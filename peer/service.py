@@ -27,7 +27,7 @@ from . import placement
 from .blocks import block_bytes, load_span
 from .config import PeerConfig
 from .devices import choose_device, choose_dtype, free_memory
-from .handler import HandlerConfig
+from .handler import Handler, HandlerConfig
 from .hosting import Hosting, Speed, num_pages
 from .kv_cache import page_bytes
 from .runner import Runner
@@ -38,6 +38,9 @@ _WEIGHTS_SHARE = 0.7
 """Part of the free memory that weights may take; the rest is for KV pages and for working."""
 
 _KV_SHARE = 0.25
+
+_MOVE_PATIENCE = 10.0
+"""Seconds that a peer which moves gives its sessions to go on elsewhere."""
 
 
 class Peer:
@@ -112,13 +115,22 @@ class Peer:
             self._tasks.create_task(self._keep_useful())
 
     async def leave(self) -> None:
-        """Withdraws, and tells every client to go on elsewhere."""
+        """Withdraws, has every session handed over while it still runs here, and ends the rest.
+
+        Takes at most `leave_patience` seconds of the config.
+        """
         self._state = State.LEAVING
         with contextlib.suppress(SwarmError):
             await self.member.directory.withdraw()
         if self._hosting is not None:
-            self._hosting.handler.stop_accepting()
+            await self._hand_over(self._hosting.handler, self.config.leave_patience)
             self._hosting.handler.close_all(Code.LEAVING, "this peer is leaving")
+
+    async def _hand_over(self, handler: Handler, seconds: float) -> None:
+        handler.stop_accepting()
+        if handler.num_sessions:
+            logger.info("handing over sessions=%d within=%gs", handler.num_sessions, seconds)
+            await handler.drain(seconds)
 
     async def aclose(self) -> None:
         """Frees the blocks and ends every link."""
@@ -130,6 +142,12 @@ class Peer:
     async def move(self, span: tuple[int, int]) -> None:
         """Serves other blocks; running sessions go on at other peers."""
         logger.info("moving from=%d:%d to=%d:%d", *self._span, *span)
+        if self._hosting is not None:
+            self._span, self._state = span, State.LOADING
+            await self._announce()
+            # Somebody may wait for the other blocks: they come before a smooth handover.
+            patience = min(_MOVE_PATIENCE, self.config.leave_patience)
+            await self._hand_over(self._hosting.handler, patience)
         await self._drop()
         await self._take(span)
 

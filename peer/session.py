@@ -10,6 +10,7 @@ from swarm.session.feed import Computed, Feed
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
+from swarm.wire.tensors import all_finite
 
 from .pages import PageTable
 
@@ -86,6 +87,8 @@ class HopSession:
             raise RemoteProtocolError(
                 f"{len(payload)} bytes for {num_positions} positions of {self.position_len}"
             )
+        if not all_finite(payload, self.dtype):
+            raise RemoteProtocolError("hidden states that are not finite numbers")
         self._plan(step)
         self._expected_seq += 1
         return Arrival(step, memoryview(payload), now, tuple(self._planned))

@@ -8,7 +8,8 @@
     ├── RemoteProtocolError      bytes from outside that are not our protocol (sender not yet known)
     ├── NoRouteError             some blocks are served by nobody
     └── PeerError                one peer is at fault
-        ├── Unreachable          it is gone, or silent
+        ├── Unreachable          it is gone, or was never there
+        │   └── Silent           its connection stands, but no sign of life comes over it
         ├── StepTimeout          its connection lives, its answer does not come
         ├── Busy                 it has no room now; it is healthy
         ├── SessionLost          it no longer has the session (restart, memory bound)
@@ -68,7 +69,11 @@ class PeerError(SwarmError):
 
 
 class Unreachable(PeerError):
-    """The peer is gone, or silent for longer than heartbeats allow."""
+    """The peer is gone, or cannot be reached by us."""
+
+
+class Silent(Unreachable):
+    """The peer is connected, but silent for longer than heartbeats allow, or does not read."""
 
 
 class StepTimeout(PeerError):

@@ -75,6 +75,23 @@ class Feed:
             for piece in self.history.read(row, new, length):
                 yield self._message(self._single(piece, piece.want, refill=False), piece.data)
 
+    def copy(self, epoch: int, next: Next) -> Iterator[tuple[Step, memoryview]]:
+        """What `next` lacks of the history, for one that gets ready to take over.
+
+        Where this feed sends stays as it is. What the history has dropped cannot be copied.
+        """
+        seq = 0
+        for row, length in enumerate(self.history.lengths):
+            if not self.history.holds(row, min(next.has[row], length)):
+                continue
+            for piece in self._chunks(row, next.has[row], length):
+                rows = (RowRange(row, piece.position, piece.count),)
+                step = Step(
+                    next.session, epoch, seq, self.generation, rows, Want.NOTHING, refill=True
+                )
+                yield step, piece.data
+                seq += 1
+
     def push(self, computed: Computed) -> tuple[Step | Output, memoryview] | None:
         """Records a step; returns what to send of it now: None while unwired or if not needed."""
         if computed.reorder is not None:
@@ -115,11 +132,15 @@ class Feed:
         return self._message(computed, payload, tuple(rows))
 
     def _refill(self, row: int, start: int, end: int) -> Iterator[tuple[Step | Output, memoryview]]:
+        for piece in self._chunks(row, start, end):
+            yield self._message(self._single(piece, Want.NOTHING), piece.data)
+
+    def _chunks(self, row: int, start: int, end: int) -> Iterator[Piece]:
+        """Positions `[start, end)` in large pieces."""
         for position in range(start, end, REFILL_LEN):
             stop = min(position + REFILL_LEN, end)
             data = b"".join(piece.data for piece in self.history.read(row, position, stop))
-            piece = Piece(row, position, stop - position, memoryview(data), Want.NOTHING)
-            yield self._message(self._single(piece, Want.NOTHING), piece.data)
+            yield Piece(row, position, stop - position, memoryview(data), Want.NOTHING)
 
     def _single(self, piece: Piece, want: Want, *, refill: bool = True) -> Computed:
         rows = (RowRange(piece.row, piece.position, piece.count),)

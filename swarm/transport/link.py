@@ -20,6 +20,7 @@ from swarm.errors import (
     Misbehaved,
     PeerError,
     RemoteProtocolError,
+    Silent,
     Unreachable,
 )
 from swarm.group import Group
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 _NONCE_LEN = 16
 
+_MAX_PINGS = 64
+"""Heartbeats whose answers are waited for; older ones count as lost."""
+
 
 @dataclass(frozen=True)
 class LinkConfig:
@@ -38,18 +42,25 @@ class LinkConfig:
 
     A peer of which nothing arrives for `patience` counts as gone; a large message that is still
     arriving over a slow line is a sign of life. Each side pings after `interval` of its
-    own silence, so that a live but idle link always carries something. `backlog` bounds the bytes
-    that wait to be sent.
+    own silence, so that a live but idle link always carries something.
+
+    While somebody waits for the other side (`Link.attend`), silence is noticed sooner: it is asked
+    for a sign of life after `alert_interval` without one, and gone after `alert_patience`, or
+    later where its measured round trips say so. `backlog` bounds the bytes that wait to be sent.
     """
 
     interval: float = 0.5
     patience: float = 3.0
+    alert_interval: float = 0.2
+    alert_patience: float = 0.8
     handshake: float = 10.0
     backlog: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 0 < self.interval < self.patience:
             raise ConfigError("heartbeats need 0 < interval < patience")
+        if not 0 < self.alert_interval < self.alert_patience <= self.patience:
+            raise ConfigError("heartbeats need 0 < alert_interval < alert_patience <= patience")
 
 
 @dataclass
@@ -78,10 +89,15 @@ class Link:
         self._last_received = 0.0
         self._pings: dict[int, float] = {}
         self._num_pings = 0
+        self._last_ping = 0.0
+        self._attentive_until = float("-inf")
+        self._alert = asyncio.Event()
         self._closed = False
         self.traffic = Traffic()
         self.round_trip: float | None = None
         """Smoothed round trip of heartbeats in seconds, once one has been measured."""
+        self.deviation = 0.0
+        """Smoothed distance of single round trips from `round_trip`, in seconds."""
         self.measured = asyncio.Event()
         """Set with the first `round_trip`."""
 
@@ -94,6 +110,18 @@ class Link:
     def closed(self) -> bool:
         """Whether the link has ended, from either side."""
         return self._closed
+
+    def attend(self, seconds: float) -> None:
+        """For so long somebody waits for the other side: its silence is to be noticed quickly."""
+        now = asyncio.get_running_loop().time()
+        if self._attentive_until < now:
+            self._alert.set()
+        self._attentive_until = max(self._attentive_until, now + seconds)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last sign of life."""
+        return asyncio.get_running_loop().time() - self._last_received
 
     def post(self, message: Message, payload: Buffer = b"") -> None:
         """Sends one message without waiting; messages keep their order.
@@ -117,9 +145,9 @@ class Link:
     async def run(self, on_message: OnMessage) -> None:
         """Hands every message to `on_message`, in order, until the link ends; sends what is posted.
 
-        Always ends by raising: `Unreachable` when the other side is gone or silent, `Misbehaved`
-        when it does not speak our protocol, or whatever `on_message` raised. Heartbeats stay in
-        here.
+        Always ends by raising: `Unreachable` when the other side is gone, `Silent` when it gives no
+        sign of life, `Misbehaved` when it does not speak our protocol, or whatever `on_message`
+        raised. Heartbeats stay in here.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -139,7 +167,9 @@ class Link:
     async def ping(self) -> None:
         """Asks for a sign of life now; the answer updates `round_trip`."""
         self._num_pings += 1
-        self._pings[self._num_pings] = asyncio.get_running_loop().time()
+        self._last_ping = asyncio.get_running_loop().time()
+        self._pings[self._num_pings] = self._last_ping
+        self._pings.pop(self._num_pings - _MAX_PINGS, None)
         self.post(Ping(self._num_pings))
 
     async def _transmit(self) -> None:
@@ -181,12 +211,17 @@ class Link:
             raise Misbehaved(self.peer, str(error)) from error
 
     def _measure(self, number: int) -> None:
+        """Smooths round trip and deviation as TCP does (RFC 6298, section 2)."""
         sent = self._pings.pop(number, None)
-        if sent is not None:
-            now = asyncio.get_running_loop().time()
-            old = self.round_trip
-            self.round_trip = now - sent if old is None else 0.8 * old + 0.2 * (now - sent)
-            self.measured.set()
+        if sent is None:
+            return
+        taken = asyncio.get_running_loop().time() - sent
+        if self.round_trip is None:
+            self.round_trip, self.deviation = taken, taken / 2
+        else:
+            self.deviation += 0.25 * (abs(taken - self.round_trip) - self.deviation)
+            self.round_trip += 0.125 * (taken - self.round_trip)
+        self.measured.set()
 
     async def _next(self) -> tuple[AnyMessage, Buffer]:
         header, payload = await self._stream.receive()
@@ -203,21 +238,46 @@ class Link:
         self._last_received = clock()
         await self.ping()
         while True:
-            asked, arrived = clock(), self._stream.arrived_bytes
-            await asyncio.sleep(self._config.interval)
+            asked, arrived, interval = clock(), self._stream.arrived_bytes, self._interval()
+            await self._pause(interval)
             if self._stream.arrived_bytes > arrived:
                 self._last_received = max(self._last_received, asked)
             if self._outbox_bytes > self._config.backlog:
-                raise Unreachable(self.peer, f"reads too slowly: {self._outbox_bytes} bytes wait")
+                raise Silent(self.peer, f"reads too slowly: {self._outbox_bytes} bytes wait")
             # If our own loop was held up, what arrived meanwhile is still unread: nobody is
             # declared dead for our slowness.
-            if clock() - asked > 2 * self._config.interval:
-                self._last_received = max(self._last_received, clock() - self._config.interval)
-            silence = clock() - self._last_received
-            if silence > self._config.patience:
-                raise Unreachable(self.peer, f"silent for {silence:.1f} s")
-            if clock() - self._last_sent >= self._config.interval or self.round_trip is None:
+            if clock() - asked > 2 * interval:
+                self._last_received = max(self._last_received, clock() - interval)
+            if self.silence > self._patience():
+                raise Silent(self.peer, f"silent for {self.silence:.1f} s")
+            interval = self._interval()
+            quiet = min(self.silence, clock() - self._last_ping) >= interval
+            if quiet or clock() - self._last_sent >= interval or self.round_trip is None:
                 await self.ping()
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits until the next look, or until somebody begins to wait for the other side."""
+        self._alert.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._alert.wait()
+        except TimeoutError:
+            return
+
+    def _attentive(self) -> bool:
+        return asyncio.get_running_loop().time() < self._attentive_until
+
+    def _interval(self) -> float:
+        return self._config.alert_interval if self._attentive() else self._config.interval
+
+    def _patience(self) -> float:
+        """How long the other side may be silent now."""
+        config = self._config
+        if not self._attentive():
+            return config.patience
+        # A line whose round trips vary much needs more time before silence means anything.
+        expected = config.alert_interval + 4 * ((self.round_trip or 0.0) + 4 * self.deviation)
+        return min(config.patience, max(config.alert_patience, expected))
 
 
 async def connect(stream: Stream, me: str, group: Group, config: LinkConfig | None = None) -> Link:

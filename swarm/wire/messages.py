@@ -3,8 +3,8 @@
 Who says what:
 
     both sides      Hello, Ping, Pong
-    client -> hop   Open, Hold, Wire, Close; Step (first hop)
-    hop -> client   Opened, Held, Failed; Output (last hop)
+    client -> hop   Open, Hold, Wire, Copy, Close, Meet; Step (first hop)
+    hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
 A *row* is one sequence of a session; greedy generation has one row, five beams have five. A
@@ -69,6 +69,8 @@ class Code(StrEnum):
     UNKNOWN_SESSION = "unknown_session"
     WRONG_MODEL = "wrong_model"
     BAD_REQUEST = "bad_request"
+    TOO_LONG = "too_long"
+    BAD_STEP = "bad_step"
     STEP_MISSING = "step_missing"
     NEXT_UNREACHABLE = "next_unreachable"
     LEAVING = "leaving"
@@ -135,6 +137,13 @@ class Open(Message, frozen=True, tag="open"):
     generation: Counter = 0
 
 
+class Queued(Message, frozen=True, tag="queued"):
+    """The hop has no room now; the session waits its turn."""
+
+    session: SessionId
+    epoch: Counter
+
+
 class Opened(Message, frozen=True, tag="opened"):
     """The hop has room and waits to be wired."""
 
@@ -170,6 +179,38 @@ class Wire(Message, frozen=True, tag="wire"):
     session: SessionId
     epoch: Counter
     next: Next
+
+
+class Copy(Message, frozen=True, tag="copy"):
+    """Asks a hop to send its history to `next` too; where its outputs go stays as it is.
+
+    That is how a hop is filled that gets ready to take over from one that leaves.
+    """
+
+    session: SessionId
+    epoch: Counter
+    next: Next
+
+
+class Leaving(Message, frozen=True, tag="leaving"):
+    """The hop serves this session for at most `seconds` more: it is to be handed over."""
+
+    session: SessionId
+    epoch: Counter
+    seconds: Seconds
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """A peer and where it can be reached."""
+
+    peer: PeerId
+    addresses: Addresses = ()
+
+
+class Meet(Message, frozen=True, tag="meet"):
+    """Peers to which the receiver may soon have to send: it opens links to them now."""
+
+    places: Annotated[tuple[Place, ...], msgspec.Meta(max_length=8)]
 
 
 class Close(Message, frozen=True, tag="close"):
@@ -245,7 +286,22 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 AnyMessage = (
-    Hello | Ping | Pong | Open | Opened | Hold | Held | Wire | Close | Step | Output | Failed
+    Hello
+    | Ping
+    | Pong
+    | Open
+    | Queued
+    | Opened
+    | Hold
+    | Held
+    | Wire
+    | Copy
+    | Leaving
+    | Meet
+    | Close
+    | Step
+    | Output
+    | Failed
 )
 
 _encoder = msgspec.msgpack.Encoder()

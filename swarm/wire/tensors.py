@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,11 @@ _TORCH = {
     DType.FLOAT32: torch.float32,
     DType.BFLOAT16: torch.bfloat16,
     DType.FLOAT16: torch.float16,
+}
+_EXPONENTS: dict[DType, tuple[np.dtype[Any], int]] = {
+    DType.FLOAT32: (np.dtype("<u4"), 0x7F800000),
+    DType.BFLOAT16: (np.dtype("<u2"), 0x7F80),
+    DType.FLOAT16: (np.dtype("<u2"), 0x7C00),
 }
 _WIRE = {dtype: name for name, dtype in _TORCH.items()}
 
@@ -51,3 +57,13 @@ def from_buffers(
         target[offset : offset + len(buffer)] = np.frombuffer(buffer, np.uint8)
         offset += len(buffer)
     return hidden
+
+
+def all_finite(buffer: bytes | bytearray | memoryview, dtype: DType) -> bool:
+    """Whether the bytes of hidden states hold neither infinities nor NaN.
+
+    Both have all bits of their exponent set, in every one of our types (IEEE 754; bfloat16 has
+    float32's exponent).
+    """
+    kind, exponent = _EXPONENTS[dtype]
+    return not bool(((np.frombuffer(buffer, kind) & exponent) == exponent).any())

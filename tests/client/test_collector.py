@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from swarm.client.collector import Collector
 from swarm.errors import RemoteProtocolError
-from swarm.wire.messages import HopTime, Output, RowRange, Want
+from swarm.wire.messages import DType, HopTime, Output, RowRange, Want
 
 NAME = "n" * 16
 
@@ -29,7 +29,7 @@ def payload(message: Output) -> bytes:
 
 
 def collector(want: Want, *rows: tuple[int, int, int]) -> Collector:
-    return Collector([RowRange(*row) for row in rows], want, 2)
+    return Collector([RowRange(*row) for row in rows], want, 2, DType.BFLOAT16)
 
 
 def test_all_positions_in_two_pieces() -> None:
@@ -114,3 +114,10 @@ def test_any_pieces_in_order_give_the_whole(rows, want, data) -> None:
         end = position + count
         expected.append(b"".join(text(row, p) for p in range(end - kept, end)))
     assert one.result() == expected
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    message = output(Want.ALL, (0, 0, 1))
+    for bad in (b"\x80\x7f", b"\x80\xff", b"\xc0\x7f"):  # inf, -inf and NaN in bfloat16
+        with pytest.raises(RemoteProtocolError, match="finite"):
+            collector(Want.ALL, (0, 0, 1)).add(message, bad)

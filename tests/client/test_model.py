@@ -9,7 +9,6 @@ import torch
 from swarm.checkpoint import open_checkpoint
 from swarm.client import Finish, RemoteModel, Reply, SamplingConfig
 from swarm.client.config import SessionConfig
-from swarm.client.exchange import Exchange
 from swarm.client.head import Head
 from swarm.errors import ConfigError, RequestError
 from swarm.wire.messages import DType, HopTime, Want
@@ -54,8 +53,8 @@ class LocalModel(RemoteModel):
 
     def __init__(self, checkpoint: Any, reference: Any) -> None:
         head = Head.load(checkpoint, torch.float32)
-        router: Any = None
-        super().__init__(checkpoint, head, router, Exchange(), SessionConfig())
+        nobody: Any = None
+        super().__init__(checkpoint, head, nobody)
         self.reference = reference
         self.sessions: list[LocalSession] = []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,21 +9,27 @@ import pytest
 
 from swarm.background import background
 from swarm.errors import ConfigError, RemoteProtocolError, Unreachable
-from swarm.peer.handler import Handler, HandlerConfig, Served
+from swarm.peer.handler import Handler, HandlerConfig
 from swarm.peer.leases import Leases
+from swarm.peer.openings import Served
 from swarm.peer.session import Arrival, Done, HopSession, cut
 from swarm.wire.messages import (
     Close,
     Code,
+    Copy,
     DType,
     Failed,
     Held,
     Hold,
     HopTime,
+    Leaving,
+    Meet,
     Next,
     Open,
     Opened,
     Output,
+    Place,
+    Queued,
     RowRange,
     Step,
     Want,
@@ -40,12 +47,16 @@ class FakeLink:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.closed = False
+        self.attended = 0.0
         self.posted: list[Any] = []
 
     def post(self, message: Any, payload: Any = b"") -> None:
         if self.closed:
             raise Unreachable(self.peer, "the link is closed")
         self.posted.append(message)
+
+    def attend(self, seconds: float) -> None:
+        self.attended = seconds
 
     def take(self) -> list[Any]:
         posted, self.posted = self.posted, []
@@ -160,8 +171,8 @@ async def test_a_session_opens_with_room_and_gives_it_back(bench: Bench) -> None
         ({"start": 1}, Code.WRONG_MODEL),
         ({"end": 7}, Code.WRONG_MODEL),
         ({"start": 4, "end": 4}, Code.WRONG_MODEL),
-        ({"positions": 41}, Code.BAD_REQUEST),
-        ({"rows": 256}, Code.BAD_REQUEST),
+        ({"positions": 41}, Code.TOO_LONG),
+        ({"rows": 256}, Code.TOO_LONG),
     ],
 )
 async def test_what_cannot_be_opened_is_refused(
@@ -190,10 +201,10 @@ async def test_no_more_sessions_than_allowed(make: Any) -> None:
 
 async def test_who_waits_for_room_is_told_how_it_ended(bench: Bench) -> None:
     await bench.open(A, 36)
-    assert await bench.open(B, 8) == []
+    assert await bench.open(B, 8) == [Queued(B, 1)]
     await asyncio.sleep(1.1)
     assert [m.code for m in bench.client.take()] == [Code.BUSY]
-    assert await bench.open(B, 8) == []
+    assert await bench.open(B, 8) == [Queued(B, 1)]
     await bench.tell(Close(A))
     assert bench.client.take() == [Opened(B, 1)]
 
@@ -223,10 +234,105 @@ async def test_leaving_ends_everything_and_says_so(bench: Bench) -> None:
     bench.handler.stop_accepting()
     bench.handler.close_all(Code.LEAVING, "bye")
     await asyncio.sleep(0)
-    told = bench.client.take()
+    told = [m for m in bench.client.take() if isinstance(m, Failed)]
     assert {(m.session, m.code) for m in told} == {(A, Code.LEAVING), (B, Code.LEAVING)}
     assert (bench.leases.free, bench.leases.num_waiting) == (10, 0)
     assert [m.code for m in await bench.open("c" * 16)] == [Code.LEAVING]
+
+
+async def test_sessions_are_handed_over_while_they_run(bench: Bench) -> None:
+    await bench.open(A)
+    await bench.open(B)
+    bench.handler.stop_accepting()
+    draining = asyncio.ensure_future(bench.handler.drain(30))
+    await asyncio.sleep(0)
+    assert bench.client.take() == [Leaving(A, 1, 30), Leaving(B, 1, 30)]
+    await bench.wire()
+    await bench.step(0, 0, 2)
+    bench.compute()
+    assert [type(m) for m in bench.client.take()] == [Output]
+    await bench.tell(Close(A))
+    assert not draining.done()
+    await bench.tell(Close(B))
+    assert draining.done()
+    await draining
+
+
+async def test_whom_nobody_takes_over_is_waited_for_in_vain_but_not_for_ever(bench: Bench) -> None:
+    await bench.open(A)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    await bench.handler.drain(30)
+    assert 29.9 < clock() - started < 30.1 and bench.handler.num_sessions == 1
+
+
+async def test_a_copy_goes_elsewhere_and_changes_nothing_here(bench: Bench) -> None:
+    following = bench.neighbours.links["next"] = FakeLink("next")
+    heir = bench.neighbours.links["heir"] = FakeLink("heir")
+    await bench.open()
+    await bench.wire("next")
+    await bench.step(0, 0, 3)
+    bench.compute()
+    following.take()
+    await bench.tell(Copy(A, 1, Next("heir", B, has=(1,))))
+    (step,) = heir.take()
+    assert (step.session, step.epoch, step.seq, step.refill) == (B, 1, 0, True)
+    assert step.rows == (RowRange(0, 1, 2),)
+    await bench.step(1, 3, 1)
+    bench.compute()
+    (step,) = following.take()
+    assert (step.seq, step.rows, heir.take()) == (1, (RowRange(0, 3, 1),), [])
+    await bench.tell(Copy(A, 0, Next("heir", B, has=(0,))))
+    assert heir.take() == []
+
+
+async def test_a_copy_that_cannot_be_sent_harms_nobody(bench: Bench) -> None:
+    await bench.open()
+    await bench.wire()
+    await bench.tell(Copy(A, 1, Next("nobody", B, has=(0,))))
+    assert bench.client.take() == [] and bench.handler.num_sessions == 1
+
+
+async def test_peers_are_met_before_they_are_needed(bench: Bench) -> None:
+    asked = []
+
+    async def link(peer: str, addresses: Any) -> FakeLink:
+        asked.append((peer, addresses))
+        raise Unreachable(peer, "not there")
+
+    bench.neighbours.link = link  # type: ignore[method-assign]
+    await bench.tell(Meet((Place("one", ("/memory/one",)), Place("two"))))
+    assert asked == [("one", ("/memory/one",)), ("two", ())]
+
+
+async def test_a_bad_step_is_the_fault_of_who_sent_it(bench: Bench) -> None:
+    """Of a hop before us, or of the client itself: never its own request, never ours."""
+    before = FakeLink("before")
+    nan = struct.pack("<f", float("nan"))
+    step = Step(A, 1, 0, 0, (RowRange(0, 0, 1),), Want.ALL)
+    await bench.open()
+    await bench.tell(step, nan, link=before)
+    (failed,) = bench.client.take()
+    assert (failed.code, failed.peer) == (Code.BAD_STEP, "before")
+    await bench.tell(step, nan)
+    (failed,) = bench.client.take()
+    assert (failed.code, failed.peer) == (Code.BAD_REQUEST, None)
+    await bench.tell(step, b"data", link=before)
+    assert len(bench.engine.queue) == 1
+
+
+async def test_the_silence_of_the_next_hop_is_looked_for_that_of_the_client_is_not(
+    bench: Bench,
+) -> None:
+    following = bench.neighbours.links["next"] = FakeLink("next")
+    await bench.open(A)
+    await bench.open(B)
+    await bench.wire("next", A)
+    await bench.wire(None, B)
+    for name in (A, B):
+        await bench.step(0, 0, 2, name)
+        bench.compute()
+    assert following.attended > 0 and bench.client.attended == 0
 
 
 async def test_outputs_go_to_the_next_hop_or_to_the_client(bench: Bench) -> None:
@@ -423,7 +529,7 @@ async def test_the_newest_gives_way_where_nobody_would(bench: Bench) -> None:
 async def test_more_than_the_peer_has_is_refused(bench: Bench) -> None:
     await bench.open(A, 40)
     await bench.step(0, 0, 41)
-    assert [m.code for m in bench.client.take()] == [Code.BAD_REQUEST]
+    assert [m.code for m in bench.client.take()] == [Code.TOO_LONG]
     await bench.tell(Close(A))
     assert bench.leases.free == 10
 

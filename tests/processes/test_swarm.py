@@ -66,12 +66,12 @@ async def test_a_reply_survives_kill_9_of_every_hop(group, greedy):
         victims = {6: "one", 12: "two", 18: "three"}
         # The spare could do it alone: the first route must go through all three.
         spare = next(peer for peer, name in names.items() if name == "spare")
-        model._router._avoidance.blame(spare, 1e12)
+        model._access.router._avoidance.blame(spare, 1e12)
         async with model.session() as session:
             sampling = SamplingConfig(max_new_tokens=40, ignore_eos=True)
             async for _ in model._tokens(session, reply, sampling):
                 if victim := victims.get(len(reply.ids)):
-                    model._router._avoidance = type(model._router._avoidance)()
+                    model._access.router._avoidance = type(model._access.router._avoidance)()
                     assert victim in {names[hop.peer] for hop in session.route}
                     group.kill(victim)
         assert reply.ids == greedy(reply.prompt_ids, 40)

@@ -397,7 +397,7 @@ async def test_kill_9_of_the_other_side_is_noticed_at_once(
 async def test_a_frozen_process_is_noticed_after_patience(
     near: Libp2pTransport, other: Other, whole_machine: bool
 ) -> None:
-    config = LinkConfig(interval=0.1, patience=0.5)
+    config = LinkConfig(0.1, 0.5, 0.05, 0.3)
     stream = await near.open(other.peer, "/link", other.addresses)
     link = await connect(stream, near.peer_id, GROUP, config)
 

@@ -14,7 +14,7 @@ from swarm.transport.memory import Condition, MemoryTransport, Network
 from swarm.wire.messages import AnyMessage, Close, Hello, Ping, encode
 
 GROUP = Group(b"g" * 32)
-QUICK = LinkConfig(interval=0.02, patience=0.15, handshake=0.15)
+QUICK = LinkConfig(0.02, 0.15, 0.01, 0.05, handshake=0.15)
 SESSION = "s" * 16
 
 
@@ -234,6 +234,68 @@ async def test_who_freezes_in_the_middle_of_a_message_is_silent(network: Network
         network.thaw("a")
 
 
+WATCHFUL = LinkConfig(0.5, 3.0, 0.2, 0.8, handshake=5.0)
+
+
+async def silence_noticed_after(network: Network, near: Side, far: Side, warm: float) -> float:
+    """Seconds from a freeze of the far side until the near side, which attends, gives up."""
+    clock = asyncio.get_running_loop().time
+    async with background() as tasks:
+        tasks.create_task(far.run())
+        ending = tasks.create_task(near.run())
+        await asyncio.sleep(warm)
+        network.freeze("b")
+        frozen = clock()
+        near.link.attend(30)
+        assert "silent" in str(await ending)
+        taken = clock() - frozen
+        network.thaw("b")
+        return taken
+
+
+@pytest.mark.simulated_time
+async def test_silence_is_noticed_soon_while_somebody_waits(network: Network) -> None:
+    near, far = await linked(network, WATCHFUL)
+    assert await silence_noticed_after(network, near, far, warm=7.1) <= 1.0
+
+
+@pytest.mark.simulated_time
+async def test_a_line_that_varies_is_given_more_time(network: Network) -> None:
+    """A slow link is not a dead one: the patience follows what was measured."""
+    network.default = Condition(delay=0.05, jitter=0.6)
+    near, far = await linked(network, WATCHFUL)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60), background() as tasks:
+            tasks.create_task(far.run())
+            tasks.create_task(near.run())
+            while True:
+                near.link.attend(5)
+                await asyncio.sleep(1)
+
+
+@pytest.mark.simulated_time
+async def test_silence_on_a_line_that_varies_is_noticed_too(network: Network) -> None:
+    network.default = Condition(delay=0.05, jitter=0.6)
+    near, far = await linked(network, WATCHFUL)
+    taken = await silence_noticed_after(network, near, far, warm=20)
+    assert WATCHFUL.alert_patience < taken < WATCHFUL.patience + 1
+
+
+@pytest.mark.simulated_time
+async def test_attention_ends(network: Network) -> None:
+    near, far = await linked(network, WATCHFUL)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20), background() as tasks:
+            tasks.create_task(far.run())
+            tasks.create_task(near.run())
+            near.link.attend(2)
+            await asyncio.sleep(10)
+            network.freeze("b")
+            await asyncio.sleep(2)
+            network.thaw("b")
+            await asyncio.Future()
+
+
 async def test_an_idle_link_stays(network: Network) -> None:
     near, far = await linked(network)
     with pytest.raises(TimeoutError):
@@ -285,3 +347,5 @@ async def test_loss_and_duplicates_do_not_end_the_link(network: Network) -> None
 def test_heartbeats_that_cannot_work(interval: float, patience: float) -> None:
     with pytest.raises(ConfigError):
         LinkConfig(interval=interval, patience=patience)
+    with pytest.raises(ConfigError):
+        LinkConfig(alert_interval=interval, alert_patience=patience)

@@ -17,7 +17,7 @@ from swarm.wire.messages import AnyMessage, Close
 pytestmark = pytest.mark.simulated_time
 
 GROUP = Group(b"g" * 32)
-CONFIG = LinkConfig(interval=0.1, patience=0.5, handshake=1.0)
+CONFIG = LinkConfig(0.1, 0.5, 0.05, 0.3, handshake=1.0)
 SESSION = "s" * 16
 
 

@@ -181,7 +181,9 @@ class World:
     peers: dict[str, Peer] = field(default_factory=dict)
     swarms: dict[str, Swarm] = field(default_factory=dict)
     directories: dict[str, MortalDirectory] = field(default_factory=dict)
-    link_config: LinkConfig = field(default_factory=lambda: LinkConfig(0.1, 0.6, 2.0))
+    link_config: LinkConfig = field(
+        default_factory=lambda: LinkConfig(0.1, 0.6, 0.05, 0.2, handshake=2.0)
+    )
 
     def member(self, name: str, *, silent: bool = False) -> Member:
         """Somebody new in the group."""
@@ -272,7 +274,7 @@ class World:
             engine = hosting._engine
             counts = {
                 "sessions": len(handler._sessions),
-                "openings": len(handler._opening),
+                "openings": len(handler._openings),
                 "leased pages": leases.num_pages - leases.free,
                 "waiting requests": leases.num_waiting,
                 "used pages": pages.num_pages - pages.free_pages,

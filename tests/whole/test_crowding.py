@@ -61,7 +61,7 @@ async def test_p17_the_second_waits_and_gets_its_turn(world, small, asker):
     assert not second.done()
     first.close()
     assert await second == world.tiny.greedy(PROMPT * 3, 4)
-    assert not model._router._avoided()
+    assert not model._access.router._avoided()
 
 
 async def test_p17_they_get_their_turns_in_order(world, small):
@@ -92,7 +92,7 @@ async def test_p18_the_wait_ends_on_time(world, small):
         assert 2.5 <= loop.time() - started < 3.0
         assert small.hosting.leases.num_waiting == 0
         # It is healthy, only full: nobody avoids it, and the first goes on.
-        assert not model._router._avoided()
+        assert not model._access.router._avoided()
         await first.step(positions(10, 40))
         # What still fits is served.
         await second.step(positions(8))
@@ -187,7 +187,7 @@ async def test_a_running_session_that_never_gets_more_goes_elsewhere(world, aske
         await second.step(positions(10, 16))
         assert [hop.peer for hop in second.route] == ["other"]
         assert [hop.peer for hop in first.route] == ["small"]
-        assert not model._router._avoided()
+        assert not model._access.router._avoided()
 
 
 async def test_the_newest_session_makes_room_for_older_ones(world, small):
@@ -223,7 +223,7 @@ async def test_a_full_peer_is_passed_by_where_another_has_room(world, small):
         await world.peer("wide", (0, 4))
         await second.step(positions(60))
         assert [hop.peer for hop in second.route] == ["wide"]
-    assert not model._router._avoided()
+    assert not model._access.router._avoided()
 
 
 async def test_more_sessions_than_a_peer_takes(world):

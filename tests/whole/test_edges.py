@@ -90,7 +90,7 @@ async def test_x6_lost(three, asker, edge, number):
     assert asked.reply.num_recoveries == 1
     # All three live: the route stays, and nobody is avoided.
     assert [hop.peer for hop in asked.reply.route] == ["peer-0", "peer-1", "peer-2"]
-    assert not asked.model._router._avoided()
+    assert not asked.model._access.router._avoided()
 
 
 async def test_x6_lost_one_of_several_chunks_is_noticed_by_the_next(three, asker):
@@ -113,7 +113,7 @@ async def test_x6_an_old_output_that_comes_while_a_route_is_sought_is_not_the_ne
 ):
     """Counted as such, the real first one would be dropped, and the step wait for its patience."""
     model = await three.client(config=SessionConfig(step_patience=1000))
-    sought, late = model._router.route, []
+    sought, late = model._access.router.route, []
 
     async def route(*args):
         found = await sought(*args)
@@ -123,7 +123,7 @@ async def test_x6_an_old_output_that_comes_while_a_route_is_sought_is_not_the_ne
             session.on_message(hops[-1].link, late[0], b"")
         return found
 
-    monkeypatch.setattr(model._router, "route", route)
+    monkeypatch.setattr(model._access.router, "route", route)
     async with model.session() as session:
         await session.step([RowInput(0, 0, torch.randn(3, 64))])
         await three.spare((1, 3))

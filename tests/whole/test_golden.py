@@ -102,7 +102,7 @@ async def test_p4_two_hops_on_one_peer(world, tiny, asker):
     await world.peer("wide", (0, 4))
     await world.peer("middle", (1, 2))
     model = await world.client()
-    route = model._router.route
+    route = model._access.router.route
 
     async def detour(fingerprint, num_blocks, kept, excluded=()):
         from swarm.client.route import Hop
@@ -110,5 +110,5 @@ async def test_p4_two_hops_on_one_peer(world, tiny, asker):
         await route(fingerprint, num_blocks, kept, excluded)
         return Hop("wide", 0, 1), Hop("middle", 1, 2), Hop("wide", 2, 3), Hop("wide", 3, 4)
 
-    model._router.route = detour
+    model._access.router.route = detour
     assert await asker(model).greedy(PROMPT, 24) == tiny.greedy(PROMPT, 24)

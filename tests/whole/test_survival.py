@@ -246,7 +246,7 @@ async def test_x10_a_peer_leaves_in_the_middle_of_a_reply(three, asker, name):
     assert ids == three.tiny.greedy(PROMPT, NUM_TOKENS)
     assert name not in {hop.peer for hop in asked.reply.route}
     # It has not been punished, only left.
-    assert not asked.model._router._avoided()
+    assert not asked.model._access.router._avoided()
 
 
 async def test_x4_a_replacement_joins_later(three, asker):
@@ -374,10 +374,10 @@ async def test_a_peer_that_leaves_with_two_hops_of_a_session_is_not_waited_for(w
         (hop,) = session._chain.hops
         other = OpenHop(hop.hop, hop.link)
         session._chain.hops.append(other)
-        other.asked = asyncio.get_running_loop().create_future()
+        other._asked = asyncio.get_running_loop().create_future()
         failed = Failed(hop.session, session._chain.epoch, Code.LEAVING, "this peer is leaving")
         session.on_message(hop.link, failed, b"")
-        assert isinstance(other.asked.exception(), SessionLost)
+        assert isinstance(other._asked.exception(), SessionLost)
 
 
 async def test_a_peer_that_loads_says_so_to_sessions_of_before(world):

@@ -1,0 +1,27 @@
+"""What all sessions of one client share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from .config import SessionConfig
+from .exchange import Exchange
+from .recovery import OnWait
+from .router import Router
+from .standbys import Standbys
+
+
+@dataclass(frozen=True)
+class Access:
+    """One client's way into the swarm; `tasks` owns what sessions do in the background.
+
+    `on_wait` is told what a session waits for, and None when it goes on.
+    """
+
+    router: Router
+    exchange: Exchange
+    standbys: Standbys
+    tasks: asyncio.TaskGroup
+    config: SessionConfig
+    on_wait: OnWait = lambda _: None

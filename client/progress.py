@@ -1,0 +1,71 @@
+"""How far the rows of a session have come, and what a hop that lags behind may keep of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from swarm.wire.messages import RowRange
+
+Lengths = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a session stands when its chain is (re)built, row by row.
+
+    `lengths` have been sent by the client, `settled` have come out of the last hop. A hop that has
+    not seen the newest `generation` may keep `keep`. Room is asked for `positions` per row.
+    """
+
+    generation: int
+    lengths: Lengths
+    settled: Lengths
+    keep: Lengths
+    positions: int
+
+
+class Progress:
+    """Counts what has been sent and what has come out; knows nothing of hops."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.generation = 0
+        self._settled = [0] * num_rows
+        self._keep: Lengths = (0,) * num_rows
+        # Whether all hops have seen this generation: something of it has come out of the last.
+        self._seen = True
+
+    @property
+    def settled(self) -> Lengths:
+        """Positions of each row that have come out of the last hop."""
+        return tuple(self._settled)
+
+    def advance(
+        self, lengths: Lengths, ranges: Sequence[RowRange], reorder: Sequence[int] | None
+    ) -> None:
+        """A step is about to be sent to rows of these `lengths`: it may roll back or reorder."""
+        if reorder is not None:
+            lengths = tuple(lengths[source] for source in reorder)
+            self._settled = [self._settled[source] for source in reorder]
+        rolls_back = any(span.position < lengths[span.row] for span in ranges)
+        for span in ranges:
+            self._settled[span.row] = min(self._settled[span.row], span.position)
+        if reorder is not None:
+            # Rows of a hop that missed the reorder are other rows: nothing of them can be kept.
+            self._keep = (0,) * len(self._settled)
+        elif rolls_back and self._seen:
+            self._keep = tuple(self._settled)
+        elif rolls_back:
+            self._keep = tuple(map(min, self._keep, self._settled))
+        if rolls_back or reorder is not None:
+            self.generation, self._seen = self.generation + 1, False
+
+    def settle(self, ends: Mapping[int, int]) -> None:
+        """Rows have come out of the last hop up to `ends`, in the newest generation."""
+        self._seen = True
+        for row, end in ends.items():
+            self._settled[row] = max(self._settled[row], end)
+
+    def standing(self, lengths: Lengths) -> Standing:
+        """All of it, for rows of which `lengths` have been sent."""
+        return Standing(self.generation, lengths, self.settled, self._keep, max(lengths))

@@ -1,0 +1,130 @@
+"""Sessions that are about to open on this peer: refused, waiting for memory, or let in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+from swarm.errors import Busy, PeerError, RequestError
+from swarm.transport.link import Link
+from swarm.wire.messages import AnyMessage, Code, Failed, Open, Opened, Queued
+
+from .leases import Leases
+from .session import HopSession
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What this peer serves: blocks `[start, end)` of the model with fingerprint `model`."""
+
+    model: str
+    start: int
+    end: int
+    hidden_size: int
+    page_len: int
+
+
+class Openings:
+    """Answers every `Open`; a session that is let in goes to `on_opened` first.
+
+    `sessions` are those that are open already; the caller changes them.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        leases: Leases,
+        sessions: Mapping[str, HopSession],
+        tasks: asyncio.TaskGroup,
+        *,
+        max_sessions: int,
+        on_opened: Callable[[HopSession], None],
+    ) -> None:
+        self._served = served
+        self._leases = leases
+        self._sessions = sessions
+        self._tasks = tasks
+        self._max_sessions = max_sessions
+        self._on_opened = on_opened
+        self._waiting: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
+        self._numbers = count()
+        self.accepting = True
+        """Whether new sessions are let in at all."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def open(self, link: Link, request: Open) -> None:
+        """Lets a session in, now or when there is memory for it, or says why not."""
+        if refusal := self._refusal(request):
+            self._refuse(link, request, *refusal)
+            return
+        task = self._tasks.create_task(self._open(link, request))
+        self._waiting[request.session] = (link, request, task)
+        task.add_done_callback(lambda _: self._waiting.pop(request.session, None))
+
+    def cancel(self, link: Link, session: str | None = None) -> None:
+        """The client on `link` no longer wants its sessions, or one of them."""
+        for name, (client, _, task) in list(self._waiting.items()):
+            if client is link and session in (None, name):
+                task.cancel()
+
+    def close(self, code: Code, why: str) -> None:
+        """Refuses all that wait."""
+        for link, request, task in list(self._waiting.values()):
+            task.cancel()
+            self._refuse(link, request, code, why)
+
+    def _refusal(self, request: Open) -> tuple[Code, str] | None:
+        served = self._served
+        if not self.accepting:
+            return Code.LEAVING, "this peer is leaving"
+        if request.model != served.model:
+            return Code.WRONG_MODEL, f"this peer serves model {served.model}"
+        if not served.start <= request.start < request.end <= served.end:
+            return Code.WRONG_MODEL, f"this peer serves blocks {served.start}:{served.end}"
+        if request.session in self._sessions or request.session in self._waiting:
+            return Code.BAD_REQUEST, "the session is open already"
+        if len(self._sessions) + len(self._waiting) >= self._max_sessions:
+            return Code.BUSY, f"{self._max_sessions} sessions are open"
+        return None
+
+    async def _open(self, link: Link, request: Open) -> None:
+        pages = request.rows * -(-request.positions // self._served.page_len)
+        try:
+            if not self._leases.try_hold(request.session, pages):
+                if pages <= self._leases.num_pages:
+                    _reply(link, Queued(request.session, request.epoch))
+                await self._leases.hold(request.session, pages, request.patience)
+        except Busy as error:
+            self._refuse(link, request, Code.BUSY, str(error))
+            return
+        except RequestError as error:
+            self._refuse(link, request, Code.TOO_LONG, str(error))
+            return
+        except asyncio.CancelledError:
+            # A close may come in the same turn as the grant: nothing may be left behind.
+            self._leases.release(request.session)
+            raise
+        if link.closed:
+            self._leases.release(request.session)
+            return
+        number = next(self._numbers)
+        self._on_opened(HopSession(request, link, self._served.hidden_size, number))
+        _reply(link, Opened(request.session, request.epoch))
+
+    def _refuse(self, link: Link, request: Open, code: Code, why: str) -> None:
+        logger.debug("session refused code=%s why=%s", code, why)
+        _reply(link, Failed(request.session, request.epoch, code, why[:1000]))
+
+
+def _reply(link: Link, message: AnyMessage) -> None:
+    try:
+        link.post(message)
+    except PeerError as error:
+        logger.debug("answer lost peer=%s why=%s", link.peer, error)
