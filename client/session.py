@@ -260,10 +260,14 @@ class Session:
         """Waits for the outputs, and rebuilds the chain as often as it breaks."""
         clock = asyncio.get_running_loop().time
         started, silences, num_recoveries = clock(), 0, self.num_recoveries
+        rebuilds, settled_before = 0, self._progress.settled
         while not collector.done:
             self._raise_what_ended_it()
             if not self._chain.wired:
-                await self._rebuild()
+                if self._progress.settled != settled_before:
+                    rebuilds, settled_before = 0, self._progress.settled
+                rebuilds += 1
+                await self._rebuild(rebuilds)
                 continue
             self._news.clear()
             settled = self._progress.settled
@@ -303,8 +307,14 @@ class Session:
 
     # Recovery
 
-    async def _rebuild(self) -> None:
-        """Builds the chain anew around what works; raises when nothing more can be tried."""
+    async def _rebuild(self, number: int = 1) -> None:
+        """Builds the chain anew around what works; raises when nothing more can be tried.
+
+        `number` counts the chains of this step that have brought nothing.
+        """
+        if number > self._config.max_attempts:
+            last = self._chain.hops[-1].hop.peer if self._chain.hops else ""
+            raise StepTimeout(last, f"{number - 1} routes broke before anything came of them")
         if self._chain.epoch:
             self.num_recoveries += 1
         recovery = Recovery(self._config, self._excluded, self._access.on_wait)

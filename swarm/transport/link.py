@@ -98,6 +98,8 @@ class Link:
         """Smoothed round trip of heartbeats in seconds, once one has been measured."""
         self.deviation = 0.0
         """Smoothed distance of single round trips from `round_trip`, in seconds."""
+        self.leniency = 1.0
+        """Factor for `alert_patience`, larger where an alarm was false lately."""
         self.measured = asyncio.Event()
         """Set with the first `round_trip`."""
 
@@ -273,11 +275,12 @@ class Link:
     def _patience(self) -> float:
         """How long the other side may be silent now."""
         config = self._config
-        if not self._attentive():
+        if not self._attentive() or self.round_trip is None:
             return config.patience
         # A line whose round trips vary much needs more time before silence means anything.
-        expected = config.alert_interval + 4 * ((self.round_trip or 0.0) + 4 * self.deviation)
-        return min(config.patience, max(config.alert_patience, expected))
+        expected = config.alert_interval + 4 * (self.round_trip + 4 * self.deviation)
+        usual = self.leniency * config.alert_patience
+        return min(config.patience, max(usual, expected))
 
 
 async def connect(stream: Stream, me: str, group: Group, config: LinkConfig | None = None) -> Link:

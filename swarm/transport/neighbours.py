@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from swarm.errors import PeerError, Unreachable
+from swarm.errors import PeerError, Silent, Unreachable
 from swarm.group import Group
 
 from . import Stream, Transport
@@ -15,6 +15,9 @@ from .link import Link, LinkConfig, OnMessage, connect
 logger = logging.getLogger(__name__)
 
 PROTOCOL = "/homeswarm/steps/1"
+
+_ALARM_MEMORY = 60.0
+"""Seconds for which a link that was found silent makes the next one to its peer more patient."""
 
 OnLost = Callable[[Link, PeerError], None]
 
@@ -44,6 +47,7 @@ class Neighbours:
         self._opened: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link | PeerError]] = {}
         self._links: set[Link] = set()
+        self._alarms: dict[str, tuple[float, float]] = {}
         # Of links that have ended; `traffic` adds the open ones.
         self._sent_bytes = 0
         self._received_bytes = 0
@@ -101,9 +105,20 @@ class Neighbours:
             link = await connect(stream, self._transport.peer_id, self._group, self._config)
         except PeerError as error:
             return error
+        link.leniency = self._leniency(peer)
         self._opened[peer] = link
         self._tasks.create_task(self._keep(link))
         return link
+
+    def _leniency(self, peer: str) -> float:
+        """Who answers soon after we thought it silent was not gone: it is given more time."""
+        factor, since = self._alarms.get(peer, (1.0, float("-inf")))
+        now = asyncio.get_running_loop().time()
+        return factor if now - since < _ALARM_MEMORY else 1.0
+
+    def _note_alarm(self, peer: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._alarms[peer] = (2 * self._leniency(peer), now)
 
     async def _keep(self, link: Link) -> None:
         self._links.add(link)
@@ -112,6 +127,8 @@ class Neighbours:
             await link.run(self._on_message)
         except PeerError as reason:
             error = reason
+            if isinstance(reason, Silent):
+                self._note_alarm(link.peer)
         except Exception:
             logger.exception("message handler failed peer=%s", link.peer)
         finally:
