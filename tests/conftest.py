@@ -106,8 +106,8 @@ def model_file() -> Path:
 
 
 @pytest.fixture(scope="session")
-def greedy(model_file: Path) -> Callable[[list[int], int], list[int]]:
-    """`greedy(prompt_ids, count)`: plain transformers' greedy tokens, float32."""
+def plain_model(model_file: Path) -> Any:
+    """The demonstration model as transformers runs it, float32."""
     # Tests without a model start without loading torch.
     import torch
     from transformers import AutoModelForCausalLM
@@ -120,13 +120,19 @@ def greedy(model_file: Path) -> Callable[[list[int], int], list[int]]:
         state |= checkpoint.load_blocks(0, checkpoint.num_blocks, torch.float32)
         with torch.device("meta"):
             kind: Any = type(AutoModelForCausalLM.from_config(checkpoint.config))
-        model = kind.from_pretrained(
+        return kind.from_pretrained(
             None, config=checkpoint.config, state_dict=state, dtype=torch.float32
         ).eval()
 
+
+@pytest.fixture(scope="session")
+def greedy(plain_model: Any) -> Callable[[list[int], int], list[int]]:
+    """`greedy(prompt_ids, count)`: plain transformers' greedy tokens, float32."""
+    import torch
+
     def answer(ids: list[int], count: int) -> list[int]:
         prompt = torch.tensor([ids])
-        out = model.generate(
+        out = plain_model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=count,

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -157,6 +158,7 @@ class Host:
         """What programs see: folders of this machine's own, and its share of the real cores."""
         kinds = ("STATE", "CACHE", "CONFIG", "DATA")
         own = {f"XDG_{kind}_HOME": str(self.folder / kind.lower()) for kind in kinds}
+        own["TMPDIR"] = str(_temporary(self.namespace))
         return {**os.environ, **own, "OMP_NUM_THREADS": "1"}
 
     def popen(self, command: Sequence[str]) -> Program:
@@ -248,15 +250,12 @@ class Internet:
         return host
 
     def close(self) -> None:
-        """Ends every program; fails if a program's child stays."""
+        """Kills every program; fails if a program's child stays."""
         programs = [program for host in self._hosts for program in host.programs]
         for program in programs:
-            program.signal(signal.SIGTERM)
+            program.signal(signal.SIGKILL)
         for program in programs:
-            try:
-                program.wait(END_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                program.kill()
+            program.wait()
             program.close()
         deadline = time.monotonic() + END_TIMEOUT
         left = {host.name: pids for host in self._hosts if (pids := _pids_until(host, deadline))}
@@ -273,8 +272,14 @@ class Internet:
     def _namespace(self, name: str) -> str:
         namespace = f"{self._prefix}{name}"
         _do("ip", "netns", "add", namespace)
+        _temporary(namespace).mkdir()
         _do("ip", "-n", namespace, "link", "set", "lo", "up")
         return namespace
+
+
+def _temporary(namespace: str) -> Path:
+    """For temporary files of programs there: a short path, as sockets need one."""
+    return Path(tempfile.gettempdir()) / namespace
 
 
 def _let_forward(namespace: str) -> None:
@@ -304,6 +309,7 @@ def _remove(namespace: str) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     _do("ip", "netns", "del", namespace)
+    shutil.rmtree(_temporary(namespace), ignore_errors=True)
 
 
 def _remove_all(prefix: str) -> None:
@@ -459,7 +465,25 @@ class Asking:
                 return told
 
 
+@pytest.fixture(scope="session")
+def model_folder(
+    model_file: Path, plain_model: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The demonstration model as safetensors: a GGUF file takes every client seconds to read."""
+    from swarm.checkpoint import open_checkpoint
+    from swarm.checkpoint.quiet import quiet
+
+    folder = tmp_path_factory.mktemp("model")
+    try:
+        with open_checkpoint(str(model_file)) as checkpoint, quiet():
+            checkpoint.tokenizer().save_pretrained(folder)
+            plain_model.save_pretrained(folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture
-def group(model_file: Path) -> Group:
+def group(model_folder: Path) -> Group:
     """A swarm of nobody yet."""
-    return Group(model_file)
+    return Group(model_folder)
