@@ -392,13 +392,12 @@ class Group:
             self.peers[program.line().split()[-1]] = host
         return started
 
-    def status(self, host: Host, *arguments: str) -> dict[str, Any]:
-        """What `swarm status` says of the model, seen from `host`, once every block is served."""
-        done = host.run([*SWARM, "status", *self._asked, "--wait", "30", "--json", *arguments])
+    def status(self, host: Host) -> dict[str, dict[str, Any]]:
+        """What `swarm status` says of the peers, by name, seen from `host`."""
+        done = host.run([*SWARM, "status", "--join", self.invite, "--json"])
         assert done.returncode == 0, done.stderr
         (model,) = json.loads(done.stdout)["models"]
-        found: dict[str, Any] = model
-        return found
+        return {peer["name"]: peer for peer in model["peers"]}
 
     def ask(self, host: Host, prompt: str, num_tokens: int) -> dict[str, Any]:
         """`swarm run`: the whole reply."""
