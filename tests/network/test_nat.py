@@ -56,3 +56,45 @@ def test_a_public_spare_answers_where_nobody_reaches_a_peer(internet, group, gre
     reply = group.ask(internet.home("carol").host("pc"), PROMPT, 16)
     assert reply["ids"] == greedy(reply["prompt_ids"], 16)
     assert [hop["name"] for hop in reply["route"]] == ["one", "spare"]
+
+
+def test_machines_at_home_answer_somebody_at_home(internet, group, greedy):
+    """X10: no two of the three can dial each other; all of them reach the bootstrap."""
+    group.bootstrap(internet.host("bootstrap"))
+    alice, bob = internet.home("alice").host("pc"), internet.home("bob").host("pc")
+    group.serve({alice: "0:15", bob: "15:30"})
+    carol = internet.home("carol").host("pc")
+    reply = group.ask(carol, PROMPT, 16)
+    assert reply["ids"] == greedy(reply["prompt_ids"], 16)
+    assert [hop["name"] for hop in reply["route"]] == ["alice-pc", "bob-pc"]
+    for peer in group.status(carol).values():
+        assert peer["reach"] == "relayed"
+        assert any("/p2p-circuit/" in address for address in peer["addresses"])
+
+
+def test_a_home_works_beside_public_machines(internet, group, greedy):
+    """Each kind of hop has to reach the other, and each has to reach a client of either kind."""
+    group.bootstrap(internet.host("bootstrap"))
+    alice, public = internet.home("alice").host("pc"), internet.host("public")
+    group.serve({alice: "10:20", public: "0:10", internet.host("last"): "20:30"})
+    reply = group.ask(internet.home("carol").host("pc"), PROMPT, 16)
+    assert reply["ids"] == greedy(reply["prompt_ids"], 16)
+    assert [hop["name"] for hop in reply["route"]] == ["public", "alice-pc", "last"]
+    client = internet.host("client")
+    assert group.ask(client, PROMPT, 16)["ids"] == reply["ids"]
+    reach = {name: peer["reach"] for name, peer in group.status(client).items()}
+    assert reach == {"public": "direct", "alice-pc": "relayed", "last": "direct"}
+
+
+def test_a_reply_outlives_its_relay(internet, group, greedy):
+    """The bootstrap carried what one home said to the other; a public peer can as well."""
+    bootstrap = group.bootstrap(internet.host("bootstrap"))
+    alice, bob = internet.home("alice").host("pc"), internet.home("bob").host("pc")
+    group.serve({internet.host("public"): "0:10", alice: "10:20", bob: "20:30"})
+    asking = group.start_asking(internet.home("carol").host("pc"), PROMPT, 48)
+    route = asking.until(8)["route"]
+    assert route[1:] == [alice, bob]
+    bootstrap.kill()
+    reply = asking.until(48)
+    assert reply["ids"] == greedy(reply["prompt_ids"], 48)
+    assert asking.longest_pause < 30
