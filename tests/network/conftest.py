@@ -1,4 +1,4 @@
-"""A small internet on this machine, made of network namespaces, and swarms of commands on it.
+"""A small internet on this machine, made of network namespaces.
 
 Everybody's line leads to one backbone, which routes and never answers for anybody. A `host` has a
 public address and hears everything. A `home` has a public address too, at a router that translates
@@ -9,13 +9,11 @@ nothing leaves the machine: its own network is no part of this.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,22 +21,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 PREFIX = "homeswarm-"
-SWARM = [sys.executable, "-m", "swarm.cli"]
-START_TIMEOUT = 60.0
+LINE_TIMEOUT = 120.0
 END_TIMEOUT = 10.0
 
 NFT_ROUTER = """
 table ip router {
   chain leaving { type nat hook postrouting priority 100; oifname "eth0" masquerade; }
+  chain arriving { type nat hook prerouting priority -100; }
   chain entering {
     type filter hook forward priority 0; policy drop;
     iifname "lan" accept
     ct state established,related accept
+    ct status dnat accept
   }
   chain own {
     type filter hook input priority 0; policy drop;
@@ -51,7 +49,7 @@ IPTABLES_ROUTER = (
     "-t nat -A POSTROUTING -o eth0 -j MASQUERADE",
     "-P FORWARD DROP",
     "-A FORWARD -i lan -j ACCEPT",
-    "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT",
     "-P INPUT DROP",
     "-A INPUT ! -i eth0 -j ACCEPT",
     "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
@@ -89,7 +87,7 @@ class Program:
             )
         self._read = b""
 
-    def line(self, timeout: float = START_TIMEOUT) -> str:
+    def line(self, timeout: float = LINE_TIMEOUT) -> str:
         """The next line of output, without its end; fails if the program ends or is too slow."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self._read:
@@ -98,7 +96,7 @@ class Program:
         line, _, self._read = self._read.partition(b"\n")
         return line.decode()
 
-    def rest(self, timeout: float = START_TIMEOUT) -> str:
+    def rest(self, timeout: float = LINE_TIMEOUT) -> str:
         """Everything that it still says until it closes its output."""
         deadline = time.monotonic() + timeout
         while self._read_more(deadline):
@@ -167,7 +165,9 @@ class Host:
         self.programs.append(program)
         return program
 
-    def run(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: Sequence[str], timeout: float = LINE_TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end."""
         return subprocess.run(
             ["ip", "netns", "exec", self.namespace, *command],
@@ -204,6 +204,17 @@ class Home:
         _do("ip", "-n", inside, "link", "set", host.socket, "master", "lan")
         _do("ip", "-n", host.namespace, "route", "add", "default", "via", "192.168.1.1")
         return host
+
+    def forward(self, port: int, host: Host) -> str:
+        """Has the router pass a TCP port on to a host; `HOST:PORT` as the world sees it."""
+        nft = f"add rule ip router arriving iifname eth0 tcp dport {port} dnat to {host.address}"
+        iptables = f"-t nat -A PREROUTING -i eth0 -p tcp --dport {port} -j DNAT --to"
+        if shutil.which("nft"):
+            command = ["nft", nft]
+        else:
+            command = ["iptables", *iptables.split(), host.address]
+        _do("ip", "netns", "exec", self.router.namespace, *command)
+        return f"{self.router.address}:{port}"
 
 
 class Internet:
@@ -362,127 +373,3 @@ def internet(namespaces: None, tmp_path: Path) -> Iterator[Internet]:
         built.close()
     finally:
         _remove_all(prefix)
-
-
-@dataclass
-class Group:
-    """A private swarm of `swarm` commands on hosts of an internet."""
-
-    model: Path
-    invite: str = ""
-    peers: dict[str, Host] = field(default_factory=dict)
-    """Hosts of the peers that have served, by peer id."""
-
-    def bootstrap(self, host: Host) -> Program:
-        """Starts a bootstrap and keeps its invite."""
-        started = host.popen([*SWARM, "bootstrap", "--dir", str(host.folder / "bootstrap")])
-        self.invite = started.line()
-        return started
-
-    def start_peer(self, host: Host, blocks: str) -> Program:
-        """Starts a peer, which is called as its host."""
-        quick = ["--dtype", "float32", "--threads", "1", "--kv-memory", "64MB"]
-        own = ["--blocks", blocks, "--name", host.name]
-        return host.popen([*SWARM, "peer", *self._asked, *own, *quick])
-
-    def serve(self, spans: dict[Host, str]) -> dict[Host, Program]:
-        """Starts peers; returns when all of them serve."""
-        started = {host: self.start_peer(host, blocks) for host, blocks in spans.items()}
-        for host, program in started.items():
-            self.peers[program.line().split()[-1]] = host
-        return started
-
-    def status(self, host: Host) -> dict[str, dict[str, Any]]:
-        """What `swarm status` says of the peers, by name, seen from `host`."""
-        done = host.run([*SWARM, "status", "--join", self.invite, "--json"])
-        assert done.returncode == 0, done.stderr
-        (model,) = json.loads(done.stdout)["models"]
-        return {peer["name"]: peer for peer in model["peers"]}
-
-    def ask(self, host: Host, prompt: str, num_tokens: int) -> dict[str, Any]:
-        """`swarm run`: the whole reply."""
-        limits = ["--raw", "--dtype", "float32", "--max-tokens", str(num_tokens), "--json"]
-        done = host.run([*SWARM, "run", *self._asked, *limits, prompt])
-        assert done.returncode == 0, done.stderr
-        reply: dict[str, Any] = json.loads(done.stdout)
-        return reply
-
-    def start_asking(self, host: Host, prompt: str, num_tokens: int) -> Asking:
-        """A reply that is watched while it comes."""
-        arguments = [self.invite, str(self.model), prompt, str(num_tokens)]
-        return Asking(host.popen([sys.executable, "-c", ASKING, *arguments]), self.peers)
-
-    @property
-    def _asked(self) -> list[str]:
-        return ["--join", self.invite, "--model", str(self.model)]
-
-
-ASKING = """
-import asyncio, json, sys
-from swarm.client import ModelOptions, SamplingConfig, Swarm
-
-async def ask(invite, name, prompt, num_tokens):
-    async with Swarm.join(invite) as swarm:
-        model = await swarm.model(name, ModelOptions(dtype="float32"))
-        reply = await model.prepare(prompt, raw=True)
-        sampling = SamplingConfig(max_new_tokens=int(num_tokens), ignore_eos=True)
-        async for _ in model.reply(reply, sampling):
-            tell(reply)
-        tell(reply)
-
-def tell(reply):
-    route = [hop.peer for hop in reply.route]
-    seen = {"prompt_ids": reply.prompt_ids, "ids": reply.ids, "route": route}
-    print(json.dumps({**seen, "recoveries": reply.num_recoveries}), flush=True)
-
-asyncio.run(ask(*sys.argv[1:]))
-"""
-"""Tells after each piece of text what is known of the reply."""
-
-
-@dataclass
-class Asking:
-    """A client in the middle of a reply."""
-
-    program: Program
-    peers: dict[str, Host]
-    longest_pause: float = 0.0
-    """Seconds in which no token came, since the first one."""
-
-    _last: float = 0.0
-
-    def until(self, num_tokens: int) -> dict[str, Any]:
-        """What is known once so many tokens have come: `prompt_ids`, `ids`, `route` (hosts)…"""
-        while True:
-            told: dict[str, Any] = json.loads(self.program.line())
-            now = time.monotonic()
-            if self._last:
-                self.longest_pause = max(self.longest_pause, now - self._last)
-            self._last = now
-            if len(told["ids"]) >= num_tokens:
-                told["route"] = [self.peers[peer] for peer in told["route"]]
-                return told
-
-
-@pytest.fixture(scope="session")
-def model_folder(
-    model_file: Path, plain_model: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """The demonstration model as safetensors: a GGUF file takes every client seconds to read."""
-    from swarm.checkpoint import open_checkpoint
-    from swarm.checkpoint.quiet import quiet
-
-    folder = tmp_path_factory.mktemp("model")
-    try:
-        with open_checkpoint(str(model_file)) as checkpoint, quiet():
-            checkpoint.tokenizer().save_pretrained(folder)
-            plain_model.save_pretrained(folder)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-def group(model_folder: Path) -> Group:
-    """A swarm of nobody yet."""
-    return Group(model_folder)

@@ -60,6 +60,9 @@ def test_routers_let_in_only_what_was_asked_for(internet):
     assert say(public, alice.router.address) == "TimeoutError"
     assert say(public, pc.address) == "TimeoutError"
     assert say(far, alice.router.address) == "TimeoutError"
+    alice.forward(7000, pc)
+    assert say(far, alice.router.address, "through the door") == "through the door"
+    assert pc.programs[0].line() == "through the door"
 
 
 def test_a_machine_without_its_cable_is_silent(internet):

@@ -26,6 +26,18 @@ def test_machines_of_one_home_answer_each_other(internet, group, greedy):
     assert reply["ids"] == greedy(reply["prompt_ids"], 16)
 
 
+def test_a_group_is_met_at_a_forwarded_port(internet, group, greedy):
+    """Everybody is at home; two have told their routers to let others in, and announce that."""
+    alice, bob = internet.home("alice"), internet.home("bob")
+    meeting, serving = alice.host("pc"), bob.host("pc")
+    group.bootstrap(meeting, "--port", "4001", "--announce", alice.forward(4001, meeting))
+    group.serve({serving: "0:30"}, "--port", "4002", "--announce", bob.forward(4002, serving))
+    # Whoever is in that home itself comes by the private address: routers seldom lead back in.
+    assert group.status(alice.host("laptop"))["bob-pc"]["state"] == "serving"
+    reply = group.ask(internet.home("carol").host("pc"), PROMPT, 16)
+    assert reply["ids"] == greedy(reply["prompt_ids"], 16)
+
+
 def test_a_spare_takes_over_from_a_peer_that_lost_its_network(internet, group, greedy):
     """X1 where nobody is told: both ends live, and what is sent vanishes."""
     group.bootstrap(internet.host("bootstrap"))
