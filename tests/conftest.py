@@ -8,6 +8,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,55 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("simulated_time"):
         return {"simulated": SimulatedTimeLoop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """The demonstration model, SmolLM2-135M."""
+    from swarm.cli.demo import demonstration_model
+    from swarm.errors import ConfigError
+
+    try:
+        return demonstration_model()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def plain_model(model_file: Path) -> Any:
+    """The demonstration model as transformers runs it, float32."""
+    # Tests without a model start without loading torch.
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from swarm.checkpoint import open_checkpoint
+    from swarm.checkpoint.quiet import quiet
+
+    with open_checkpoint(str(model_file)) as checkpoint, quiet():
+        state = checkpoint.load_ends(torch.float32)
+        state |= checkpoint.load_blocks(0, checkpoint.num_blocks, torch.float32)
+        with torch.device("meta"):
+            kind: Any = type(AutoModelForCausalLM.from_config(checkpoint.config))
+        return kind.from_pretrained(
+            None, config=checkpoint.config, state_dict=state, dtype=torch.float32
+        ).eval()
+
+
+@pytest.fixture(scope="session")
+def greedy(plain_model: Any) -> Callable[[list[int], int], list[int]]:
+    """`greedy(prompt_ids, count)`: plain transformers' greedy tokens, float32."""
+    import torch
+
+    def answer(ids: list[int], count: int) -> list[int]:
+        prompt = torch.tensor([ids])
+        out = plain_model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=count,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        return [int(token) for token in out[0, len(ids) :]]
+
+    return answer

@@ -6,20 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
-
-from swarm.checkpoint import open_checkpoint
-from swarm.checkpoint.quiet import quiet
-from swarm.cli.demo import demonstration_model
-from swarm.errors import ConfigError
 
 SWARM = [sys.executable, "-m", "swarm.cli"]
 HERE = ["--host", "127.0.0.1", "--no-map-port"]
@@ -109,15 +101,6 @@ class Processes:
         assert not alive, f"left behind: {alive}"
 
 
-@pytest.fixture(scope="session")
-def model_file() -> Path:
-    """The demonstration model."""
-    try:
-        return demonstration_model()
-    except ConfigError as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
 def processes(
     tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,30 +111,3 @@ def processes(
     started = Processes(tmp_path, dict(os.environ), model_file)
     yield started
     started.close()
-
-
-@pytest.fixture(scope="session")
-def greedy(model_file: Path) -> Callable[[list[int], int], list[int]]:
-    """`greedy(prompt_ids, count)`: plain transformers' greedy tokens, float32."""
-    with open_checkpoint(str(model_file)) as checkpoint, quiet():
-        state = checkpoint.load_ends(torch.float32)
-        state |= checkpoint.load_blocks(0, checkpoint.num_blocks, torch.float32)
-        with torch.device("meta"):
-            kind: Any = type(AutoModelForCausalLM.from_config(checkpoint.config))
-        model = kind.from_pretrained(
-            None, config=checkpoint.config, state_dict=state, dtype=torch.float32
-        ).eval()
-
-    def answer(ids: list[int], count: int) -> list[int]:
-        prompt = torch.tensor([ids])
-        out = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=count,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        return [int(token) for token in out[0, len(ids) :]]
-
-    return answer
