@@ -58,11 +58,18 @@ class Reply:
     decode_seconds: float = 0.0
     num_recoveries: int = 0
     _num_timed: int = 0
+    _sampler: Sampler | None = None
 
     @property
     def tokens_per_second(self) -> float:
         """Decoded tokens per second after the first one; 0 where there were none."""
         return (len(self.ids) - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+    def sampler(self, sampling: SamplingConfig) -> Sampler:
+        """Who chooses the tokens; the same one, and its random state, where a reply goes on."""
+        if self._sampler is None or self._sampler.config != sampling:
+            self._sampler = Sampler(sampling)
+        return self._sampler
 
     def note_times(self, times: HopTimes) -> None:
         """Adds one decode step's times; a changed route starts the mean anew."""
@@ -173,9 +180,14 @@ class RemoteModel:
         return reply
 
     async def reply(self, reply: Reply, sampling: SamplingConfig) -> AsyncGenerator[str, None]:
-        """Fills `reply`, which begins with its prompt's ids, and yields its text piece by piece."""
+        """Fills `reply`, which begins with its prompt's ids, and yields its text piece by piece.
+
+        A reply that an error has cut short goes on where it was: what it has is not yielded again.
+        """
         self._check_room(reply, sampling)
         text = TextStream(self.tokenizer, sampling.stop)
+        for token in reply.ids:
+            text.push(token)
         async with self.session() as session:
             # Closed with the session, not when the garbage is collected.
             async with aclosing(self._tokens(session, reply, sampling)) as tokens:
@@ -197,27 +209,26 @@ class RemoteModel:
     async def _tokens(
         self, session: Session, reply: Reply, sampling: SamplingConfig
     ) -> AsyncGenerator[int, None]:
-        sampler = Sampler(sampling)
+        sampler = reply.sampler(sampling)
         ends = set() if sampling.ignore_eos else self.eos_ids
-        ids = torch.tensor(reply.prompt_ids)
+        ids = torch.tensor([*reply.prompt_ids, *reply.ids])
         fresh, position = ids, 0
         clock = time.perf_counter()
-        while True:
+        while reply.finish is None and len(reply.ids) < sampling.max_new_tokens:
             hidden = self.head.embed(fresh)
             (last,) = await session.step([RowInput(0, position, hidden)])
+            clock = self._note(reply, session, clock, prefill=not position)
             position += len(fresh)
             token = sampler.choose(ids, self.head.logits(last)[0])
             fresh = torch.tensor([token])
             ids = torch.cat([ids, fresh])
             reply.ids.append(token)
-            clock = self._note(reply, session, clock)
             if token in ends:
                 reply.finish = Finish.EOS
                 return
-            yield token
             if len(reply.ids) == sampling.max_new_tokens:
                 reply.finish = Finish.LENGTH
-                return
+            yield token
             # Lets a caller who only consumes be cancelled and others' messages through.
             await asyncio.sleep(0)
 
@@ -238,10 +249,10 @@ class RemoteModel:
                 f" ones do not fit the model's context of {limit}"
             )
 
-    def _note(self, reply: Reply, session: Session, since: float) -> float:
+    def _note(self, reply: Reply, session: Session, since: float, *, prefill: bool) -> float:
         now = time.perf_counter()
-        if len(reply.ids) == 1:
-            reply.prefill_seconds = now - since
+        if prefill:
+            reply.prefill_seconds += now - since
         else:
             reply.decode_seconds += now - since
             reply.note_times(session.last_times)

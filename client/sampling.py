@@ -57,6 +57,7 @@ class Sampler:
     """Chooses tokens by one configuration; holds the state of its random generator."""
 
     def __init__(self, config: SamplingConfig) -> None:
+        self.config = config
         self._greedy = config.temperature == 0
         self._processors = _processors(config)
         self._generator = torch.Generator()

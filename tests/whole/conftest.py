@@ -7,7 +7,7 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -250,16 +250,33 @@ class World:
         self.swarms.pop(name, None)
         await self.network.kill(name)
 
+    async def leave(self, name: str) -> None:
+        """SIGTERM: the peer leaves politely; returns when it is gone."""
+        peer = self.peers.pop(name)
+        await peer.leave()
+        await peer.aclose()
+        await self.network.kill(name)
+
+    def patient(self, name: str, seconds: float) -> PeerConfig:
+        """A peer's config with another `leave_patience`."""
+        return replace(self.peers[name].config, leave_patience=seconds)
+
     def watch(self) -> Watch:
         """Watches the network from now on."""
         self.network.drop = watch = Watch()
         return watch
 
     async def client(
-        self, name: str = "client", config: SessionConfig | None = None, dtype: Any = torch.float32
+        self,
+        name: str = "client",
+        config: SessionConfig | None = None,
+        dtype: Any = torch.float32,
+        **options: Any,
     ) -> RemoteModel:
         """Somebody who asks; the head is loaded."""
-        context = Swarm.over(self.member(name), session_config=config, link_config=self.link_config)
+        context = Swarm.over(
+            self.member(name), session_config=config, link_config=self.link_config, **options
+        )
         swarm = self.swarms[name] = await self.stack.enter_async_context(context)
         return swarm.remote(self.checkpoint, Head.load(self.checkpoint, dtype))
 
@@ -345,6 +362,10 @@ class Asker:
     ) -> list[int]:
         """`count` greedy tokens; awaits `on_token(how many there are)` after each."""
         self.reply = Reply(list(ids))
+        return await self.resume(count, on_token)
+
+    async def resume(self, count: int, on_token: Callable[[int], Any] | None = None) -> list[int]:
+        """Goes on with the reply until it has `count` tokens."""
         sampling = SamplingConfig(max_new_tokens=count, ignore_eos=True)
         async with self.model.session() as session:
             async for _ in self.model._tokens(session, self.reply, sampling):
