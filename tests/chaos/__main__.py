@@ -27,9 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=3.0, help="how long things are broken")
     parser.add_argument("--seed", type=int, default=None, help="draws the same actions again")
-    parser.add_argument(
-        "--keep", type=Path, default=None, help="keeps the logs in this folder even if all is well"
-    )
+    parser.add_argument("--keep", type=Path, default=None, help="keeps all logs in this folder")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     console = Console(stderr=True, width=110)

@@ -156,9 +156,9 @@ class Chaos:
     async def _allowed(self, action: Action, end: float) -> tuple[str, ...]:
         """Whom the action may take, as soon as it may take somebody; empty if that takes long."""
         end = min(end, time.monotonic() + _TURN)
-        while not (chosen := self._choose(action)) and time.monotonic() < end:
-            await asyncio.sleep(0.1)
-        return chosen
+        with contextlib.suppress(Trouble):
+            await self._until(lambda: bool(self._choose(action)), "there is a turn", end)
+        return self._choose(action)
 
     def _choose(self, action: Action) -> tuple[str, ...]:
         if action.kind is Kind.BOOTSTRAP:
@@ -291,11 +291,14 @@ class Chaos:
             if peer.being is Being.UP and now - self._known_since.get(name, now) >= _KNOWN
         }
 
-    async def _until(self, reached: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _HEALING
+    async def _until(
+        self, reached: Callable[[], bool], what: str, deadline: float | None = None
+    ) -> None:
+        started = time.monotonic()
+        deadline = deadline if deadline is not None else started + _HEALING
         while not reached():
             if time.monotonic() > deadline:
-                raise Trouble(f"waited {_HEALING:g} s in vain until {what}")
+                raise Trouble(f"waited {deadline - started:.0f} s in vain until {what}")
             await asyncio.sleep(0.1)
 
     # The end
