@@ -182,6 +182,10 @@ class Chaos:
             else:
                 runner = self._bootstrap if kind is Kind.BOOTSTRAP else self._peers[name]
                 await self._end(kind, runner)
+                if kind is Kind.TWICE:
+                    await runner.start()
+                    await self._away(action.away)
+                    await runner.kill()
                 await self._away(action.away)
                 await self._first_start(runner)
                 self._say(f"back {name}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM
 
 from swarm.checkpoint import open_checkpoint
 from swarm.checkpoint.quiet import quiet
 
-_PROMPT_LENS = (2, 7, 19, 40, 77, 150, 450)
+_PROMPT_LENS = (2, 7, 40, 77, 150, 450)
 
 _TEXT = """\
 A swarm of bees is no machine, and yet it weighs a choice better than most committees do. Scouts
@@ -35,9 +38,17 @@ _CLEAR = 2e-3
 def undisturbed(model: Path, length: int) -> list[dict[str, list[int]]]:
     """Prompts of various lengths (positions) with up to `length` tokens that follow.
 
-    An answer ends before the first token that is too close to call.
+    An answer ends before the first token that is too close to call. Answers are kept where this
+    system keeps caches: they take a minute.
     """
+    torch.set_num_threads(1)
     with open_checkpoint(str(model)) as checkpoint, quiet():
+        asked = json.dumps([checkpoint.fingerprint, _TEXT, _PROMPT_LENS, _CLEAR, length])
+        name = f"chaos-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+        kept = user_cache_path("homeswarm") / name
+        if kept.exists():
+            answers: list[dict[str, list[int]]] = json.loads(kept.read_text())
+            return answers
         state = checkpoint.load_ends(torch.float32)
         state |= checkpoint.load_blocks(0, checkpoint.num_blocks, torch.float32)
         with torch.device("meta"):
@@ -52,6 +63,8 @@ def undisturbed(model: Path, length: int) -> list[dict[str, list[int]]]:
         start = 11 * number if prompt_len + 11 * number <= len(ids) else 0
         prompt = ids[start : start + prompt_len]
         answers.append({"prompt": prompt, "answer": _answer(plain, prompt, length)})
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(answers))
     return answers
 
 

@@ -18,12 +18,14 @@ class Kind(StrEnum):
     """What happens to a process.
 
     To a peer: `kill` is kill -9, `leave` SIGTERM, `daemon` kill -9 of its p2pd alone; each time it
-    is started again with the same folder. `freeze` stops the peer and its p2pd, as a machine that
-    sleeps; `hang` only the peer, whose p2pd goes on answering; `sleep` freezes for longer than the
-    directory keeps an announcement. `two` kills one peer and freezes or kills another at once.
+    is started again with the same folder; `twice` kills it again while it starts. `freeze` stops
+    the peer and its p2pd, as a machine that sleeps; `hang` only the peer, whose p2pd goes on
+    answering; `sleep` freezes for longer than the directory keeps an announcement. `two` kills one
+    peer and freezes or kills another at once.
     """
 
     KILL = "kill -9"
+    TWICE = "kill -9 twice"
     LEAVE = "leave"
     FREEZE = "freeze"
     HANG = "hang"
@@ -38,6 +40,7 @@ class Kind(StrEnum):
 
 _WEIGHTS = {
     Kind.KILL: 5,
+    Kind.TWICE: 1,
     Kind.LEAVE: 4,
     Kind.FREEZE: 4,
     Kind.HANG: 2,
@@ -52,6 +55,7 @@ _WEIGHTS = {
 
 _AWAY = {
     Kind.KILL: (0.0, 6.0),
+    Kind.TWICE: (0.0, 6.0),
     Kind.LEAVE: (0.0, 6.0),
     Kind.FREEZE: (0.5, 20.0),
     Kind.HANG: (0.5, 12.0),
