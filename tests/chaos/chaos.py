@@ -26,8 +26,16 @@ from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join
 
 NUM_BLOCKS = 30
-PEERS: dict[str, Span] = {"a": (0, 10), "b": (10, 20), "c": (20, 30), "d": (0, 15), "e": (15, 30)}
-"""Every block twice, with borders that differ: any one peer may go, and many a pair."""
+PEERS: dict[str, Span] = {
+    "a": (0, 10),
+    "b": (10, 20),
+    "c": (20, 30),
+    "d": (0, 12),
+    "e": (8, 22),
+    "f": (18, 30),
+}
+"""Every block twice, with borders that differ: any one peer may go, and many a pair. Every route
+takes three hops, so that nobody stands by unused."""
 
 CLIENTS = ("x", "y")
 
