@@ -53,6 +53,7 @@ _LAST_REPLIES = 150.0
 _SETTLING = 20.0
 
 _EMPTY = ("sessions", "openings", "leased_pages", "used_pages", "waiting", "rows", "queued_steps")
+_SHOWN = ("tasks", "fds", "p2pd_fds", "links", "streams", "sessions", "used_pages")
 _TASKS_PER_LINK = 4
 """Who keeps it, sender, receiver, heart."""
 
@@ -325,8 +326,9 @@ class Chaos:
                 if not left or time.monotonic() - started > _SETTLING:
                     break
                 await asyncio.sleep(0.5)
+            shown = " ".join(f"{key}={baseline[name][key]}->{now[key]}" for key in _SHOWN)
             grown = (now["rss"] - baseline[name]["rss"]) / 1e6
-            self._say(f"{name} rss{grown:+.0f}MB before={baseline[name]} after={now}")
+            self._say(f"{name} holds {shown} rss={now['rss'] / 1e6:.0f}MB ({grown:+.0f})")
             if left:
                 self._problem(f"{name} holds {left} {_SETTLING:g} s after the last reply")
         self._say(f"settled within {time.monotonic() - started:.1f} s")
