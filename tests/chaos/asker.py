@@ -70,6 +70,7 @@ class Asker:
         gaps: list[tuple[float, float]] = []
         problem = ""
         last = time.time()
+        told: tuple[object, int] = ((), 0)
         try:
             sampling = SamplingConfig(max_new_tokens=length, ignore_eos=True)
             async with aclosing(self._model.reply(reply, sampling)) as pieces:
@@ -78,6 +79,9 @@ class Asker:
                     if now - last >= NOTED_GAP:
                         gaps.append((last, now))
                     last = now
+                    if told != (told := (reply.route, reply.num_recoveries)):
+                        hops = [hop.peer for hop in reply.route]
+                        say("route", reply=name, peers=hops, recoveries=reply.num_recoveries)
                     if leaves_at is not None and len(reply.ids) >= leaves_at:
                         break
         except SwarmError as error:
@@ -93,7 +97,6 @@ class Asker:
             reply=name,
             outcome=outcome,
             tokens=len(reply.ids),
-            recoveries=reply.num_recoveries,
             gaps=gaps,
             problem=problem or ("" if right else self._difference(reply, wanted)),
         )

@@ -84,6 +84,7 @@ class Chaos:
         self._bootstrap = group.bootstrap(self._place)
         self._peers: dict[str, Runner] = {}
         self._clients: dict[str, Runner] = {}
+        self._ids: dict[str, str] = {}
         self._doomed: dict[str, float] = {}
         self._known_since: dict[str, float] = {}
         self._busy: set[str] = set()
@@ -108,7 +109,8 @@ class Chaos:
         )
         self._place.invite = await self._first_start(self._bootstrap)
         self._peers = {n: group.peer(self._place, n, span) for n, span in PEERS.items()}
-        await asyncio.gather(*(self._first_start(peer) for peer in self._peers.values()))
+        lines = await asyncio.gather(*(self._first_start(peer) for peer in self._peers.values()))
+        self._ids = {name: line.split()[-1] for name, line in zip(PEERS, lines, strict=True)}
         answers.write_text(json.dumps(await expected))
         place = JoinConfig(
             asks=True,
@@ -173,10 +175,13 @@ class Chaos:
         if action.kind is Kind.BOOTSTRAP:
             return ("bootstrap",) if "bootstrap" not in self._busy else ()
         if action.kind in ON_CLIENTS:
-            free = [n for n in action.order if n not in self._busy]
-            return tuple(n for n in free if self._clients[n].being is Being.UP)[:1]
+            # Somebody goes on asking: what is done to peers while nobody asks shows nothing.
+            asking = [n for n, c in self._clients.items() if c.being is Being.UP]
+            free = [n for n in action.order if n in asking and n not in self._busy]
+            return tuple(free[:1]) if len(asking) == len(CLIENTS) else ()
         touchable = [n for n in PEERS if n not in self._busy and self._peers[n].being is Being.UP]
-        return victims(action, self._available(), touchable, NUM_BLOCKS)
+        in_use = [n for n, peer in self._ids.items() if peer in self.tally.in_use]
+        return victims(action, self._available(), touchable, NUM_BLOCKS, in_use)
 
     async def _hit(self, action: Action, name: str, number: int) -> None:
         """Does it to one process and brings that back; the process is nobody else's meanwhile."""
@@ -227,6 +232,7 @@ class Chaos:
             return
         self._doomed[client.name] = away
         client.remember()
+        client.being = Being.DOWN
         client.send(signal.SIGKILL if kind is Kind.CLIENT_KILL else signal.SIGTERM)
 
     async def _away(self, seconds: float) -> None:
@@ -276,7 +282,7 @@ class Chaos:
 
     def _give_up(self) -> None:
         for name, client in self._clients.items():
-            if client.being is Being.UP:
+            if client.being is not Being.DOWN:
                 self._problem(f"client {name} did not come to its end")
                 self._doomed[name] = 0.0
                 client.send(signal.SIGKILL)

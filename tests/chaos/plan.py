@@ -48,7 +48,7 @@ _WEIGHTS = {
     Kind.DAEMON: 1,
     Kind.TWO: 3,
     Kind.BOOTSTRAP: 1,
-    Kind.CLIENT_KILL: 2,
+    Kind.CLIENT_KILL: 1,
     Kind.CLIENT_LEAVE: 1,
     Kind.CLIENT_FREEZE: 1,
 }
@@ -75,8 +75,9 @@ ON_CLIENTS = {Kind.CLIENT_KILL, Kind.CLIENT_LEAVE, Kind.CLIENT_FREEZE}
 class Action:
     """`after` seconds behind the action before it; who is hit is away for `away` seconds.
 
-    `order` names everybody: who comes first is taken if that is allowed. Of `two`, the second one
-    is frozen where `second_freezes`.
+    `order` names everybody: who comes first is taken if that is allowed, but where it `aims`, those
+    through whom some reply goes come before the others. Of `two`, the second one is frozen where
+    `second_freezes`.
     """
 
     after: float
@@ -84,10 +85,7 @@ class Action:
     away: float
     order: tuple[str, ...]
     second_freezes: bool
-
-    def __str__(self) -> str:
-        order = ">".join(self.order)
-        return f"+{self.after:.1f}s {self.kind} away={self.away:.1f}s order={order}"
+    aims: bool
 
 
 def draw(seed: int, peers: Collection[str], clients: Collection[str]) -> Iterator[Action]:
@@ -107,6 +105,7 @@ def draw(seed: int, peers: Collection[str], clients: Collection[str]) -> Iterato
             away=chance.uniform(*_AWAY[kind]),
             order=tuple(names),
             second_freezes=chance.random() < 0.5,
+            aims=chance.random() < 0.7,
         )
 
 
@@ -118,7 +117,11 @@ def _shuffled_kinds(chance: random.Random) -> list[Kind]:
 
 
 def victims(
-    action: Action, available: Mapping[str, Span], touchable: Collection[str], num_blocks: int
+    action: Action,
+    available: Mapping[str, Span],
+    touchable: Collection[str],
+    num_blocks: int,
+    in_use: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Whom the action takes; empty if nobody may be taken.
 
@@ -126,6 +129,8 @@ def victims(
     knows it. After the action the others that are available still cover all blocks.
     """
     order = [name for name in action.order if name in touchable]
+    if action.aims:
+        order.sort(key=lambda name: name not in in_use)
     for chosen in combinations(order, 2 if action.kind is Kind.TWO else 1):
         left = [span for name, span in available.items() if name not in chosen]
         if covers(left, num_blocks):

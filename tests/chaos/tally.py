@@ -31,6 +31,12 @@ class Event:
 
 
 @dataclass
+class _Running:
+    peers: frozenset[str] = frozenset()
+    recoveries: int = 0
+
+
+@dataclass
 class Tally:
     """Counts everything that clients tell."""
 
@@ -42,12 +48,12 @@ class Tally:
     join_failures: int = 0
     skipped: int = 0
     undisturbed_stalls: list[float] = field(default_factory=list)
-    _running: dict[tuple[str, str], float] = field(default_factory=dict)
+    _running: dict[tuple[str, str], _Running] = field(default_factory=dict)
 
     @property
-    def num_running(self) -> int:
-        """Replies that have begun and not ended."""
-        return len(self._running)
+    def in_use(self) -> frozenset[str]:
+        """Ids of the peers through which some reply goes."""
+        return frozenset().union(*(reply.peers for reply in self._running.values()))
 
     def did(self, kind: str, whom: str) -> None:
         """Notes an action."""
@@ -57,12 +63,15 @@ class Tally:
         """Takes in one line of a client; returns what of it is worth a line in the log."""
         notes = []
         if said["kind"] == "begin":
-            self._running[client, said["reply"]] = said["time"]
+            self._running[client, said["reply"]] = _Running()
+        elif said["kind"] == "route":
+            reply = self._running[client, said["reply"]]
+            self.recoveries += said["recoveries"] - reply.recoveries
+            reply.recoveries, reply.peers = said["recoveries"], frozenset(said["peers"])
         elif said["kind"] == "end":
             self._running.pop((client, said["reply"]), None)
             self.outcomes[said["outcome"]] += 1
             self.tokens += said["tokens"]
-            self.recoveries += said["recoveries"]
             for start, end in said["gaps"]:
                 cause = self._attribute(start, end)
                 if end - start >= _NOTED:
