@@ -52,6 +52,20 @@ async def test_ids_and_addresses_differ(pair: Pair) -> None:
     assert not set(near.addresses) & set(far.addresses)
 
 
+async def test_a_member_can_open_a_stream_to_itself(pair: Pair) -> None:
+    """Two hops of one route may stand on one peer."""
+    near, _ = pair
+    await near.serve("/homeswarm/test", echo)
+    stream = await near.open(near.peer_id, "/homeswarm/test", near.addresses)
+    stream.admit()
+    assert stream.peer == near.peer_id
+    for size in (0, 1200, 8_000_000):
+        await asyncio.wait_for(send_and_check(stream, b"header", bytes(size)), 20)
+    await stream.aclose()
+    with pytest.raises(Unreachable):
+        await near.open(near.peer_id, "/homeswarm/other", near.addresses)
+
+
 async def test_open_streams_are_counted_on_both_sides(pair: Pair) -> None:
     near, far = pair
     await far.serve("/homeswarm/test", echo)
