@@ -9,6 +9,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -57,14 +59,21 @@ def test_nobody_is_taken_whom_the_others_cannot_replace(plan):
     assert plan.covers(halves.values(), 30) and not plan.covers([(0, 15), (16, 30)], 30)
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder with a short name: the paths of unix sockets in it end at 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.timeout(420)
-def test_no_reply_is_lost_and_nothing_leaks(tmp_path):
+def test_no_reply_is_lost_and_nothing_leaks(temporary):
     """Kill -9, freezes, departures, p2pd's death, the bootstrap's and clients' own."""
     try:
         demonstration_model()
     except ConfigError as error:
         pytest.skip(str(error))
-    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(HERE), "--minutes", "1.1", "--seed", "11"],
         capture_output=True,
@@ -73,5 +82,5 @@ def test_no_reply_is_lost_and_nothing_leaks(tmp_path):
         env=environment,
     )
     assert done.returncode == 0, done.stderr[-8000:]
-    assert not [*tmp_path.glob("chaos-*"), *tmp_path.glob("swarm-*")], "a folder was left behind"
+    assert not [*temporary.glob("chaos-*"), *temporary.glob("swarm-*")], "a folder was left behind"
     assert "recoveries=0 " not in done.stderr, "nothing that was done has mattered"
