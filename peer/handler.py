@@ -109,6 +109,11 @@ class Handler:
         """Open sessions."""
         return len(self._sessions)
 
+    @property
+    def num_openings(self) -> int:
+        """Sessions that wait for room to open."""
+        return len(self._opening)
+
     def stop_accepting(self) -> None:
         """Refuses new sessions from now on; running ones go on."""
         self._openings.accepting = False

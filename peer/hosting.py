@@ -62,6 +62,11 @@ class Hosting:
         """Positions of KV memory in all."""
         return self.leases.num_pages * self.runner.pages.page_len
 
+    @property
+    def num_queued_steps(self) -> int:
+        """Steps that wait for the compute thread."""
+        return len(self._scheduler)
+
     def attach(self, neighbours: Neighbours) -> None:
         """Names the links over which outputs leave."""
         self.handler.attach(self._engine, neighbours)

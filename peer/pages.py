@@ -99,6 +99,11 @@ class PageTable:
         """Pages that no row uses."""
         return self._free.count
 
+    @property
+    def num_rows(self) -> int:
+        """Rows that have not been removed."""
+        return len(self._rows)
+
     def add_row(self) -> int:
         """A new, empty row. Its number is never used again."""
         row = self._next_row

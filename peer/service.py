@@ -82,6 +82,11 @@ class Peer:
         """The blocks that are served or being loaded."""
         return self._span
 
+    @property
+    def num_links(self) -> int:
+        """Links to other members, whoever opened them."""
+        return self._neighbours.num_links
+
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
         hosting, checkpoint = self._hosting, self._checkpoint

@@ -10,6 +10,7 @@ import typer
 
 from swarm.bootstrap.config import BootstrapConfig
 
+from ._census import told_on_signal
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
@@ -44,12 +45,20 @@ def bootstrap(
         str | None, typer.Option(help="What the group is called; kept from then on.")
     ] = BootstrapConfig.name,
 ) -> None:
-    """Start a private group: prints its invite, and is where the members meet."""
-    from swarm.bootstrap.service import serve
+    """Start a private group: prints its invite, and is where the members meet.
 
+    On SIGUSR1 one line on stderr says what it holds: tasks, files, memory.
+    """
     config = BootstrapConfig(folder, host, port, tuple(announce or ()), map_port, name)
     with suppress(Stopped):
-        run_async(serve(config, _print_invite))
+        run_async(_serve(config))
+
+
+async def _serve(config: BootstrapConfig) -> None:
+    from swarm.bootstrap.service import serve
+
+    with told_on_signal():
+        await serve(config, _print_invite)
 
 
 def _print_invite(invite: Invite) -> None:

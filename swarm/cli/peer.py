@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import _options
+from . import _census, _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
 from .runner import Stopped, run_async
 
@@ -66,7 +66,10 @@ def peer(
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Contribute this machine: load blocks of MODEL and serve them to the group."""
+    """Contribute this machine: load blocks of MODEL and serve them to the group.
+
+    On SIGUSR1 one line on stderr says what it holds: sessions, pages, links, tasks, files, memory.
+    """
     from swarm.invite import Invite
     from swarm.member import JoinConfig
     from swarm.peer.config import PeerConfig
@@ -107,27 +110,29 @@ async def _serve(invite: Invite, source: _Source, place: JoinConfig, config: Pee
     # invite is told at once.
     from swarm.member import join as join_group
 
-    async with join_group(invite, place) as member:
-        import torch
+    with _census.told_on_signal() as census:
+        async with join_group(invite, place) as member:
+            import torch
 
-        from swarm.checkpoint import open_checkpoint
-        from swarm.peer.service import serving
+            from swarm.checkpoint import open_checkpoint
+            from swarm.peer.service import serving
 
-        from ._progress import progress
+            from ._progress import progress
 
-        torch.set_num_threads(config.num_threads)
-        typer.echo(f"Joined the group. Opening {source.model} …", err=True)
-        checkpoint = await asyncio.to_thread(
-            open_checkpoint,
-            source.model,
-            revision=source.revision,
-            cache_dir=source.cache,
-            progress=progress(),
-        )
-        with checkpoint:
-            async with serving(member, checkpoint, config) as running:
-                typer.echo(_line(running))
-                await asyncio.Future()
+            torch.set_num_threads(config.num_threads)
+            typer.echo(f"Joined the group. Opening {source.model} …", err=True)
+            checkpoint = await asyncio.to_thread(
+                open_checkpoint,
+                source.model,
+                revision=source.revision,
+                cache_dir=source.cache,
+                progress=progress(),
+            )
+            with checkpoint:
+                async with serving(member, checkpoint, config) as running:
+                    census.add(lambda: _census.of_peer(running))
+                    typer.echo(_line(running))
+                    await asyncio.Future()
 
 
 def _line(running: Peer) -> str:

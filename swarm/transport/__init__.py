@@ -66,6 +66,10 @@ class Transport(Protocol):
     def addresses(self) -> tuple[str, ...]:
         """Multiaddresses (with `/p2p/` id) at which others may reach us."""
 
+    @property
+    def num_streams(self) -> int:
+        """Streams that are open, whoever opened them."""
+
     async def open(self, peer: str, protocol: str, addresses: Sequence[str] = ()) -> Stream:
         """Opens a stream to `peer`, at `addresses` or where it is known to be.
 

@@ -10,10 +10,11 @@ import asyncio
 import importlib
 import logging
 import shutil
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from importlib.resources import as_file, files
 from importlib.util import find_spec, module_from_spec
@@ -174,6 +175,8 @@ class Daemon:
 
     async def connect(self, peer: str, addresses: Sequence[str]) -> None:
         """Makes sure that there is a connection; raises `Unreachable` if there cannot be one."""
+        if peer == self.peer_id:
+            return
         request = self._request("CONNECT")
         request.connect.peer = _peer_bytes(peer)
         request.connect.addrs.extend(_address_bytes(peer, addresses))
@@ -181,6 +184,8 @@ class Daemon:
 
     async def open(self, peer: str, protocol: str) -> Connection:
         """Opens a stream; raises `Unreachable` if the peer is not there or does not serve it."""
+        if peer == self.peer_id:
+            return await self._open_to_ourselves(protocol)
         request = self._request("STREAM_OPEN")
         request.streamOpen.peer = _peer_bytes(peer)
         request.streamOpen.proto.append(protocol)
@@ -257,10 +262,38 @@ class Daemon:
             raise
         return reply, (reader, writer)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._dispatch(reader, writer))
+    async def _open_to_ourselves(self, protocol: str) -> Connection:
+        """A stream that p2pd never sees: libp2p does not dial itself, and lets its caller wait."""
+        handler = self._handlers.get(protocol)
+        if handler is None or self._closing:
+            raise Unreachable(self.peer_id, f"does not serve {protocol}")
+        near, far = socket.socketpair()
+        ours = await asyncio.open_unix_connection(sock=near, limit=_READ_AHEAD)
+        theirs = await asyncio.open_unix_connection(sock=far, limit=_READ_AHEAD)
+        self._own(self._run(handler, self.peer_id, *theirs))
+        return ours
+
+    async def _run(
+        self,
+        handler: OnStream,
+        peer: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        try:
+            await handler(peer, reader, writer)
+        except Exception:
+            logger.exception("stream handler failed")
+        finally:
+            writer.close()
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._own(self._dispatch(reader, writer))
 
     async def _dispatch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer_id = load("hivemind.p2p").PeerID

@@ -222,6 +222,11 @@ class Libp2pTransport:
         return self._addresses
 
     @property
+    def num_streams(self) -> int:
+        """Streams that are open, whoever opened them."""
+        return sum(not stream._writer.is_closing() for stream in self._streams)
+
+    @property
     def port(self) -> int:
         """The TCP port at which we listen; raises `ConfigError` where there is no address."""
         if self._config.port:

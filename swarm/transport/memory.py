@@ -235,6 +235,11 @@ class MemoryTransport:
         """One made-up address, so that whoever passes addresses on can be tested."""
         return (f"/memory/{self._peer_id}",)
 
+    @property
+    def num_streams(self) -> int:
+        """Streams that are open, whoever opened them."""
+        return sum(stream._outgoing.broken is None for stream in self._streams)
+
     async def open(self, peer: str, protocol: str, addresses: Sequence[str] = ()) -> Stream:
         """Opens a stream; takes a round trip."""
         if self._closed:

@@ -53,6 +53,11 @@ class Neighbours:
         self._received_bytes = 0
 
     @property
+    def num_links(self) -> int:
+        """Links that are open, whoever opened them."""
+        return len(self._links)
+
+    @property
     def traffic(self) -> tuple[int, int]:
         """Bytes sent and received over all links, ended ones included."""
         sent = self._sent_bytes + sum(link.traffic.sent_bytes for link in self._links)

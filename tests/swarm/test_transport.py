@@ -52,6 +52,33 @@ async def test_ids_and_addresses_differ(pair: Pair) -> None:
     assert not set(near.addresses) & set(far.addresses)
 
 
+async def test_a_member_can_open_a_stream_to_itself(pair: Pair) -> None:
+    """Two hops of one route may stand on one peer."""
+    near, _ = pair
+    await near.serve("/homeswarm/test", echo)
+    stream = await near.open(near.peer_id, "/homeswarm/test", near.addresses)
+    stream.admit()
+    assert stream.peer == near.peer_id
+    for size in (0, 1200, 8_000_000):
+        await asyncio.wait_for(send_and_check(stream, b"header", bytes(size)), 20)
+    await stream.aclose()
+    with pytest.raises(Unreachable):
+        await near.open(near.peer_id, "/homeswarm/other", near.addresses)
+
+
+async def test_open_streams_are_counted_on_both_sides(pair: Pair) -> None:
+    near, far = pair
+    await far.serve("/homeswarm/test", echo)
+    streams = [await opened(pair), await opened(pair)]
+    for stream in streams:
+        await send_and_check(stream, b"header", b"x")
+    assert near.num_streams == far.num_streams == 2
+    await streams[0].aclose()
+    assert near.num_streams == 1
+    while far.num_streams != 1:  # It learns of it by reading.
+        await send_and_check(streams[1], b"header", b"x")
+
+
 @pytest.mark.parametrize("size", [0, 1, 1200, 65_536, 65_537, 8_000_000])
 async def test_frames_of_any_size_go_both_ways(pair: Pair, size: int) -> None:
     await pair[1].serve("/homeswarm/test", echo)

@@ -1,0 +1,81 @@
+"""What a process holds at this moment, told on SIGUSR1: for whoever looks for leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+import typer
+
+if TYPE_CHECKING:
+    from swarm.peer.service import Peer
+
+Counts = Mapping[str, int]
+"""How many there are of what."""
+
+
+class Census:
+    """Counts of this process, and of what was added; see `told_on_signal`."""
+
+    def __init__(self) -> None:
+        self._sources: list[Callable[[], Counts]] = [of_process]
+
+    def add(self, source: Callable[[], Counts]) -> None:
+        """Counts what `source` gives too, from now on."""
+        self._sources.append(source)
+
+    def line(self) -> str:
+        """One line, `census key=value …`."""
+        counts = {key: count for source in self._sources for key, count in source().items()}
+        return " ".join(["census", *(f"{key}={count}" for key, count in counts.items())])
+
+
+@contextmanager
+def told_on_signal() -> Iterator[Census]:
+    """A census that standard error gets on every SIGUSR1, where there is such a signal.
+
+    Counting is done in the event loop, so the numbers of one line belong together.
+    """
+    census = Census()
+    if not hasattr(signal, "SIGUSR1"):
+        yield census
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: typer.echo(census.line(), err=True))
+    try:
+        yield census
+    finally:
+        # Back to what kills would be a trap: whoever asks while we end gets no answer.
+        loop.remove_signal_handler(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def of_process() -> Counts:
+    """Tasks of the event loop, open files and sockets, and resident memory in bytes."""
+    process = psutil.Process()
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "fds": process.num_fds(),
+        "rss": process.memory_info().rss,
+    }
+
+
+def of_peer(peer: Peer) -> Counts:
+    """What sessions and neighbours take of a peer; all zero where it holds nothing."""
+    counts = {"links": peer.num_links, "streams": peer.member.transport.num_streams}
+    if (hosting := peer.hosting) is not None:
+        pages, leases = hosting.runner.pages, hosting.leases
+        counts |= {
+            "sessions": hosting.handler.num_sessions,
+            "openings": hosting.handler.num_openings,
+            "leased_pages": leases.num_pages - leases.free,
+            "used_pages": pages.num_pages - pages.free_pages,
+            "waiting": leases.num_waiting,
+            "rows": pages.num_rows,
+            "queued_steps": hosting.num_queued_steps,
+        }
+    return counts
