@@ -131,7 +131,7 @@ class Chain:
 
     async def link(self, hops: Sequence[Hop]) -> list[OpenHop]:
         """The hops with links to their peers, not yet opened."""
-        links = await asyncio.gather(*(self._link(hop) for hop in hops))
+        links = await asyncio.gather(*(self._router.link(hop) for hop in hops))
         return [OpenHop(hop, link) for hop, link in zip(hops, links, strict=True)]
 
     async def open(self, hop: OpenHop, standing: Standing) -> None:
@@ -165,13 +165,6 @@ class Chain:
                 return held
             case other:
                 raise self._unexpected(hop, other)
-
-    async def _link(self, hop: Hop) -> Link:
-        try:
-            return await self._router.link(hop)
-        except PeerError as error:
-            self._router.blame(hop.peer, str(error))
-            raise
 
     async def _ask_all(self, standing: Standing) -> list[Held]:
         """Opens the new hops and holds the others; every failed hop leaves the chain."""

@@ -36,6 +36,8 @@ class Router:
         self._neighbours = neighbours
         self._avoidance = Avoidance()
         self._apart = Avoidance()
+        self._missed = Avoidance()
+        self._missed_at: dict[str, float] = {}
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
 
@@ -103,6 +105,15 @@ class Router:
         """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
         return await self._neighbours.link(hop.peer, hop.addresses)
 
+    def miss(self, entry: Announcement) -> None:
+        """A peer was not there: it is not dialled again at once, unless it announces itself anew.
+
+        That is no fault. It may be starting again, or its line may be slow today.
+        """
+        now = asyncio.get_running_loop().time()
+        self._missed.blame(entry.peer, now)
+        self._missed_at[entry.peer] = entry.time
+
     def blame(self, peer: str, why: str) -> None:
         """Leaves a peer alone for a while, for all sessions."""
         logger.info("peer avoided peer=%s why=%s", peer, why)
@@ -145,8 +156,14 @@ class Router:
     def _welcome(
         self, serving: Sequence[Announcement], excluded: Iterable[str] = ()
     ) -> list[Announcement]:
+        missed = self._missed.avoided(asyncio.get_running_loop().time())
         shunned = self._avoided() | set(excluded)
-        return [entry for entry in serving if entry.peer not in shunned]
+        return [
+            entry
+            for entry in serving
+            if entry.peer not in shunned
+            and (entry.peer not in missed or entry.time > self._missed_at[entry.peer])
+        ]
 
     def _avoided(self) -> frozenset[str]:
         return self._avoidance.avoided(asyncio.get_running_loop().time())
@@ -161,7 +178,7 @@ class Router:
         }
 
     async def _meet_all(self, announcements: Sequence[Announcement]) -> None:
-        """Opens links to peers and keeps them; peers that cannot be reached are blamed."""
+        """Opens links to peers and keeps them."""
         await asyncio.gather(*(self._greet(entry) for entry in announcements[:MAX_MET]))
 
     async def _greet(self, entry: Announcement) -> None:
@@ -170,7 +187,8 @@ class Router:
                 link = await self._neighbours.link(entry.peer, entry.addresses)
                 await link.measured.wait()
         except (PeerError, TimeoutError) as error:
-            self.blame(entry.peer, str(error) or "too slow to answer")
+            logger.info("peer not met peer=%s why=%s", entry.peer, error or "too slow to answer")
+            self.miss(entry)
 
 
 def _roomy(

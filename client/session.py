@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 _SHORT = 8
 """Positions of a step whose time is compared with that of the steps before it."""
 
-_RETRY = 1.0
+_RETRY = 0.25
 """Seconds until a handover that did not come about is tried again."""
 
 

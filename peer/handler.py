@@ -112,7 +112,7 @@ class Handler:
     @property
     def num_openings(self) -> int:
         """Sessions that wait for room to open."""
-        return len(self._opening)
+        return len(self._openings)
 
     def stop_accepting(self) -> None:
         """Refuses new sessions from now on; running ones go on."""
