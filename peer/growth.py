@@ -81,7 +81,8 @@ class Growth:
         """Whether there was room in time; if not, the newest session loses what it has.
 
         Were all to wait instead, nobody would give back anything. As it is always the newest, here
-        and at every other peer, the oldest comes to its end, and then the next.
+        and at every other peer, and the oldest that needs it, the oldest comes to its end, and then
+        the next.
         """
         pages = session.pages_needed(self._page_len)
         try:
@@ -89,6 +90,8 @@ class Growth:
         except Busy as error:
             if session.closed or not session.backlog:
                 return True  # A new epoch has dropped what needed the room.
+            if session.number > min(one.number for one in self._sessions.values() if one.waiting):
+                return False  # Somebody older comes first; all of us together would evict all.
             newest = max(self._sessions.values(), key=lambda one: one.number)
             self._owner.fail(newest, Code.BUSY, f"made room for older sessions: {error}")
             self._owner.close(newest, "made room")
