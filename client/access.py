@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .config import SessionConfig
 from .exchange import Exchange
-from .recovery import OnWait
+from .recovery import OnWait, log_wait
 from .router import Router
 from .standbys import Standbys
 
@@ -24,4 +24,4 @@ class Access:
     standbys: Standbys
     tasks: asyncio.TaskGroup
     config: SessionConfig
-    on_wait: OnWait = lambda _: None
+    on_wait: OnWait = log_wait

@@ -20,6 +20,12 @@ OnWait = Callable[[SwarmError | None], None]
 """Told what a session waits for, again whenever that changes, and None when it goes on."""
 
 
+def log_wait(error: SwarmError | None) -> None:
+    """What is done where nobody else wants to be told."""
+    if error is not None:
+        logger.warning("waiting why=%s", error)
+
+
 class Recovery:
     """Tries routes until one holds; made anew for each recovery.
 
@@ -94,6 +100,6 @@ class Recovery:
             raise error
         if str(error) != self._told:
             self._told = str(error)
-            logger.warning("waiting up to %g s for a route: %s", patience, error)
+            logger.info("waiting for a route up_to=%gs why=%s", patience, error)
             self._on_wait(error)
         await asyncio.sleep(_POLL)

@@ -25,7 +25,7 @@ from .config import SessionConfig
 from .exchange import Exchange
 from .head import Head
 from .model import RemoteModel
-from .recovery import OnWait
+from .recovery import OnWait, log_wait
 from .router import Router
 from .standbys import Standbys
 
@@ -66,7 +66,7 @@ class Swarm:
         *,
         session_config: SessionConfig | None = None,
         link_config: LinkConfig | None = None,
-        on_wait: OnWait = lambda _: None,
+        on_wait: OnWait = log_wait,
     ) -> None:
         self.member = member
         self._exchange = Exchange()
@@ -97,7 +97,7 @@ class Swarm:
         config: JoinConfig | None = None,
         *,
         session_config: SessionConfig | None = None,
-        on_wait: OnWait = lambda _: None,
+        on_wait: OnWait = log_wait,
     ) -> AsyncIterator[Swarm]:
         """Joins the invite's group for the length of the block.
 
@@ -120,7 +120,7 @@ class Swarm:
         *,
         session_config: SessionConfig | None = None,
         link_config: LinkConfig | None = None,
-        on_wait: OnWait = lambda _: None,
+        on_wait: OnWait = log_wait,
     ) -> AsyncIterator[Swarm]:
         """A swarm for one who is a member already."""
         async with background() as tasks:

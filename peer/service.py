@@ -78,6 +78,11 @@ class Peer:
         return self._hosting
 
     @property
+    def num_sessions(self) -> int:
+        """Sessions that run here now."""
+        return self._hosting.handler.num_sessions if self._hosting is not None else 0
+
+    @property
     def span(self) -> tuple[int, int]:
         """The blocks that are served or being loaded."""
         return self._span

@@ -63,6 +63,14 @@ def peer(
     map_port: Annotated[
         bool, typer.Option(help="Ask the router to forward the port (UPnP, NAT-PMP).")
     ] = True,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="When this peer is stopped: how long running answers may take to go on elsewhere.",
+        ),
+    ] = 30.0,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -83,6 +91,7 @@ def peer(
         threads=threads,
         memory=_options.size(memory),
         kv_memory=_options.size(kv_memory),
+        leave_patience=grace,
     )
     place = JoinConfig(
         folder=folder or default_folder() / "peer",
@@ -132,7 +141,19 @@ async def _serve(invite: Invite, source: _Source, place: JoinConfig, config: Pee
                 async with serving(member, checkpoint, config) as running:
                     census.add(lambda: _census.of_peer(running))
                     typer.echo(_line(running))
-                    await asyncio.Future()
+                    try:
+                        await asyncio.Future()
+                    finally:
+                        _say_leaving(running)
+
+
+def _say_leaving(running: Peer) -> None:
+    if number := running.num_sessions:
+        typer.echo(
+            f"Leaving. {number} running answer{'s' * (number > 1)} go on elsewhere, within"
+            f" {running.config.leave_patience:g} s; Ctrl-C again leaves at once …",
+            err=True,
+        )
 
 
 def _line(running: Peer) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from swarm.errors import RequestError
+from swarm.errors import RequestError, SwarmError
 
 from . import _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
@@ -108,9 +108,15 @@ async def _ask(
 
     if threads:
         torch.set_num_threads(threads)
-    async with Swarm.join(invite, session_config=SessionConfig(route_patience=wait)) as swarm:
+    patience = SessionConfig(route_patience=wait)
+    async with Swarm.join(invite, session_config=patience, on_wait=_say_wait) as swarm:
         model = await swarm.model(question.model, options)
         await answer(swarm, model, question)
+
+
+def _say_wait(error: SwarmError | None) -> None:
+    """Tells the user why the text stands still."""
+    typer.echo("Going on." if error is None else f"Waiting: {error} …", err=True)
 
 
 async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
