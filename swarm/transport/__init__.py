@@ -113,6 +113,9 @@ class Carrier(Transport, Protocol):
     def signer(self) -> Signer:
         """The key that is our peer id."""
 
+    async def hang_up(self, peer: str) -> None:
+        """Ends our connection to `peer`, with its streams, so that the next one is new."""
+
     async def dial_back(self, peer: str, addresses: Sequence[str]) -> tuple[str, ...]:
         """Where a new connection reaches `peer`, which is connected to us.
 

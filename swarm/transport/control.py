@@ -41,7 +41,8 @@ CIRCUIT = "/homeswarm/circuit/1"
 VISIT = "/homeswarm/visit/1"
 """Protocol of streams by which a relay brings a circuit to its end."""
 
-_PATIENCE = 5.0
+_PATIENCE = 7.0
+"""Longer than dialling back takes, names that must be looked up included."""
 
 _ERRORS: dict[Refusal, Callable[[str, str], PeerError]] = {
     Refusal.NO_RELAY: Unreachable,

@@ -191,6 +191,12 @@ class Daemon:
         request.connect.addrs.extend(_address_bytes(peer, addresses))
         await self._ask(peer, request)
 
+    async def disconnect(self, peer: str) -> None:
+        """Ends every connection to a peer, with the streams on them."""
+        request = self._request("DISCONNECT")
+        request.disconnect.peer = _peer_bytes(peer)
+        await self._ask(peer, request)
+
     async def open(self, peer: str, protocol: str) -> Connection:
         """Opens a stream; raises `Unreachable` if the peer is not there or does not serve it."""
         request = self._request("STREAM_OPEN")

@@ -56,15 +56,16 @@ async def _places(
 ) -> list[tuple[str, IPAddress, int]]:
     """What to try: the address as others should write it, and where that is."""
     come_from = [ip for kind, ip, _ in map(_parse, seen) if kind and isinstance(ip, IPAddress)]
-    places, ports = [], set()
-    for address in addresses:
-        kind, host, port = _parse(address)
-        if not kind:
-            continue
-        ports.add((kind, port))
-        place = address.partition("/p2p/")[0]
-        ips = [host] if isinstance(host, IPAddress) else await _resolve(str(host), port)
-        places += [(place, ip, port) for ip in ips if ip in come_from]
+    named = [(place.partition("/p2p/")[0], *_parse(place)) for place in addresses]
+    named = [entry for entry in named if entry[1]]
+    found = await asyncio.gather(*(_resolve(host, port) for _, _, host, port in named))
+    ports = {(kind, port) for _, kind, _, port in named}
+    places = [
+        (place, ip, port)
+        for (place, _, _, port), ips in zip(named, found, strict=True)
+        for ip in ips
+        if ip in come_from
+    ]
     # A router may forward the port without the member knowing its own address outside.
     tried = {(ip, port) for _, ip, port in places}
     for ip in come_from:
@@ -90,7 +91,9 @@ def _parse(address: str) -> tuple[str, IPAddress | str, int]:
     return ("dns", host, port) if kind.startswith("dns") else ("", "", 0)
 
 
-async def _resolve(host: str, port: int) -> list[IPAddress]:
+async def _resolve(host: IPAddress | str, port: int) -> list[IPAddress]:
+    if not isinstance(host, str):
+        return [host]
     try:
         async with asyncio.timeout(_PATIENCE):
             found = await asyncio.get_running_loop().getaddrinfo(

@@ -286,6 +286,11 @@ class Libp2pTransport:
 
         await self.daemon.serve(protocol, handle)
 
+    async def hang_up(self, peer: str) -> None:
+        """Ends the connection to `peer`; libp2p itself sees only after 40 s that one is dead."""
+        with suppress(Unreachable):
+            await self.daemon.disconnect(peer)
+
     async def dial_back(self, peer: str, addresses: Sequence[str]) -> tuple[str, ...]:
         """Where a new TCP connection meets `peer`, which is connected to us.
 

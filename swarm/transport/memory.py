@@ -311,6 +311,11 @@ class MemoryTransport:
             raise Unreachable(peer, "not in the network")
         return target._accept(self, protocol)
 
+    async def hang_up(self, peer: str) -> None:
+        """Breaks our streams to `peer`."""
+        for stream in self.streams_to(peer):
+            stream.break_both("connection reset")
+
     async def dial_back(self, peer: str, addresses: Sequence[str]) -> tuple[str, ...]:
         """Its addresses, unless it is hidden."""
         if not self.is_connected(peer):

@@ -38,6 +38,9 @@ from .sealed import RECORD_LEN
 
 logger = logging.getLogger(__name__)
 
+_MEMBER_CONTROLS = 4
+"""Control links of one member at once: its place, a probe, and either of them anew."""
+
 
 @dataclass(frozen=True)
 class RelayConfig:
@@ -110,7 +113,7 @@ class Relay:
         self._door = door
         self._config = config
         self._reserved: dict[str, Link] = {}
-        self._num_circuits = 0
+        self._controls: Counter[str] = Counter()
         self._circuits: Counter[str] = Counter()
         self._buckets: dict[str, Bucket] = {}
         self.willing = False
@@ -123,7 +126,7 @@ class Relay:
     @property
     def num_circuits(self) -> int:
         """Streams that are being passed on."""
-        return self._num_circuits
+        return sum(self._circuits.values()) // 2
 
     async def serve(self) -> None:
         """Answers other members from now on."""
@@ -132,6 +135,12 @@ class Relay:
 
     async def _serve_control(self, stream: Stream) -> None:
         link = await self._door.greet(stream)
+        if self._controls[link.peer] >= _MEMBER_CONTROLS:
+            raise Misbehaved(link.peer, "has too many control links")
+        with _counted(self._controls, link.peer):
+            await self._answer(link)
+
+    async def _answer(self, link: Link) -> None:
         async with background() as tasks:
             probes: set[asyncio.Task[None]] = set()
 
@@ -178,7 +187,7 @@ class Relay:
         if refusal is not None:
             await stream.send(encode(refusal), b"")
             return
-        with self._counted(caller, target):
+        with _counted(self._circuits, caller, target):
             there = await self._visit(target)
             if there is None:
                 gone = Refused(Refusal.NOT_HERE, f"{target[-8:]} does not answer")
@@ -207,25 +216,12 @@ class Relay:
         limit = self._config.member_circuits
         if target not in self._reserved or target == caller:
             return Refused(Refusal.NOT_HERE, f"{target[-8:]} has no place here")
-        if self._num_circuits >= self._config.max_circuits:
-            return Refused(Refusal.FULL, f"passes {self._num_circuits} streams already")
+        if self.num_circuits >= self._config.max_circuits:
+            return Refused(Refusal.FULL, f"passes {self.num_circuits} streams already")
         for end in (caller, target):
             if self._circuits[end] >= limit:
                 return Refused(Refusal.FULL, f"passes {limit} streams of {end[-8:]} already")
         return None
-
-    @contextmanager
-    def _counted(self, *ends: str) -> Iterator[None]:
-        self._num_circuits += 1
-        self._circuits.update(ends)
-        try:
-            yield
-        finally:
-            self._num_circuits -= 1
-            self._circuits.subtract(ends)
-            for end in ends:
-                if not self._circuits[end]:
-                    del self._circuits[end]
 
     async def _visit(self, target: str) -> Stream | None:
         """A stream to a member that cannot be dialled, over the connection that it keeps."""
@@ -273,3 +269,16 @@ class Relay:
         if peer not in self._buckets:
             self._buckets[peer] = Bucket(self._config.rate, self._config.burst)
         return self._buckets[peer]
+
+
+@contextmanager
+def _counted(counts: Counter[str], *members: str) -> Iterator[None]:
+    """Counts these members for the length of the block."""
+    counts.update(members)
+    try:
+        yield
+    finally:
+        counts.subtract(members)
+        for member in members:
+            if not counts[member]:
+                del counts[member]

@@ -112,9 +112,10 @@ class RelayedTransport:
             door = Door(carrier, group, link_config)
             transport = cls(door, tasks, entries, config)
             transport.relay.willing = config.relay.serve and config.always_relays
-            await transport.relay.serve()
-            await carrier.serve(VISIT, transport._accept)
+            if config.listens or config.always_relays:
+                await transport.relay.serve()
             if config.listens:
+                await carrier.serve(VISIT, transport._accept)
                 carrier.watch(transport._on_new_address)
                 await transport._settle([*transport._entries, *remembered])
                 tasks.create_task(transport._keep())

@@ -88,6 +88,10 @@ class Reservations:
                 error,
             )
             self._rest(place.peer)
+            if held:
+                # With a router or a network the connection dies without a word, and libp2p would
+                # go on using it.
+                await self._door.carrier.hang_up(place.peer)
         except Exception:
             logger.exception("relay not asked peer=%s", place.peer)
             self._rest(place.peer)

@@ -281,6 +281,19 @@ async def test_a_member_at_its_limit_does_not_keep_out_others(town: Town) -> Non
     assert await echoes(await town.open("c", "d"))
 
 
+async def test_control_links_are_limited_by_member(pair: Town) -> None:
+    member = pair.members["a"]
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(member._door.control(Place("relay")))
+        with pytest.raises(Unreachable):
+            async with member._door.control(Place("relay")):
+                await asyncio.Future()
+    assert (await pair.members["b"]._door.carrier.open("relay", CIRCUIT)).peer == "relay"
+    async with member._door.control(Place("relay")) as control:
+        assert await control.probe(("/memory/a",)) == ()
+
+
 async def test_bytes_are_limited_by_member(town: Town) -> None:
     await town.relay("relay", rate=1e6, burst=100_000)
     for name in ("a", "b", "c", "d"):
