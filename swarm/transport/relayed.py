@@ -33,6 +33,7 @@ _MAX_ADDRESSES = 32
 """As many as a message may name."""
 
 _ASKED = 3
+_MAX_MET = 16
 _GRACE = 0.5
 
 FindRelays = Callable[[], Awaitable[Iterable[Place]]]
@@ -81,6 +82,8 @@ class RelayedTransport:
         self._config = config
         self._entries = tuple(place for place in entries if place.peer != door.carrier.peer_id)
         self._find: FindRelays | None = None
+        self._met: dict[str, Place] = {}
+        self._told: object = None
         self._handlers: dict[str, StreamHandler] = {}
         self._watchers: list[Callable[[], None]] = []
         self._reach = Reach.UNKNOWN
@@ -211,6 +214,10 @@ class RelayedTransport:
 
     def _on_change(self) -> None:
         self._news.set()
+        state = (self._reach, self.addresses)
+        if state == self._told:
+            return
+        self._told = state
         for watcher in self._watchers:
             watcher()
 
@@ -259,22 +266,26 @@ class RelayedTransport:
     async def _renew(self) -> None:
         public = await self._public()
         if asyncio.get_running_loop().time() >= self._look_at:
-            asked = random.sample(public, min(len(public), _ASKED))
-            await self._look(asked)
+            await self._look(public[:_ASKED])
         if self._reach is Reach.RELAYED:
             self._reservations.top_up(public)
         elif self._reach is Reach.DIRECT:
             self._reservations.drop()
 
     async def _public(self) -> list[Place]:
-        """Members who may relay for us: entries, then others, each of us in an order of its own."""
-        found = {place.peer: place for place in self._entries}
-        others = [] if self._find is None else [*await self._find()]
-        random.shuffle(others)
-        for place in others:
-            if place.peer != self.peer_id:
-                found.setdefault(place.peer, place)
-        return list(found.values())
+        """Members who may relay for us, in an order of our own, so that all are used.
+
+        Entries come first, and last those who are not found any more: when the network was away, so
+        was the directory.
+        """
+        found = {} if self._find is None else {place.peer: place for place in await self._find()}
+        found.pop(self.peer_id, None)
+        others = random.sample(list(found), len(found))
+        lost = [peer for peer in self._met if peer not in found]
+        entries = {place.peer: place for place in self._entries}
+        places = {**self._met, **found, **entries}
+        self._met = dict(list({**self._met, **found}.items())[-_MAX_MET:])
+        return [places[peer] for peer in dict.fromkeys((*entries, *others, *lost))]
 
     async def _look(self, asked: Sequence[Place]) -> None:
         """Asks some members whether they reach us anew."""

@@ -398,11 +398,32 @@ async def test_another_relay_takes_over(pair: Town, end: str) -> None:
     pair.network.thaw("relay")
 
 
+async def test_only_changes_are_told(pair: Town) -> None:
+    changes: list[tuple[str, ...]] = []
+    member = pair.members["a"]
+    member.watch(lambda: changes.append(member.relays))
+    await pair.network.kill("relay")
+    await asyncio.sleep(60)
+    assert changes == [()]
+
+
 async def test_a_relay_that_comes_back_is_used_again(pair: Town) -> None:
     pair.network.disconnect("a", "relay")
     await until(lambda: pair.members["a"].relays == ())
     await until(lambda: pair.members["a"].relays == ("relay",))
     assert await echoes(await pair.open("b", "a"))
+
+
+async def test_relays_that_nobody_announces_any_more_are_tried_again(pair: Town) -> None:
+    await pair.relay("second")
+    member = pair.members["a"]
+    await until(lambda: len(member.relays) == 2)
+    # The network is away, and with it the directory; the entry point does not come back.
+    pair.public.clear()
+    await pair.network.kill("relay")
+    pair.network.disconnect("a", "second")
+    await until(lambda: not member.relays)
+    await until(lambda: member.relays == ("second",))
 
 
 async def test_peers_that_can_be_dialled_relay_too(town: Town) -> None:
