@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from swarm.invite import Invite
 
 _POLL = 0.5
-_BAR_LEN = 40
+_BAR_LEN = 24
 
 
 def register(app: typer.Typer) -> None:
@@ -120,7 +120,7 @@ class View:
 
     def show(self) -> None:
         """The view for people, on standard output."""
-        console = Console(width=None if Console().is_terminal else 120, soft_wrap=False)
+        console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
         if not self.entries:
             what = (
                 f"Nobody serves {shown(self.wanted.name)}."
