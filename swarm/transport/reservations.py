@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from swarm.errors import PeerError
 
@@ -61,7 +62,9 @@ class Reservations:
                 return
             rested_at, _ = self._rests.get(place.peer, (now, 0.0))
             if place.peer not in self._holders and rested_at <= now:
-                self._holders[place.peer] = self._tasks.create_task(self._hold(place))
+                holder = self._tasks.create_task(self._hold(place))
+                self._holders[place.peer] = holder
+                holder.add_done_callback(partial(self._forget, place.peer))
 
     def drop(self) -> None:
         """Gives all places back."""
@@ -95,10 +98,11 @@ class Reservations:
         except Exception:
             logger.exception("relay not asked peer=%s", place.peer)
             self._rest(place.peer)
-        finally:
-            self._held.pop(place.peer, None)
-            del self._holders[place.peer]
-            self._on_change()
+
+    def _forget(self, relay: str, _: asyncio.Task[None]) -> None:
+        self._held.pop(relay, None)
+        del self._holders[relay]
+        self._on_change()
 
     def _rest(self, relay: str) -> None:
         """A relay that failed is asked again later, and each time later."""

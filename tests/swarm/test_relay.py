@@ -216,7 +216,8 @@ async def test_only_our_relays_bring_visitors(pair: Town) -> None:
     stream = await stranger.open("b", VISIT)
     await stream.send(encode(Visit("a")), b"")
     with pytest.raises(Unreachable):
-        await stream.receive()
+        async with asyncio.timeout(1):
+            await stream.receive()
     await held.aclose()
     await stranger.aclose()
 
@@ -345,9 +346,18 @@ async def test_a_new_circuit_is_no_new_allowance(town: Town) -> None:
 async def test_a_record_that_is_too_large_ends_the_circuit(pair: Town) -> None:
     stream = await pair.open("a", "b")
     below: Any = stream._stream  # type: ignore[attr-defined]
+    passed: list[int] = []
+
+    def look(sender: str, receiver: str, header: bytes, payload: Any) -> bool:
+        if (sender, receiver) == ("relay", "b"):
+            passed.append(len(payload))
+        return False
+
+    pair.network.drop = look
     await below.send(b"", bytes(RECORD_LEN + 1))
     with pytest.raises(Unreachable):
         await stream.receive()
+    assert RECORD_LEN + 1 not in passed
     await until(lambda: not pair.passing())
 
 

@@ -223,6 +223,16 @@ async def test_what_is_tampered_with_ends_the_stream(wire: Wire, change: str, si
     assert caught.value.peer == "a"
 
 
+@pytest.mark.parametrize("change", ["payload altered", "payload cut", "payload left out"])
+async def test_what_is_tampered_with_is_noticed_at_once(wire: Wire, change: str) -> None:
+    pair = await wire.open()
+    wire.middle.tamper = lambda way, number, record: CHANGES[change](record)
+    await pair.a.send(b"only", bytes(100))
+    with pytest.raises(Misbehaved):
+        async with asyncio.timeout(1):
+            await pair.b.receive()
+
+
 async def test_an_earlier_frame_does_not_fit_later_and_not_the_other_way(wire: Wire) -> None:
     for way in ("a-b", "b-a"):
         pair = await wire.open()
