@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 30.0
+_ALIVE = 2.0
 
 
 class Reservations:
@@ -92,12 +93,24 @@ class Reservations:
             )
             self._rest(place.peer)
             if held:
-                # With a router or a network the connection dies without a word, and libp2p would
-                # go on using it.
-                await self._door.carrier.hang_up(place.peer)
+                del self._held[place.peer]
+                self._on_change()
+                await self._end_if_dead(place)
         except Exception:
             logger.exception("relay not asked peer=%s", place.peer)
             self._rest(place.peer)
+
+    async def _end_if_dead(self, place: Place) -> None:
+        """Ends the connection to a relay that does not even greet over it.
+
+        With a router or a network a connection dies without a word, and libp2p would go on using
+        it. If only our link has ended (one of us was slow), the others over it are left alone.
+        """
+        try:
+            async with asyncio.timeout(_ALIVE), self._door.control(place):
+                return
+        except (PeerError, TimeoutError):
+            await self._door.carrier.hang_up(place.peer)
 
     def _forget(self, relay: str, _: asyncio.Task[None]) -> None:
         self._held.pop(relay, None)

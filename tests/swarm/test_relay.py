@@ -417,6 +417,25 @@ async def test_only_changes_are_told(pair: Town) -> None:
     assert changes == [()]
 
 
+async def test_the_end_of_a_control_link_spares_the_connection(pair: Town) -> None:
+    stream = await pair.open("a", "relay")
+    await pair.members["relay"].relay._reserved["a"].aclose()
+    await until(lambda: pair.members["a"].relays == ())
+    await until(lambda: pair.members["a"].relays == ("relay",))
+    assert await echoes(stream)
+
+
+async def test_a_connection_that_is_dead_is_ended(pair: Town) -> None:
+    stream = await pair.open("a", "relay")
+    pair.network.freeze("relay")
+    await until(lambda: pair.members["a"].relays == ())
+    await asyncio.sleep(3)
+    pair.network.thaw("relay")
+    with pytest.raises(Unreachable):
+        await stream.receive()
+    await until(lambda: pair.members["a"].relays == ("relay",))
+
+
 async def test_a_relay_that_comes_back_is_used_again(pair: Town) -> None:
     pair.network.disconnect("a", "relay")
     await until(lambda: pair.members["a"].relays == ())
