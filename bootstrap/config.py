@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarm.errors import ConfigError
+from swarm.transport.relay import RelayConfig
 
 _MAX_NAME = 64
 
@@ -18,7 +19,8 @@ class BootstrapConfig:
     is one group, and what is lost with it is the group. It listens at `host` and `port`; with 0 it
     takes a free port once and keeps to it, because invites name it. `announce` are addresses that
     reach it from outside. With `map_port` the router is asked to forward the port. `name` is what
-    people call the group; None leaves it as it is.
+    people call the group; None leaves it as it is. `relay` limits what members who cannot reach
+    each other directly may send through here.
     """
 
     folder: Path
@@ -27,6 +29,7 @@ class BootstrapConfig:
     announce: tuple[str, ...] = ()
     map_port: bool = True
     name: str | None = None
+    relay: RelayConfig = field(default_factory=RelayConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:

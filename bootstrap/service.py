@@ -15,6 +15,7 @@ from swarm.errors import ConfigError, Unreachable
 from swarm.group import Group
 from swarm.invite import Invite
 from swarm.member import Member, keep_remembering
+from swarm.transport.relayed import RelayedConfig, RelayedTransport
 
 from . import group_file
 from .config import BootstrapConfig
@@ -74,19 +75,24 @@ async def start(config: BootstrapConfig) -> AsyncIterator[Bootstrap]:
     me = _load_identity(folder)
     port = config.port or _stored_port(folder)
     libp2p = Libp2pConfig(me.path, config.host, port, config.announce, map_port=config.map_port)
-    async with Libp2pTransport.start(libp2p) as transport:
+    # Whether others reach it is its owner's care: whom it relays for has reached it.
+    relayed = RelayedConfig(listens=False, always_relays=True, relay=config.relay)
+    async with (
+        Libp2pTransport.start(libp2p) as carrier,
+        RelayedTransport.start(carrier, group, config=relayed) as transport,
+    ):
         if not port:
-            _store_port(folder, transport.port)
+            _store_port(folder, carrier.port)
         known = acquaintances.load(folder / _MEMBERS_FILE)
         places = [place for each in known for place in each.multiaddresses]
         directory = await DhtDirectory.join(
-            transport, group, (), places, DhtConfig(may_be_first=True)
+            carrier, group, (), places, DhtConfig(may_be_first=True)
         )
         member = Member(transport, directory, group)
         try:
             async with background() as tasks:
                 tasks.create_task(keep_remembering(member, folder / _MEMBERS_FILE))
-                tasks.create_task(transport.wait_failed())
+                tasks.create_task(carrier.wait_failed())
                 logger.info("bootstrap ready peer=%s group=%s", transport.peer_id, group.id)
                 yield Bootstrap(member, _invite(group, transport.addresses))
         finally:

@@ -114,11 +114,13 @@ class Peer:
             addresses=self.member.transport.addresses,
             version=__version__,
             time=time.time(),
+            reach=self.member.transport.reach,
         )
 
     async def start(self) -> None:
         """Chooses blocks, loads them and serves; returns once sessions can be opened."""
         await self.member.transport.serve(PROTOCOL, self._neighbours.accept)
+        self.member.transport.watch(self._changed.set)
         await self._take(await self._choose())
         self._tasks.create_task(self._keep_announced())
         if self.config.blocks is None:

@@ -7,10 +7,11 @@ Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from swarm.errors import ConfigError
@@ -29,17 +30,33 @@ _SEED_LEN = 32
 
 @dataclass(frozen=True)
 class Identity:
-    """A key file and the peer id that it gives."""
+    """A key file and the peer id that it gives; signs as that peer (a `transport.Signer`)."""
 
     path: Path
     peer_id: str
+    key: Ed25519PrivateKey = field(repr=False, compare=False)
+
+    def sign(self, message: bytes) -> bytes:
+        """An Ed25519 signature (RFC 8032), 64 bytes."""
+        return self.key.sign(message)
+
+    def verifies(self, message: bytes, signature: bytes, peer: str) -> bool:
+        """Whether `peer` has signed this message."""
+        key = public_key(peer)
+        if key is None:
+            return False
+        try:
+            Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
 
 
 def create(path: Path) -> Identity:
     """Makes a new identity and writes it; raises `ConfigError` if it cannot be written."""
     key = Ed25519PrivateKey.generate()
     state.replace(path, _PRIVATE_HEADER + key.private_bytes_raw() + _public(key))
-    return Identity(path, _peer_id(key))
+    return Identity(path, _peer_id(key), key)
 
 
 def load(path: Path) -> Identity | None:
@@ -57,12 +74,29 @@ def load(path: Path) -> Identity | None:
     key = Ed25519PrivateKey.from_private_bytes(body[:_SEED_LEN])
     if _public(key) != body[_SEED_LEN:]:
         raise ConfigError(_damaged(path))
-    return Identity(path, _peer_id(key))
+    return Identity(path, _peer_id(key), key)
 
 
 def load_or_create(path: Path) -> Identity:
     """The identity in this file, a new one if there is no file; errors as in `load`."""
     return load(path) or create(path)
+
+
+def public_key(peer: str) -> bytes | None:
+    """The 32 bytes of the Ed25519 key that a peer id is; None where it is none."""
+    number = 0
+    for letter in peer:
+        digit = _ALPHABET.find(letter)
+        if digit < 0:
+            return None
+        number = number * len(_ALPHABET) + digit
+    size = len(_PEER_ID_HEADER) + _SEED_LEN
+    if len(peer) > 2 * size or number >> (8 * size):
+        return None
+    raw = number.to_bytes(size, "big")
+    key = raw[len(_PEER_ID_HEADER) :]
+    # Only the one spelling counts: ids are compared as text.
+    return key if _encode(_PEER_ID_HEADER + key) == peer else None
 
 
 def _damaged(path: Path) -> str:
@@ -77,7 +111,10 @@ def _public(key: Ed25519PrivateKey) -> bytes:
 
 
 def _peer_id(key: Ed25519PrivateKey) -> str:
-    raw = _PEER_ID_HEADER + _public(key)
+    return _encode(_PEER_ID_HEADER + _public(key))
+
+
+def _encode(raw: bytes) -> str:
     number, text = int.from_bytes(raw, "big"), ""
     while number:
         number, digit = divmod(number, len(_ALPHABET))

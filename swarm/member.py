@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from swarm.errors import ConfigError, SwarmError
@@ -19,6 +20,10 @@ from .directory import REFRESH, Directory
 from .group import Group
 from .invite import Invite
 from .transport import Transport
+from .transport.control import Place
+from .transport.reach import Reach
+from .transport.relay import RelayConfig
+from .transport.relayed import RelayedConfig, RelayedTransport
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +53,8 @@ class JoinConfig:
     somebody new each time. It listens at `host` and `port` (0: a free one), and also tells others
     the addresses in `announce`. With `map_port` the router is asked to forward the port. A member
     that only `asks` keeps no records for others, and nobody needs to reach it: its router is left
-    alone. Members met are remembered below `state_folder`
-    (by default where this system keeps state).
+    alone. One that can be dialled relays for those that cannot, within `relay`'s limits. Members
+    met are remembered below `state_folder` (by default where this system keeps state).
     """
 
     folder: Path | None = None
@@ -59,6 +64,7 @@ class JoinConfig:
     map_port: bool = True
     asks: bool = False
     state_folder: Path | None = None
+    relay: RelayConfig = field(default_factory=RelayConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -79,7 +85,7 @@ async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterato
     config = config or JoinConfig()
     group = invite.group
     path = acquaintances.path_for(group, config.state_folder)
-    known = [place for each in acquaintances.load(path) for place in each.multiaddresses]
+    known = acquaintances.load(path)
     with ExitStack() as stack:
         identity = None
         if config.folder is not None:
@@ -89,17 +95,49 @@ async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterato
         libp2p = Libp2pConfig(
             identity, config.host, config.port, config.announce, map_port=map_port
         )
-        async with Libp2pTransport.start(libp2p) as transport:
-            dht = DhtConfig(asks=config.asks)
-            directory = await DhtDirectory.join(transport, group, invite.addresses, known, dht)
+        async with (
+            Libp2pTransport.start(libp2p) as carrier,
+            RelayedTransport.start(
+                carrier,
+                group,
+                places(invite.addresses),
+                RelayedConfig(listens=not config.asks, relay=config.relay),
+                remembered=[Place(each.peer, each.multiaddresses) for each in known],
+            ) as transport,
+        ):
+            # Nobody could ask one for records that nobody can dial.
+            asks = config.asks or transport.reach is Reach.RELAYED
+            directory = await DhtDirectory.join(
+                carrier,
+                group,
+                invite.addresses,
+                [place for each in known for place in each.multiaddresses],
+                DhtConfig(asks=asks),
+            )
+            transport.follow(partial(relays, directory))
             member = Member(transport, directory, group)
             try:
                 async with background() as tasks:
                     tasks.create_task(keep_remembering(member, path))
-                    tasks.create_task(transport.wait_failed())
+                    tasks.create_task(carrier.wait_failed())
                     yield member
             finally:
                 await directory.aclose()
+
+
+def places(addresses: Sequence[str]) -> tuple[Place, ...]:
+    """Multiaddresses with `/p2p/` ids, by member."""
+    by_peer: dict[str, tuple[str, ...]] = {}
+    for address in addresses:
+        peer = address.rpartition("/p2p/")[2]
+        by_peer[peer] = (*by_peer.get(peer, ()), address)
+    return tuple(Place(*entry) for entry in by_peer.items())
+
+
+async def relays(directory: Directory) -> list[Place]:
+    """The members that say that they can be dialled; those may relay for others."""
+    found = await directory.find()
+    return [Place(each.peer, each.addresses) for each in found if each.reach is Reach.DIRECT]
 
 
 async def keep_remembering(member: Member, path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swarm.bootstrap.config import BootstrapConfig
+from swarm.transport.relay import RelayConfig
 
+from . import _options
 from ._census import told_on_signal
 from .runner import Stopped, run_async
 
@@ -44,12 +46,31 @@ def bootstrap(
     name: Annotated[
         str | None, typer.Option(help="What the group is called; kept from then on.")
     ] = BootstrapConfig.name,
+    relay: Annotated[
+        bool, typer.Option(help="Relay between members that cannot reach each other directly.")
+    ] = RelayConfig.serve,
+    relay_rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Bytes per second that each member may send through the relay."
+        ),
+    ] = None,
+    relay_circuits: Annotated[
+        int, typer.Option(min=1, help="Relayed connections that each member may have at once.")
+    ] = RelayConfig.member_circuits,
 ) -> None:
     """Start a private group: prints its invite, and is where the members meet.
 
     On SIGUSR1 one line on stderr says what it holds: tasks, files, memory.
     """
-    config = BootstrapConfig(folder, host, port, tuple(announce or ()), map_port, name)
+    relaying = RelayConfig(
+        serve=relay,
+        rate=_options.size(relay_rate) or RelayConfig.rate,
+        member_circuits=relay_circuits,
+        max_circuits=max(relay_circuits, RelayConfig.max_circuits),
+    )
+    places = tuple(announce or ())
+    config = BootstrapConfig(folder, host, port, places, map_port, name, relaying)
     with suppress(Stopped):
         run_async(_serve(config))
 

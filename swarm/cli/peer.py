@@ -71,6 +71,15 @@ def peer(
             help="When this peer is stopped: how long running answers may take to go on elsewhere.",
         ),
     ] = 30.0,
+    relay: Annotated[
+        bool, typer.Option(help="Relay for peers that nobody can dial, where this one can be.")
+    ] = True,
+    relay_rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Bytes per second that each member may send through this relay."
+        ),
+    ] = None,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -82,6 +91,7 @@ def peer(
     from swarm.member import JoinConfig
     from swarm.peer.config import PeerConfig
     from swarm.state import default_folder
+    from swarm.transport.relay import RelayConfig
 
     config = PeerConfig(
         name=name if name is not None else os.uname().nodename,
@@ -99,6 +109,7 @@ def peer(
         port=port,
         announce=tuple(announce or ()),
         map_port=map_port,
+        relay=RelayConfig(serve=relay, rate=_options.size(relay_rate) or RelayConfig.rate),
     )
     source = _Source(_options.existing_model(model), revision, cache)
     with suppress(Stopped):

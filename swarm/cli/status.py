@@ -16,6 +16,7 @@ from rich.table import Table
 
 from swarm.directory import Announcement, State
 from swarm.errors import NoRouteError
+from swarm.transport.reach import Reach
 
 from . import _options
 from ._options import JoinOption, shown
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from swarm.invite import Invite
 
 _POLL = 0.5
-_BAR_LEN = 40
+_BAR_LEN = 24
 
 
 def register(app: typer.Typer) -> None:
@@ -119,7 +120,7 @@ class View:
 
     def show(self) -> None:
         """The view for people, on standard output."""
-        console = Console(width=None if Console().is_terminal else 120, soft_wrap=False)
+        console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
         if not self.entries:
             what = (
                 f"Nobody serves {shown(self.wanted.name)}."
@@ -207,6 +208,7 @@ def _peer_json(entry: Announcement) -> dict[str, Any]:
         "dtype": entry.dtype,
         "device": entry.device,
         "version": entry.version,
+        "reach": str(entry.reach),
         "addresses": list(entry.addresses),
         "announced": entry.time,
     }
@@ -226,6 +228,7 @@ def _table(entries: list[Announcement]) -> Table:
         "prefill tok/s",
         "free KV",
         "on",
+        "reached",
     ):
         right = column in ("ms/token", "prefill tok/s", "free KV")
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
@@ -239,6 +242,7 @@ def _table(entries: list[Announcement]) -> Table:
             f"{1 / entry.prefill_seconds:.0f}" if entry.prefill_seconds else "",
             f"{100 * entry.free_positions // max(1, entry.total_positions)} %",
             shown(f"{entry.device} {entry.dtype}"),
+            "?" if entry.reach is Reach.UNKNOWN else str(entry.reach),
         )
     return table
 

@@ -14,6 +14,7 @@ import msgspec
 
 from swarm.errors import RecordError
 
+from ..transport.reach import Reach
 from ..wire.messages import Addresses, Count, PeerId, Seconds, Text
 
 LIFETIME = 20.0
@@ -42,6 +43,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     decode step of one position takes it `decode_seconds`, each position of a long prefill
     `prefill_seconds`. `free_positions` of `total_positions` in its KV memory are free.
     `capacity` is how many blocks of this model it could hold; 0 means that its span is fixed.
+    With `reach` it says whether others can dial it, or come to it through a relay.
     """
 
     peer: PeerId
@@ -62,6 +64,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     addresses: Addresses = ()
     version: Text = ""
     time: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    reach: Reach = Reach.UNKNOWN
 
     @property
     def serving(self) -> bool:

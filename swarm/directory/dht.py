@@ -36,6 +36,7 @@ _GRACE = 0.5
 """Seconds that other members get to answer after the first one has."""
 
 _MAX_GREETINGS = 8
+_MAX_MET = 128
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,11 @@ class DhtDirectory:
             if announcement is not None:
                 found[peer] = (expiry, announcement)
         self._found = found
+        # While the network is away nothing is found; these are the way back.
+        met = {announcement.peer: announcement.addresses for _, announcement in found.values()}
+        self._acquaintances = {**self._acquaintances, **met}
+        for peer in list(self._acquaintances)[: max(0, len(self._acquaintances) - _MAX_MET)]:
+            del self._acquaintances[peer]
 
     async def _enter(self) -> None:
         known = self._known

@@ -5,13 +5,16 @@ order. There are two of each: `swarm.transport.libp2p` for the world, and `swarm
 which simulates a network with delay, loss, frozen and dead machines inside one process.
 
 Nobody uses streams directly: a `swarm.transport.link.Link` adds the handshake, heartbeats and
-messages, the same way over both.
+messages, the same way over both. Between the two lies `swarm.transport.relayed`, through which
+members reach those that nobody can dial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
+
+from .reach import Reach
 
 Buffer = bytes | bytearray | memoryview
 
@@ -27,8 +30,11 @@ class Stream(Protocol):
     def arrived_bytes(self) -> int:
         """Bytes that have arrived so far, those of a frame that is not yet complete included."""
 
-    def admit(self) -> None:
-        """Lifts the limit for strangers: until this, a frame that carries a payload is refused."""
+    def admit(self, payload: int | None = None) -> None:
+        """Lifts the limit for strangers: until this, a frame that carries a payload is refused.
+
+        With `payload`, frames with up to so many bytes of it are let through, not all.
+        """
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Sends one frame; waits while the other side is slower than we are.
@@ -70,6 +76,13 @@ class Transport(Protocol):
     def num_streams(self) -> int:
         """Streams that are open, whoever opened them."""
 
+    @property
+    def reach(self) -> Reach:
+        """Whether others reach us directly, as far as is known."""
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Calls `on_change` from now on when `addresses` or `reach` have changed."""
+
     async def open(self, peer: str, protocol: str, addresses: Sequence[str] = ()) -> Stream:
         """Opens a stream to `peer`, at `addresses` or where it is known to be.
 
@@ -81,3 +94,35 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Closes every stream and leaves the network; may be called again."""
+
+
+class Signer(Protocol):
+    """Signs as one peer, and checks what others have signed as themselves."""
+
+    @property
+    def peer_id(self) -> str:
+        """Whose signatures these are."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Our signature."""
+
+    def verifies(self, message: bytes, signature: bytes, peer: str) -> bool:
+        """Whether `peer` has signed this message."""
+
+
+class Carrier(Transport, Protocol):
+    """A transport on which a relayed one can be built: it has keys, and can try who is dialled."""
+
+    @property
+    def signer(self) -> Signer:
+        """The key that is our peer id."""
+
+    async def hang_up(self, peer: str) -> None:
+        """Ends our connection to `peer`, with its streams, so that the next one is new."""
+
+    async def dial_back(self, peer: str, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Where a new connection reaches `peer`, which is connected to us.
+
+        Only what we see it come from is tried, whatever it says: nobody can have us knock at third
+        parties' doors. Raises `Unreachable` if it is not connected.
+        """

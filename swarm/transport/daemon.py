@@ -173,6 +173,18 @@ class Daemon:
         reply = await self._ask(self.peer_id, self._request("IDENTIFY"))
         return tuple(str(multiaddr(raw)) for raw in reply.identify.addrs)
 
+    async def peers(self) -> dict[str, tuple[str, ...]]:
+        """Who is connected, by id, and the multiaddresses from which we see it."""
+        multiaddr = load("hivemind.utils.multiaddr").Multiaddr
+        peer_id = load("hivemind.p2p").PeerID
+        reply = await self._ask(self.peer_id, self._request("LIST_PEERS"))
+        seen: dict[str, tuple[str, ...]] = {}
+        for entry in reply.peers:
+            peer = peer_id(entry.id).to_base58()
+            places = (str(multiaddr(raw)) for raw in entry.addrs)
+            seen[peer] = (*seen.get(peer, ()), *places)
+        return seen
+
     async def connect(self, peer: str, addresses: Sequence[str]) -> None:
         """Makes sure that there is a connection; raises `Unreachable` if there cannot be one."""
         if peer == self.peer_id:
@@ -180,6 +192,12 @@ class Daemon:
         request = self._request("CONNECT")
         request.connect.peer = _peer_bytes(peer)
         request.connect.addrs.extend(_address_bytes(peer, addresses))
+        await self._ask(peer, request)
+
+    async def disconnect(self, peer: str) -> None:
+        """Ends every connection to a peer, with the streams on them."""
+        request = self._request("DISCONNECT")
+        request.disconnect.peer = _peer_bytes(peer)
         await self._ask(peer, request)
 
     async def open(self, peer: str, protocol: str) -> Connection:

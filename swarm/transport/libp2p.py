@@ -7,7 +7,8 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError
 
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
-from . import Buffer, Stream, StreamHandler, multiaddresses
+from . import Buffer, Stream, StreamHandler, dial_back, multiaddresses
 from .daemon import Daemon
+from .reach import Reach
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +97,11 @@ class Libp2pStream:
         """See `Stream.arrived_bytes`."""
         return self._arrived_bytes
 
-    def admit(self) -> None:
+    def admit(self, payload: int | None = None) -> None:
         """Accepts payloads from now on: anybody can open a stream, and memory is for members."""
-        self._accepted = self._limits
+        limits = self._limits
+        lower = limits.payload if payload is None else min(payload, limits.payload)
+        self._accepted = replace(limits, payload=lower)
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Sends one frame. A frame is written without a pause, so senders never interleave."""
@@ -176,11 +180,13 @@ class Libp2pStream:
 
 
 class Libp2pTransport:
-    """A `Transport` over libp2p. Made by `create`, or by `start` for an `async with`."""
+    """A `Carrier` over libp2p. Made by `create`, or by `start` for an `async with`."""
 
-    def __init__(self, daemon: Daemon, config: Libp2pConfig) -> None:
+    def __init__(self, daemon: Daemon, config: Libp2pConfig, me: identity.Identity) -> None:
         self.daemon = daemon
+        self.signer = me
         self._config = config
+        self._on_change: list[Callable[[], None]] = []
         self._addresses: tuple[str, ...] = ()
         self._streams: set[Libp2pStream] = set()
         self._closing = False
@@ -190,10 +196,11 @@ class Libp2pTransport:
     async def create(cls, config: Libp2pConfig | None = None) -> Libp2pTransport:
         """Joins the network; raises `ConfigError` if the port is taken or the key is damaged."""
         config = config or Libp2pConfig()
-        if config.identity is not None:
-            identity.load_or_create(config.identity)
-        _check_port(config)
-        transport = cls(await Daemon.start(_options(config)), config)
+        # p2pd reads the file once. Without one of ours it would make a key that we never see.
+        with tempfile.TemporaryDirectory(prefix="swarm-identity-") as folder:
+            me = identity.load_or_create(config.identity or Path(folder) / "identity")
+            _check_port(config)
+            transport = cls(await Daemon.start(_options(config, me)), config, me)
         try:
             await transport._read_addresses()
         except BaseException:
@@ -225,6 +232,15 @@ class Libp2pTransport:
     def num_streams(self) -> int:
         """Streams that are open, whoever opened them."""
         return sum(not stream._writer.is_closing() for stream in self._streams)
+
+    @property
+    def reach(self) -> Reach:
+        """Nobody has been asked."""
+        return Reach.UNKNOWN
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Calls `on_change` when the machine or the router has given us other addresses."""
+        self._on_change.append(on_change)
 
     @property
     def port(self) -> int:
@@ -275,6 +291,21 @@ class Libp2pTransport:
 
         await self.daemon.serve(protocol, handle)
 
+    async def hang_up(self, peer: str) -> None:
+        """Ends the connection to `peer`; libp2p itself sees only after 40 s that one is dead."""
+        with suppress(Unreachable):
+            await self.daemon.disconnect(peer)
+
+    async def dial_back(self, peer: str, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Where a new TCP connection meets `peer`, which is connected to us.
+
+        Raises `Unreachable` if it is not connected.
+        """
+        seen = (await self.daemon.peers()).get(peer)
+        if not seen:
+            raise Unreachable(peer, "is not connected")
+        return await dial_back.reached(peer, seen, addresses)
+
     async def wait_failed(self) -> None:
         """Returns never by itself: raises `Unreachable` (of ourselves) when our daemon has ended.
 
@@ -310,10 +341,13 @@ class Libp2pTransport:
 
     async def _read_addresses(self) -> None:
         places = multiaddresses.reachable(await self.daemon.addresses())
-        self._addresses = tuple(f"{place}/p2p/{self.peer_id}" for place in places)
+        before, self._addresses = self._addresses, tuple(f"{p}/p2p/{self.peer_id}" for p in places)
+        if self._addresses != before:
+            for on_change in self._on_change:
+                on_change()
 
 
-def _options(config: Libp2pConfig) -> dict[str, Any]:
+def _options(config: Libp2pConfig, me: identity.Identity) -> dict[str, Any]:
     """What `hivemind.P2P.create` takes.
 
     No relaying: p2pd's relay drops circuits silently after 128 KiB. Its own Kademlia stays on,
@@ -327,7 +361,7 @@ def _options(config: Libp2pConfig) -> dict[str, Any]:
             *multiaddresses.of_machine(config.ip, config.port),
         )
     return {
-        "identity_path": str(config.identity) if config.identity is not None else None,
+        "identity_path": str(me.path),
         "check_if_identity_free": False,
         "host_maddrs": [multiaddresses.at(config.ip, config.port)],
         "announce_maddrs": announced or None,

@@ -13,11 +13,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from swarm.errors import Misbehaved, PeerError, Unreachable
 
 from . import Buffer, Stream, StreamHandler
+from .reach import Reach
 
 logger = logging.getLogger(__name__)
+
+
+_PATIENCE = 5.0
+"""Seconds after which dialling somebody hidden fails: nothing says no, as with a real router."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Network:
         self._members: dict[str, MemoryTransport] = {}
         self._conditions: dict[tuple[str, str], Condition] = {}
         self._frozen: dict[str, asyncio.Event] = {}
+        self._hidden: set[str] = set()
+        self._keys: dict[str, Ed25519PrivateKey] = {}
         # Sees (sender, receiver, header, payload) of each frame and says whether to drop it.
         self.drop: Callable[[str, str, bytes, Buffer], bool] | None = None
 
@@ -70,6 +80,22 @@ class Network:
         """Ends `freeze`; what waited is delivered."""
         if event := self._frozen.pop(peer_id, None):
             event.set()
+
+    def hide(self, peer_id: str) -> None:
+        """From now on only members that share a stream with this one open streams to it (a NAT)."""
+        self._hidden.add(peer_id)
+
+    def show(self, peer_id: str) -> None:
+        """Ends `hide`."""
+        self._hidden.discard(peer_id)
+
+    def is_hidden(self, peer_id: str) -> bool:
+        """Whether this member cannot be dialled."""
+        return peer_id in self._hidden
+
+    def key(self, peer_id: str) -> Ed25519PrivateKey:
+        """The key of a member, which its made-up id does not tell."""
+        return self._keys.setdefault(peer_id, Ed25519PrivateKey.generate())
 
     async def kill(self, peer_id: str) -> None:
         """Ends a member at once: its streams break, and others are told (kill -9)."""
@@ -168,7 +194,7 @@ class MemoryStream:
     def __init__(self, peer: str, outgoing: _Pipe, incoming: _Pipe, me: str) -> None:
         self._peer, self._me = peer, me
         self._outgoing, self._incoming = outgoing, incoming
-        self._admitted = False
+        self._payload_limit: float = 0
 
     @property
     def peer(self) -> str:
@@ -180,9 +206,14 @@ class MemoryStream:
         """See `Stream.arrived_bytes`."""
         return self._incoming.arrived_bytes
 
-    def admit(self) -> None:
-        """Lets frames with a payload through."""
-        self._admitted = True
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended, from either side."""
+        return self._outgoing.broken is not None
+
+    def admit(self, payload: int | None = None) -> None:
+        """Lets frames with a payload through, or with so many bytes of it."""
+        self._payload_limit = float("inf") if payload is None else payload
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Puts a frame on its way."""
@@ -200,8 +231,8 @@ class MemoryStream:
     async def receive(self) -> tuple[bytes, Buffer]:
         """The next frame that has arrived."""
         header, payload = await self._incoming.get(self._me)
-        if payload and not self._admitted:
-            raise Misbehaved(self._peer, "sent a payload before it was admitted")
+        if len(payload) > self._payload_limit:
+            raise Misbehaved(self._peer, f"payload of {len(payload)} bytes, more than admitted")
         return header, payload
 
     async def aclose(self) -> None:
@@ -214,8 +245,28 @@ class MemoryStream:
         self._incoming.break_(why)
 
 
+class MemorySigner:
+    """A `Signer` for a made-up id; the network knows everybody's key."""
+
+    def __init__(self, network: Network, peer_id: str) -> None:
+        self._network = network
+        self.peer_id = peer_id
+
+    def sign(self, message: bytes) -> bytes:
+        """Our signature."""
+        return self._network.key(self.peer_id).sign(message)
+
+    def verifies(self, message: bytes, signature: bytes, peer: str) -> bool:
+        """Whether `peer` has signed this message."""
+        try:
+            self._network.key(peer).public_key().verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
 class MemoryTransport:
-    """A `Transport` in a `Network`."""
+    """A `Carrier` in a `Network`."""
 
     def __init__(self, network: Network, peer_id: str) -> None:
         self._network = network
@@ -224,11 +275,20 @@ class MemoryTransport:
         self._streams: list[MemoryStream] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.signer = MemorySigner(network, peer_id)
 
     @property
     def peer_id(self) -> str:
         """Our own id."""
         return self._peer_id
+
+    @property
+    def reach(self) -> Reach:
+        """Nobody has been asked."""
+        return Reach.UNKNOWN
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Our address never changes."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -248,10 +308,28 @@ class MemoryTransport:
         delay = self._network.condition(self._peer_id, peer).delay
         if delay:
             await asyncio.sleep(2 * delay)
+        if self._network.is_hidden(peer) and not self.is_connected(peer):
+            await asyncio.sleep(_PATIENCE)
+            raise Unreachable(peer, "did not answer in time")
         target = self._network.member(peer)
         if target is None:
             raise Unreachable(peer, "not in the network")
         return target._accept(self, protocol)
+
+    async def hang_up(self, peer: str) -> None:
+        """Breaks our streams to `peer`."""
+        for stream in self.streams_to(peer):
+            stream.break_both("connection reset")
+
+    async def dial_back(self, peer: str, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Its addresses, unless it is hidden."""
+        if not self.is_connected(peer):
+            raise Unreachable(peer, "is not connected")
+        await self._network.unfrozen(self._peer_id, peer)
+        target = self._network.member(peer)
+        if target is None or self._network.is_hidden(peer):
+            return ()
+        return tuple(place for place in addresses if place in target.addresses)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -269,6 +347,10 @@ class MemoryTransport:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def is_connected(self, peer: str) -> bool:
+        """Whether we share a stream with `peer`, whoever opened it."""
+        return any(not stream.closed for stream in self.streams_to(peer))
 
     def streams_to(self, peer: str) -> list[MemoryStream]:
         """Our streams to one member."""

@@ -7,6 +7,11 @@ Who says what:
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
+Between a member and a relay (`swarm.transport.relay`):
+
+    member -> relay Probe, Reserve, Connect
+    relay -> member Probed, Reserved, Connected, Refused; Visit, on a stream of its own
+
 A *row* is one sequence of a session; greedy generation has one row, five beams have five. A
 session's state at a hop is, for each row, the positions it has run. Three counters make every
 step's place in the session unmistakable:
@@ -285,11 +290,64 @@ class Failed(Message, frozen=True, tag="failed"):
     peer: PeerId | None = None
 
 
-AnyMessage = (
-    Hello
-    | Ping
-    | Pong
-    | Open
+class Refusal(StrEnum):
+    """Why a relay does not do what it was asked; `swarm.transport.control` makes errors of them."""
+
+    NO_RELAY = "no_relay"
+    FULL = "full"
+    NOT_HERE = "not_here"
+
+
+class Probe(Message, frozen=True, tag="probe"):
+    """Asks whether a new connection reaches us at one of these. Answered by `Probed`."""
+
+    addresses: Addresses
+
+
+class Probed(Message, frozen=True, tag="probed"):
+    """Those addresses at which the asker was reached."""
+
+    addresses: Addresses
+
+
+class Reserve(Message, frozen=True, tag="reserve"):
+    """Asks to be reached through this relay for as long as the link lives.
+
+    Answered by `Reserved` or `Refused`.
+    """
+
+
+class Reserved(Message, frozen=True, tag="reserved"):
+    """Others may ask for you here, at these addresses of ours."""
+
+    addresses: Addresses
+
+
+class Connect(Message, frozen=True, tag="connect"):
+    """Asks for a circuit to another member. After `Connected` the stream belongs to the two."""
+
+    peer: PeerId
+
+
+class Connected(Message, frozen=True, tag="connected"):
+    """What follows on this stream comes from the member that was asked for."""
+
+
+class Visit(Message, frozen=True, tag="visit"):
+    """What follows on this stream comes from this member, which asked for you."""
+
+    peer: PeerId
+
+
+class Refused(Message, frozen=True, tag="refused"):
+    """A relay does not do what it was asked."""
+
+    why: Refusal
+    message: Text = ""
+
+
+SessionMessage = (
+    Open
     | Queued
     | Opened
     | Hold
@@ -303,6 +361,8 @@ AnyMessage = (
     | Output
     | Failed
 )
+RelayMessage = Probe | Probed | Reserve | Reserved | Connect | Connected | Visit | Refused
+AnyMessage = Hello | Ping | Pong | SessionMessage | RelayMessage
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

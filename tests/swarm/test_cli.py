@@ -19,6 +19,7 @@ from swarm.cli.runner import Stopped, run_async
 from swarm.cli.status import View, Wanted, gaps
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError, SwarmError
+from swarm.transport.reach import Reach
 
 
 def peer(start: int, end: int, state: State = State.SERVING, **changes) -> Announcement:
@@ -115,6 +116,19 @@ def test_the_table_shows_peers_and_gaps(capsys):
     assert "a/model" in shown and "garage" in shown
     assert "████······" in shown and "······████" in shown
     assert "Missing blocks 4:6" in shown and "50 %" in shown and "20.0" in shown
+
+
+@pytest.mark.parametrize("reach", Reach)
+def test_how_a_peer_is_reached_is_shown(capsys, reach):
+    entry = peer(
+        10, 40, name="living-room-pc", num_blocks=40, device="cuda:0", dtype="bfloat16", reach=reach
+    )
+    view = View((entry,), None)
+    view.show()
+    said = {Reach.UNKNOWN: "?", Reach.DIRECT: "direct", Reach.RELAYED: "relayed"}[reach]
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "living" in line)
+    assert line.strip("│ ").endswith(said)
+    assert view.as_json()["models"][0]["peers"][0]["reach"] == reach
 
 
 def test_what_others_call_themselves_is_no_markup(capsys):

@@ -273,6 +273,22 @@ async def test_a_dead_address_costs_no_more_than_patience() -> None:
             assert 0.4 < clock() - started < 2
 
 
+async def test_a_connection_that_has_died_silently_is_made_anew(
+    near: Libp2pTransport, other: Other
+) -> None:
+    async with asyncio.timeout(20):
+        stream = await near.open(other.peer, "/echo", other.addresses)
+        other.signal(signal.SIGSTOP)
+        await near.hang_up(other.peer)
+        with pytest.raises(Unreachable):
+            await stream.receive()
+        other.signal(signal.SIGCONT)
+        again = await near.open(other.peer, "/echo", other.addresses)
+        await again.send(b"back", b"")
+        assert bytes((await again.receive())[0]) == b"back"
+        await near.hang_up("12D3KooWGbGzVJbdkrp69QaXR8rbyCArfC5z1rwYXoxZiTUVDn7k")
+
+
 @pytest.mark.parametrize("peer", ["", "nonsense!", "12D3KooWGbGzVJbdkrp69QaXR8rbyCArfC5z1rwYXoxZ"])
 async def test_ids_and_addresses_from_others_may_be_nonsense(
     near: Libp2pTransport, peer: str

@@ -18,6 +18,7 @@ from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join, keep_remembering
 from swarm.transport.libp2p import Libp2pTransport
 from swarm.transport.memory import Network
+from swarm.transport.relayed import RelayedTransport
 
 
 @pytest.fixture
@@ -83,8 +84,9 @@ async def test_the_death_of_our_daemon_ends_the_block(
     config = JoinConfig(host="127.0.0.1", state_folder=tmp_path)
     with pytest.raises(Unreachable, match="our own"):
         async with join(bootstrap.invite, config) as member:
-            assert isinstance(member.transport, Libp2pTransport)
-            member.transport.daemon.p2p._child.kill()
+            assert isinstance(member.transport, RelayedTransport)
+            assert isinstance(member.transport.carrier, Libp2pTransport)
+            member.transport.carrier.daemon.p2p._child.kill()
             await asyncio.Future()
     caplog.clear()
 

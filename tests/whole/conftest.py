@@ -30,8 +30,11 @@ from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
 from swarm.peer.service import Peer, serving
 from swarm.transport import Buffer
+from swarm.transport.control import Place
 from swarm.transport.link import LinkConfig
-from swarm.transport.memory import Network
+from swarm.transport.memory import MemoryTransport, Network
+from swarm.transport.relay import RelayConfig
+from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.wire.messages import AnyMessage, decode
 
 torch.set_num_threads(1)
@@ -184,6 +187,7 @@ class World:
     link_config: LinkConfig = field(
         default_factory=lambda: LinkConfig(0.1, 0.6, 0.05, 0.2, handshake=2.0)
     )
+    relays: dict[str, RelayedTransport] = field(default_factory=dict)
 
     def member(self, name: str, *, silent: bool = False) -> Member:
         """Somebody new in the group."""
@@ -193,15 +197,45 @@ class World:
         self.directories[name].silent = silent
         return Member(transport, self.directories[name], self.group)
 
+    async def relayed(self, member: Member, config: RelayedConfig | None = None) -> Member:
+        """The same member with relays, as outside the twin."""
+        carrier = member.transport
+        assert isinstance(carrier, MemoryTransport)
+        entries = await self.entries()
+        context = RelayedTransport.start(
+            carrier, self.group, entries, config, link_config=self.link_config
+        )
+        transport = await self.stack.enter_async_context(context)
+        transport.follow(self.entries)
+        return replace(member, transport=transport)
+
+    async def relay(self, name: str, config: RelayConfig | None = None) -> RelayedTransport:
+        """Somebody who relays, as a bootstrap does."""
+        config = config or RelayConfig()
+        settings = RelayedConfig(listens=False, always_relays=True, relay=config)
+        transport = (await self.relayed(self.member(name), settings)).transport
+        assert isinstance(transport, RelayedTransport)
+        self.relays[name] = transport
+        return transport
+
+    async def entries(self) -> list[Place]:
+        """Where relays are found."""
+        return [Place(name, relay.carrier.addresses) for name, relay in self.relays.items()]
+
     async def peer(
         self,
         name: str,
         blocks: tuple[int, int] | None,
         handler_config: HandlerConfig | None = None,
         silent: bool = False,
+        hidden: bool = False,
         **options: Any,
     ) -> Peer:
-        """Starts a peer; it serves when this returns. A silent one is found only after `show`."""
+        """Starts a peer; it serves when this returns.
+
+        A silent one is found only after `show`; a hidden one is reached through relays only. Where
+        there are relays, everybody uses them who needs them.
+        """
         settings = {
             "device": "cpu",
             "dtype": "float32",
@@ -211,8 +245,13 @@ class World:
             **options,
         }
         config = PeerConfig(name=name, blocks=blocks, **settings)
+        member = self.member(name, silent=silent)
+        if hidden:
+            self.network.hide(name)
+        if self.relays:
+            member = await self.relayed(member)
         context = serving(
-            self.member(name, silent=silent),
+            member,
             self.checkpoint,
             config,
             link_config=self.link_config,
@@ -271,12 +310,16 @@ class World:
         name: str = "client",
         config: SessionConfig | None = None,
         dtype: Any = torch.float32,
+        hidden: bool = False,
         **options: Any,
     ) -> RemoteModel:
-        """Somebody who asks; the head is loaded."""
-        context = Swarm.over(
-            self.member(name), session_config=config, link_config=self.link_config, **options
-        )
+        """Somebody who asks; the head is loaded. A hidden one finds others through relays."""
+        member = self.member(name)
+        if hidden:
+            self.network.hide(name)
+        if self.relays:
+            member = await self.relayed(member, RelayedConfig(listens=False))
+        context = Swarm.over(member, session_config=config, link_config=self.link_config, **options)
         swarm = self.swarms[name] = await self.stack.enter_async_context(context)
         return swarm.remote(self.checkpoint, Head.load(self.checkpoint, dtype))
 

@@ -1,0 +1,284 @@
+"""The relay: passes sealed streams between members that cannot dial each other.
+
+A member that nobody can dial keeps a control link here, and with it a connection; over that
+connection the relay opens a stream to it for everybody who asks, and passes frames both ways. It
+reads none of them (`swarm.transport.sealed`), keeps one per direction, and limits what each member
+may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from swarm.background import background
+from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
+
+from ..wire.messages import (
+    AnyMessage,
+    Connect,
+    Connected,
+    Probe,
+    Probed,
+    Refusal,
+    Refused,
+    Reserve,
+    Reserved,
+    Visit,
+    encode,
+)
+from . import Buffer, Stream
+from .control import CIRCUIT, CONTROL, VISIT, Door, read
+from .link import Link
+from .sealed import RECORD_LEN
+
+logger = logging.getLogger(__name__)
+
+_MEMBER_CONTROLS = 4
+"""Control links of one member at once: its place, a probe, and either of them anew."""
+
+
+@dataclass(frozen=True)
+class RelayConfig:
+    """What a relay gives away; with `serve` unset, nothing.
+
+    It lets itself be found by `max_reservations` members, and passes `max_circuits` streams at
+    once, `member_circuits` of them from or to any one member. What a member sends may take `rate`
+    bytes per second (0: no limit), after `burst` bytes without a pause; it is slowed down, not cut
+    off. A circuit on which nothing has passed for `idle` seconds ends; finding the other end may
+    take `patience` seconds.
+    """
+
+    serve: bool = True
+    max_reservations: int = 128
+    max_circuits: int = 256
+    member_circuits: int = 32
+    rate: float = 16e6
+    burst: int = 4 * 1024 * 1024
+    idle: float = 30.0
+    patience: float = 5.0
+
+    def __post_init__(self) -> None:
+        if min(self.max_reservations, self.max_circuits, self.member_circuits) < 1:
+            raise ConfigError("a relay serves at least one; to have none, do not serve")
+        if self.rate < 0 or self.burst < 1 or self.idle <= 0 or self.patience <= 0:
+            raise ConfigError("a relay's rate cannot be negative; burst and times must be positive")
+
+
+class Bucket:
+    """Bytes that one member may still send: `rate` new ones per second, at most `burst`."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate, self._burst = rate, burst
+        self._left = float(burst)
+        self._counted_at = asyncio.get_running_loop().time()
+
+    async def take(self, num_bytes: int) -> None:
+        """Waits until these bytes are paid for."""
+        if not self._rate:
+            return
+        self._count()
+        self._left -= num_bytes
+        if self._left < 0:
+            await asyncio.sleep(-self._left / self._rate)
+
+    @property
+    def full(self) -> bool:
+        """Whether it owes nothing, so that a new one would be the same."""
+        self._count()
+        return self._left >= self._burst
+
+    def _count(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._left = min(self._burst, self._left + (now - self._counted_at) * self._rate)
+        self._counted_at = now
+
+
+@dataclass
+class _Circuit:
+    """Two streams between which frames are passed, and when the last one was."""
+
+    ends: tuple[Stream, Stream]
+    passed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+
+class Relay:
+    """The relay of one member. `serve` begins; it takes reservations while it is `willing`."""
+
+    def __init__(self, door: Door, config: RelayConfig) -> None:
+        self._door = door
+        self._config = config
+        self._reserved: dict[str, Link] = {}
+        self._controls: Counter[str] = Counter()
+        self._circuits: Counter[str] = Counter()
+        self._buckets: dict[str, Bucket] = {}
+        self.willing = False
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Members that are reached through us."""
+        return frozenset(self._reserved)
+
+    @property
+    def num_circuits(self) -> int:
+        """Streams that are being passed on."""
+        return sum(self._circuits.values()) // 2
+
+    async def serve(self) -> None:
+        """Answers other members from now on."""
+        await self._door.carrier.serve(CONTROL, self._serve_control)
+        await self._door.carrier.serve(CIRCUIT, self._serve_circuit)
+
+    async def _serve_control(self, stream: Stream) -> None:
+        link = await self._door.greet(stream)
+        if self._controls[link.peer] >= _MEMBER_CONTROLS:
+            raise Misbehaved(link.peer, "has too many control links")
+        with _counted(self._controls, link.peer):
+            await self._answer(link)
+
+    async def _answer(self, link: Link) -> None:
+        async with background() as tasks:
+            probes: set[asyncio.Task[None]] = set()
+
+            async def on_message(link: Link, message: AnyMessage, _: Buffer) -> None:
+                match message:
+                    case Probe(addresses):
+                        if probes:
+                            raise RemoteProtocolError("asks again before it was answered")
+                        probe = tasks.create_task(self._probe(link, addresses))
+                        probes.add(probe)
+                        probe.add_done_callback(probes.discard)
+                    case Reserve():
+                        self._reserve(link)
+                    case _:
+                        raise RemoteProtocolError(f"a relay takes no {type(message).__name__}")
+
+            try:
+                await link.run(on_message)
+            finally:
+                if self._reserved.get(link.peer) is link:
+                    del self._reserved[link.peer]
+                    logger.info("relay reservation ended peer=%s", link.peer)
+
+    async def _probe(self, link: Link, addresses: tuple[str, ...]) -> None:
+        found = await self._door.carrier.dial_back(link.peer, addresses)
+        link.post(Probed(found))
+
+    def _reserve(self, link: Link) -> None:
+        if not self.willing:
+            link.post(Refused(Refusal.NO_RELAY, "is no relay"))
+        elif link.peer not in self._reserved and (
+            len(self._reserved) >= self._config.max_reservations
+        ):
+            link.post(Refused(Refusal.FULL, f"relays for {len(self._reserved)} members already"))
+        else:
+            self._reserved[link.peer] = link
+            logger.info("relay reservation peer=%s", link.peer)
+            link.post(Reserved(self._door.carrier.addresses))
+
+    async def _serve_circuit(self, stream: Stream) -> None:
+        caller = (await self._door.greet(stream)).peer
+        target = await self._wish(stream)
+        refusal = self._refusal(caller, target)
+        if refusal is not None:
+            await stream.send(encode(refusal), b"")
+            return
+        with _counted(self._circuits, caller, target):
+            there = await self._visit(target)
+            if there is None:
+                gone = Refused(Refusal.NOT_HERE, f"{target[-8:]} does not answer")
+                await stream.send(encode(gone), b"")
+                return
+            try:
+                await there.send(encode(Visit(caller)), b"")
+                await stream.send(encode(Connected()), b"")
+                for end in (stream, there):
+                    end.admit(RECORD_LEN)
+                await self._pass(_Circuit((stream, there)))
+            finally:
+                await there.aclose()
+
+    async def _wish(self, stream: Stream) -> str:
+        try:
+            async with asyncio.timeout(self._config.patience):
+                message = await read(stream)
+        except TimeoutError as error:
+            raise Unreachable(stream.peer, "asked for nobody") from error
+        if not isinstance(message, Connect):
+            raise Misbehaved(stream.peer, f"a relay takes no {type(message).__name__} here")
+        return message.peer
+
+    def _refusal(self, caller: str, target: str) -> Refused | None:
+        limit = self._config.member_circuits
+        if target not in self._reserved or target == caller:
+            return Refused(Refusal.NOT_HERE, f"{target[-8:]} has no place here")
+        if self.num_circuits >= self._config.max_circuits:
+            return Refused(Refusal.FULL, f"passes {self.num_circuits} streams already")
+        for end in (caller, target):
+            if self._circuits[end] >= limit:
+                return Refused(Refusal.FULL, f"passes {limit} streams of {end[-8:]} already")
+        return None
+
+    async def _visit(self, target: str) -> Stream | None:
+        """A stream to a member that cannot be dialled, over the connection that it keeps."""
+        try:
+            async with asyncio.timeout(self._config.patience):
+                return await self._door.carrier.open(target, VISIT)
+        except (Unreachable, TimeoutError) as error:
+            logger.debug("relay visit failed peer=%s why=%s", target, error)
+            return None
+
+    async def _pass(self, circuit: _Circuit) -> None:
+        one, other = circuit.ends
+        logger.debug("relay circuit from=%s to=%s", one.peer, other.peer)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(circuit, one, other))
+                tasks.create_task(self._pump(circuit, other, one))
+                tasks.create_task(self._end_idle(circuit))
+        except* PeerError as errors:
+            logger.debug("relay circuit ended why=%s", errors.exceptions[0])
+
+    async def _pump(self, circuit: _Circuit, source: Stream, sink: Stream) -> None:
+        bucket, clock = self._bucket(source.peer), asyncio.get_running_loop().time
+        while True:
+            header, payload = await source.receive()
+            await bucket.take(len(header) + len(payload))
+            # Waits while the other end is slower, and so does the one that sends.
+            await sink.send(header, payload)
+            circuit.passed_at = clock()
+
+    async def _end_idle(self, circuit: _Circuit) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            rest = circuit.passed_at + self._config.idle - clock()
+            if rest <= 0:
+                raise Unreachable(circuit.ends[1].peer, "nothing has passed for long")
+            await asyncio.sleep(rest)
+
+    def _bucket(self, peer: str) -> Bucket:
+        # Kept while a member owes anything: a new circuit is no new allowance.
+        settled = [other for other, bucket in self._buckets.items() if bucket.full]
+        for other in settled:
+            if not self._circuits[other]:
+                del self._buckets[other]
+        if peer not in self._buckets:
+            self._buckets[peer] = Bucket(self._config.rate, self._config.burst)
+        return self._buckets[peer]
+
+
+@contextmanager
+def _counted(counts: Counter[str], *members: str) -> Iterator[None]:
+    """Counts these members for the length of the block."""
+    counts.update(members)
+    try:
+        yield
+    finally:
+        counts.subtract(members)
+        for member in members:
+            if not counts[member]:
+                del counts[member]
