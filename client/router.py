@@ -61,23 +61,38 @@ class Router:
         Peers whose whole KV memory is below `positions` are left out where others serve their
         blocks. Raises `NoRouteError` naming the blocks that nobody serves.
         """
-        name, num_blocks = model.fingerprint, model.num_blocks
-        serving = _roomy(await self.find(name), kept, num_blocks, positions)
-        met = self._met(serving)
         if kept:
             # A session stands still: take who is known to be there before looking further.
+            serving = _roomy(await self.find(model.fingerprint), model, kept, positions)
             with contextlib.suppress(NoRouteError):
-                return self._fill(kept, num_blocks, self._choices(serving, met, excluded))
-            found = await self.find(name, fresh=True)
-            serving = _roomy(found, kept, num_blocks, positions)
+                met = self._met(serving)
+                return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
+        else:
+            with contextlib.suppress(NoRouteError):
+                found = await self.find(model.fingerprint)
+                return await self._seek(model, found, kept, positions, excluded)
+        found = await self.find(model.fingerprint, fresh=True)
+        return await self._seek(model, found, kept, positions, excluded)
+
+    async def _seek(
+        self,
+        model: ModelKey,
+        found: Sequence[Announcement],
+        kept: Sequence[Hop],
+        positions: int,
+        excluded: Iterable[str],
+    ) -> Route:
+        """A route over peers that are met now, and if that is not enough, over others."""
+        serving = _roomy(found, model, kept, positions)
         welcome = self._welcome(serving, excluded)
         await self._meet_all(welcome)
         met = self._met(serving)
         with contextlib.suppress(NoRouteError):
-            return self._fill(kept, num_blocks, self._choices(serving, met, excluded))
+            return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
         # Not everybody was met: a long route may need some who were not.
         untried = {entry.peer: UNKNOWN_ROUND_TRIP for entry in welcome[MAX_MET:]}
-        return self._fill(kept, num_blocks, self._choices(serving, untried | met, excluded))
+        choices = self._choices(serving, untried | met, excluded)
+        return self._fill(kept, model.num_blocks, choices)
 
     async def meet(self, model: ModelKey) -> None:
         """Opens links to peers of a model that have joined since, as standbys."""
@@ -192,9 +207,9 @@ class Router:
 
 
 def _roomy(
-    found: Sequence[Announcement], kept: Sequence[Hop], num_blocks: int, positions: int
+    found: Sequence[Announcement], model: ModelKey, kept: Sequence[Hop], positions: int
 ) -> list[Announcement]:
     """The serving peers that could ever hold `positions`, if these cover what `kept` does not."""
     serving = [entry for entry in found if entry.serving]
     roomy = [entry for entry in serving if entry.total_positions >= positions]
-    return serving if missing([*roomy, *kept], 0, num_blocks) else roomy
+    return serving if missing([*roomy, *kept], 0, model.num_blocks) else roomy
