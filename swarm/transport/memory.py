@@ -114,9 +114,11 @@ class _Pipe:
         self.broken: str | None = None
 
     def put(self, header: bytes, payload: Buffer) -> None:
-        network, condition = self._network, self._network.condition(*self._ends)
+        network = self._network
         if network.drop is not None and network.drop(*self._ends, header, payload):
             return
+        # Only now: whoever watches may have changed it for this very frame.
+        condition = network.condition(*self._ends)
         if network.random.random() < condition.loss:
             return
         first = last = asyncio.get_running_loop().time()
