@@ -84,6 +84,7 @@ def _prepare_peers(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(service, "load_span", load)
     patch.setattr(service, "block_bytes", lambda config, dtype: 1)
+    patch.setattr(service, "free_memory", lambda device: 1 << 40)
     patch.setattr(service, "gc", SimpleNamespace(collect=lambda: 0))
     patch.setattr(Runner, "check", lambda self: None)
     patch.setattr(Runner, "measure", measure)

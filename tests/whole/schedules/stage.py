@@ -39,6 +39,7 @@ from swarm.client import RemoteModel, Swarm
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.client.route import missing
+from swarm.client.router import FRESH
 from swarm.errors import NoRouteError, PeerError
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
@@ -98,6 +99,7 @@ class Stage:
         self._cast: dict[str, _Cast] = {}
         self._able: set[str] = set()
         """Peers that serve: neither dead nor frozen, nor leaving."""
+        self._gaps_since: list[tuple[float, tuple[Blocks, ...]]] = []
         self._num_joined = 0
         self._talkers: list[Talker] = []
         self._playing: list[asyncio.Task[None]] = []
@@ -125,7 +127,8 @@ class Stage:
                 effect.cancel()
             for name in self._cast:
                 self._world.network.thaw(name)
-            await self._world.settle(10 * LINK_CONFIG.patience)
+            leftovers = self._world.leftovers
+            await self._world.until(lambda: not leftovers(), 10 * LINK_CONFIG.patience, leftovers)
         for cast in self._cast.values():
             cast.end.set()
 
@@ -168,11 +171,11 @@ class Stage:
                 handler_config=limits,
             ) as cast.peer:
                 world.peers[name] = cast.peer
-                self._able.add(name)
+                self._set_able(name, able=True)
                 ready.set()
                 await cast.end.wait()
         finally:
-            self._able.discard(name)
+            self._set_able(name, able=False)
             world.peers.pop(name, None)
             world.directories[name].silent = True
             with suppress(asyncio.CancelledError):
@@ -184,9 +187,13 @@ class Stage:
         served = [_Served(*self._cast[name].host.blocks) for name in self._able]
         return missing(served, 0, NUM_BLOCKS)  # type: ignore[arg-type]
 
+    def _set_able(self, name: str, *, able: bool) -> None:
+        self._able = self._able | {name} if able else self._able - {name}
+        self._gaps_since.append((asyncio.get_running_loop().time(), self._gaps()))
+
     def _lose(self, name: str) -> None:
         """Notes that a peer does not serve; somebody comes for what it alone has served."""
-        self._able.discard(name)
+        self._set_able(name, able=False)
         if self._gaps() and self._schedule.rescue is not None:
             self._do(self._rescue(self._schedule.rescue))
 
@@ -216,7 +223,11 @@ class Stage:
 
     def _add_talker(self, number: int, talk: Talk, model: RemoteModel) -> None:
         talker = Talker(
-            talk, model, self._props.undisturbed, partial(self._on_answer, number), self._on_missing
+            talk,
+            model,
+            self._props.undisturbed,
+            partial(self._on_answer, number),
+            partial(self._on_missing, number),
         )
         self._talkers.append(talker)
         self._playing.append(asyncio.create_task(talker.play()))
@@ -249,11 +260,17 @@ class Stage:
         self._answered[number] += 1
         self._check_token()
 
-    async def _on_missing(self, error: NoRouteError) -> None:
-        gaps = self._gaps()
-        assert error.missing == gaps, f"{error.missing} are named, {gaps} are missing"
+    async def _on_missing(self, number: int, error: NoRouteError) -> None:
+        if number in self._abandoned:
+            raise error  # It is dead itself: everything is far from it.
+        # A client may go by what it has seen a moment ago.
+        since = asyncio.get_running_loop().time() - FRESH - LINK_CONFIG.patience
+        later = [index for index, (time, _) in enumerate(self._gaps_since) if time > since]
+        recent = self._gaps_since[max(0, min(later, default=len(self._gaps_since)) - 1) :]
+        missed = [gaps for _, gaps in recent]
+        assert error.missing in missed, f"{error.missing} are named, {missed} are missing"
         assert self._schedule.rescue is None, "nobody waited for the rescue"
-        for gap in gaps:
+        for gap in self._gaps():
             await self._enter(Host(gap))
 
     # Events
@@ -364,7 +381,7 @@ class Stage:
         self._world.network.thaw(name)
         if not self._cast[name].end.is_set():
             self._world.directories[name].silent = False
-            self._able.add(name)
+            self._set_able(name, able=True)
 
     def _disconnect(self, target: On) -> None:
         name = self._find(target)
