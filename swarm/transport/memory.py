@@ -114,11 +114,9 @@ class _Pipe:
         self.broken: str | None = None
 
     def put(self, header: bytes, payload: Buffer) -> None:
-        network = self._network
+        network, condition = self._network, self._network.condition(*self._ends)
         if network.drop is not None and network.drop(*self._ends, header, payload):
             return
-        # Only now: whoever watches may have changed it for this very frame.
-        condition = network.condition(*self._ends)
         if network.random.random() < condition.loss:
             return
         first = last = asyncio.get_running_loop().time()

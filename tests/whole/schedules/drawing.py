@@ -140,6 +140,11 @@ _leave = st.builds(Leave, target=_targets)
 _join = st.builds(Join, host=_host(_spans))
 _join_wide = st.just(Join(Host((0, NUM_BLOCKS))))
 _abandon = st.builds(Abandon, client=_clients, politely=st.booleans())
+_double = st.builds(
+    Double,
+    kind=st.sampled_from(STEPS),
+    late=st.sampled_from([0.0, 0.002, 0.01, 0.1]),
+)
 _weather = st.builds(
     Weather,
     delay=st.sampled_from([0.005, 0.0, 0.05, 0.3]),
@@ -175,7 +180,7 @@ _lossy = st.builds(
 _doubling = st.builds(
     Event,
     when=_when(),
-    what=st.builds(Double, kind=st.sampled_from(STEPS)),
+    what=_double,
 )
 
 THEMES = {
@@ -233,7 +238,7 @@ THEMES = {
         _events(
             _when(MENDING),
             *(_kill, _freeze, _disconnect, _leave, _join, _join_wide, _weather, _abandon),
-            st.builds(Double, kind=st.sampled_from(STEPS)),
+            _double,
             most=6,
         ),
     ),

@@ -176,9 +176,10 @@ class Weather:
 
 @dataclass(frozen=True)
 class Double:
-    """The next message of a kind arrives twice."""
+    """The next message of a kind arrives a second time, `late` seconds after it was sent."""
 
     kind: str
+    late: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,7 @@ class Stage:
         self._answered = [0] * len(schedule.talks)
         self._events = list(schedule.events)
         self._countdown: int | None = None
-        self._doubled: str | None = None
-        self._reset: Callable[[], None] | None = None
+        self._doubled: Double | None = None
         self._effects: set[asyncio.Task[None]] = set()
         world.network.drop = self._on_frame
 
@@ -118,9 +117,9 @@ class Stage:
             await self._enter(host)
         async with AsyncExitStack() as stack:
             models = await self._models(stack)
-            self._arm()
             for number, (talk, model) in enumerate(zip(self._schedule.talks, models, strict=True)):
                 self._add_talker(number, talk, model)
+            self._arm()
             await self._finish_talks()
             self._events.clear()
             for effect in list(self._effects):
@@ -295,15 +294,14 @@ class Stage:
                 if self._answered[client % len(self._answered)] >= number:
                     self._fire()
 
-    def _on_frame(self, sender: str, receiver: str, header: bytes, _: Buffer) -> bool:
-        if self._reset is not None:
-            self._reset()
-            self._reset = None
+    def _on_frame(self, sender: str, receiver: str, header: bytes, payload: Buffer) -> bool:
         if self._countdown is None and self._doubled is None:
             return False
         kind = type(decode(header)).__name__
-        if kind == self._doubled:
-            self._double(sender, receiver)
+        if self._doubled is not None and kind == self._doubled.kind:
+            late, self._doubled = self._doubled.late, None
+            send_again = partial(self._send_again, sender, receiver, late)
+            asyncio.get_running_loop().call_soon(send_again, header, bytes(payload))
         match self._events[:1]:
             case [Event(AtFrame(wanted, _, lost))] if wanted == kind:
                 assert self._countdown is not None
@@ -313,11 +311,16 @@ class Stage:
                 self._countdown -= 1
         return False
 
-    def _double(self, sender: str, receiver: str) -> None:
-        conditions, edge = self._world.network._conditions, (sender, receiver)
-        usual = self._world.network.condition(*edge)
-        conditions[edge] = Condition(usual.delay, usual.jitter, usual.rate, usual.loss, 1.0)
-        self._doubled, self._reset = None, partial(conditions.__setitem__, edge, usual)
+    def _send_again(
+        self, sender: str, receiver: str, late: float, header: bytes, payload: bytes
+    ) -> None:
+        """Puts a frame once more where it has just been put."""
+        member = self._world.network.member(sender)
+        for stream in member.streams_to(receiver) if member is not None else ():
+            frames = stream._outgoing._frames
+            if any(frame[2] == header for frame in frames):
+                put = stream._outgoing.put
+                asyncio.get_running_loop().call_later(late, put, header, payload)
 
     def _fire(self) -> None:
         if not self._events:
@@ -341,8 +344,8 @@ class Stage:
                 self._do(self._enter(host))
             case Weather():
                 self._change_weather(what)
-            case Double(kind):
-                self._doubled = kind
+            case Double():
+                self._doubled = what
             case Abandon(client, politely):
                 self._abandon(client % len(self._talkers), politely)
             case Nothing():
@@ -356,8 +359,8 @@ class Stage:
 
     def _find(self, target: On) -> str:
         """The peer that is meant; a client without a route means any."""
-        talker = self._talkers[target.client % len(self._talkers)] if self._talkers else None
-        route = talker.session.route if talker is not None and talker.session is not None else ()
+        session = self._talkers[target.client % len(self._talkers)].session
+        route = session.route if session is not None else ()
         names = [hop.peer for hop in route] or sorted(self._able) or sorted(self._cast)
         return names[target.hop % len(names)]
 
@@ -387,7 +390,7 @@ class Stage:
         name = self._find(target)
         other = self._find(On(target.client, target.hop + 1))
         if other == name or target.hop % 3 == 2:
-            other = f"c{0 if self._schedule.shared else target.client % len(self._talkers or [0])}"
+            other = f"c{0 if self._schedule.shared else target.client % len(self._talkers)}"
         if self._world.network.member(name) is not None:
             self._world.network.disconnect(name, other)
 

@@ -149,19 +149,24 @@ class Talker:
             self._sent[row] = len(self._texts[row]) - 1
 
     async def _step(self, texts: dict[int, list[int]], want: Want) -> dict[int, torch.Tensor]:
-        embed, logits = self.model.head.embed, self.model.head.logits
-        rows = [
-            RowInput(row, self._sent[row], embed(torch.tensor(text[self._sent[row] :])))
-            for row, text in texts.items()
-        ]
-        results = await self._ask(rows, want)
+        logits = self.model.head.logits
+        while (results := await self._ask(texts, want)) is None:
+            if want is Want.LAST:  # Something else is asked in place of what took too long.
+                for text in texts.values():
+                    text[-1] = (text[-1] + 1) % self.undisturbed.vocab_size
         found = {row: logits(out) for row, out in zip(texts, results, strict=True)}
         self._answers += [_Answer(tuple(texts[row]), said) for row, said in found.items()]
         self.on_answer()
         return found
 
-    async def _ask(self, rows: list[RowInput], want: Want) -> list[torch.Tensor]:
+    async def _ask(self, texts: dict[int, list[int]], want: Want) -> list[torch.Tensor] | None:
+        """One step's outputs, or None if they did not come in haste."""
         assert self.session is not None
+        embed = self.model.head.embed
+        rows = [
+            RowInput(row, self._sent[row], embed(torch.tensor(text[self._sent[row] :])))
+            for row, text in texts.items()
+        ]
         while True:
             # What was asked in vain has reordered the rows already.
             order, self._order = self._order, None
@@ -171,5 +176,6 @@ class Talker:
                     return await self.session.step(rows, want, order)
             except TimeoutError:
                 assert haste is not None
+                return None
             except NoRouteError as error:
                 await self.on_missing(error)
