@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -72,8 +73,8 @@ _moves = {
     "plain": _say,
     "rewinding": st.one_of(
         _say,
-        st.builds(Guess, right=st.integers(0, 3), wrong=st.integers(0, 3)),
-        st.builds(Back, count=st.integers(1, 9)),
+        st.builds(Guess, right=st.integers(0, 2), wrong=st.integers(1, 3)),
+        st.builds(Back, count=st.integers(2, 9)),
     ),
     "rows": st.one_of(
         st.builds(Say, count=st.integers(1, 3), row=_any_row),
@@ -102,8 +103,8 @@ def _talks(
     talk = st.builds(
         Talk,
         length=st.integers(1, 12) | st.integers(1, 40),
-        # It ends with something said, for what came before to show.
-        moves=st.lists(moves, max_size=most_moves).map(lambda m: (*m, Say(2))),
+        # It begins and ends with something said: for events to find, and for them to show.
+        moves=st.lists(moves, min_size=1, max_size=most_moves).map(lambda m: (Say(2), *m, Say(2))),
         num_rows=st.just(1) if rows is None else rows,
         seed=st.integers(0, 9),
         after=st.sampled_from([0.0, 0.01, 0.3]),
@@ -112,21 +113,6 @@ def _talks(
 
 
 # What goes wrong
-
-
-def _when(
-    kinds: Sequence[str] = STEPS, *, may_be_lost: bool = False
-) -> st.SearchStrategy[Any]:
-    return st.one_of(
-        st.builds(AtToken, client=_clients, number=st.integers(1, 8)),
-        st.builds(After, seconds=st.sampled_from([0.0, 0.0005, 0.004, 0.05, 1.2])),
-        st.builds(
-            AtFrame,
-            kind=st.sampled_from(kinds),
-            number=st.integers(0, 3) | st.integers(0, 20),
-            lost=st.booleans() if may_be_lost else st.just(False),
-        ),
-    )
 
 
 _kill = st.builds(Kill, targets=st.lists(_targets, min_size=1, max_size=2).map(tuple))
@@ -143,7 +129,7 @@ _abandon = st.builds(Abandon, client=_clients, politely=st.booleans())
 _double = st.builds(
     Double,
     kind=st.sampled_from(STEPS),
-    late=st.sampled_from([0.0, 0.002, 0.01, 0.1]),
+    late=st.sampled_from([0.0, 0.003, 0.01, 0.04]),
 )
 _weather = st.builds(
     Weather,
@@ -154,11 +140,39 @@ _weather = st.builds(
 )
 
 
-def _events(
-    when: st.SearchStrategy[Any], *whats: Any, most: int = 4, least: int = 1
-) -> st.SearchStrategy[tuple[Event, ...]]:
-    event = st.builds(Event, when=when, what=st.one_of(*whats))
-    return st.lists(event, min_size=least, max_size=most).map(tuple)
+_soon = st.builds(AtToken, client=_clients, number=st.integers(1, 5))
+
+
+def _at_frame(kinds: Sequence[str], most: int) -> st.SearchStrategy[AtFrame]:
+    """Only what is pushed may be lost: streams are reliable, and a lost `Close` would stay so."""
+    frame = st.builds(
+        AtFrame, kind=st.sampled_from(kinds), number=st.integers(0, most), lost=st.booleans()
+    )
+    return frame.map(lambda at: replace(at, lost=at.lost and at.kind in STEPS))
+
+
+@st.composite
+def _incident(draw: Any, whats: Sequence[Any], *, first: bool) -> list[Event]:
+    """Something happens between two steps, with a step on its way, or (once something else has
+    happened) while the route is mended."""
+    places = ["between", "on its way", "on its way"]
+    what = draw(st.one_of(whats))
+    match draw(st.sampled_from(places if first else [*places, "mending", "mending", "later"])):
+        case "between":
+            return [Event(draw(_soon), what)]
+        case "on its way":
+            return [Event(draw(_soon)), Event(draw(_at_frame(STEPS, 4)), what)]
+        case "mending":
+            return [Event(draw(_at_frame(MENDING, 2)), what)]
+    return [Event(After(draw(st.sampled_from([0.0, 0.0005, 0.004, 0.05, 1.2]))), what)]
+
+
+@st.composite
+def _events(draw: Any, *whats: Any, most: int = 3, least: int = 1) -> tuple[Event, ...]:
+    events: list[Event] = []
+    for number in range(draw(st.integers(least, most))):
+        events += draw(_incident(whats, first=number == 0))
+    return tuple(events)
 
 
 _rescue = st.sampled_from([0.5, 0.0, 0.02, 2.0])
@@ -172,76 +186,49 @@ def _schedule(hosts: Any, talks: Any, events: Any, **options: Any) -> st.SearchS
 
 # Themes
 
-_lossy = st.builds(
-    Event, when=st.builds(
-        AtFrame, kind=st.sampled_from(STEPS), number=st.integers(0, 15), lost=st.just(True)
-    )
-)
-_doubling = st.builds(
-    Event,
-    when=_when(),
-    what=_double,
-)
-
 THEMES = {
-    "dying": _schedule(
-        _hosts(), _talks(most=2), _events(_when(), _kill, _kill, _join, _join_wide)
-    ),
+    "dying": _schedule(_hosts(), _talks(most=2), _events(_kill, _kill, _join, _join_wide)),
     "mending": _schedule(
         _hosts(),
         _talks(("plain", "rewinding"), most=2),
-        _events(_when(MENDING), _kill, _kill, _freeze, _join_wide, most=5, least=2),
+        _events(_kill, _kill, _freeze, _disconnect, _join_wide, most=5, least=2),
     ),
     "silence": _schedule(
-        _hosts(),
-        _talks(("plain", "hasty"), most=2),
-        _events(_when(("Step", "Output", "Hold", "Open")), _freeze, _disconnect, most=3),
+        _hosts(), _talks(("plain", "hasty"), most=2), _events(_freeze, _disconnect)
     ),
     "crossing": _schedule(
         _hosts(),
         _talks(("plain", "rewinding"), most=2),
-        st.lists(
-            st.one_of(
-                _lossy,
-                _doubling,
-                st.builds(Event, when=_when(), what=st.one_of(_weather, _kill)),
-                st.builds(Event, when=_when(MENDING, may_be_lost=True), what=st.just(Nothing())),
-            ),
-            min_size=1,
-            max_size=5,
-        ).map(tuple),
+        _events(st.just(Nothing()), _double, _double, _weather, _kill, most=4),
     ),
     "rewinding": _schedule(
         _hosts(history=st.none() | st.sampled_from([0, 1500, 4000])),
-        _talks(("rewinding", "rows"), rows=st.integers(1, 3), most_moves=7),
-        _events(_when(), _kill, _kill, _disconnect, _join_wide, most=3),
+        _talks(("rewinding", "rows"), rows=st.integers(1, 3), most_moves=6),
+        _events(_kill, _kill, _disconnect, _join_wide),
     ),
     "crowding": _schedule(
         _hosts(room=st.sampled_from([2, 2.5, 4, 0])),
         _talks(("plain", "rewinding"), most=4, least=2),
-        _events(_when(), _kill, _abandon, _leave, _join, _disconnect, most=3, least=0),
+        _events(_kill, _abandon, _leave, _join, _disconnect, least=0),
     ),
     "leaving": _schedule(
         _hosts(),
         _talks(("plain", "hasty"), most=3),
-        _events(_when(MENDING), _leave, _leave, _join, _join_wide, _kill, _abandon),
+        _events(_leave, _leave, _join, _join_wide, _kill, _abandon),
     ),
     "losing": _schedule(
         _hosts(most_spares=1),
         _talks(("plain", "rewinding", "rows"), rows=st.integers(1, 2), most=2),
-        _events(_when(), _kill, _leave, _kill, most=3),
+        _events(_kill, _leave, _kill),
         rescue=st.none(),
     ),
     "everything": _schedule(
         _hosts(history=st.none() | st.sampled_from([0, 3000])),
         _talks(("plain", "rewinding", "rows", "hasty"), rows=st.integers(1, 2), most=3),
         _events(
-            _when(MENDING),
-            *(_kill, _freeze, _disconnect, _leave, _join, _join_wide, _weather, _abandon),
-            _double,
-            most=6,
+            *(_kill, _freeze, _disconnect, _leave, _join, _join_wide, _weather, _abandon, _double),
+            most=5,
         ),
     ),
 }
 """One strategy of schedules for each kind of trouble."""
-
