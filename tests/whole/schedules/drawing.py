@@ -39,9 +39,7 @@ MENDING = ("Hold", "Held", "Open", "Opened", "Wire", "Step", "Output", "Close", 
 
 _clients = st.integers(0, 3)
 _targets = st.builds(On, client=_clients, hop=st.integers(0, 4))
-_spans = st.sampled_from(
-    [(a, b) for a in range(NUM_BLOCKS) for b in range(a + 1, NUM_BLOCKS + 1)]
-)
+_spans = st.sampled_from([(a, b) for a in range(NUM_BLOCKS) for b in range(a + 1, NUM_BLOCKS + 1)])
 _seconds = st.sampled_from([0.001, 0.0, 0.005, 0.03])
 
 

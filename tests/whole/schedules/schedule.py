@@ -205,7 +205,7 @@ class Event:
     """Happens once the event before it has happened."""
 
     when: When
-    what: What = Nothing()  # noqa: RUF009
+    what: What = Nothing()
 
 
 @dataclass(frozen=True)

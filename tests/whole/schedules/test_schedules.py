@@ -22,7 +22,7 @@ def test_what_failed_once(name: str, play: Play) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(900)
 def test_tokens_are_the_undisturbed_ones(theme: str, play: Play, profile: settings) -> None:
     """Nor does a reply hang, or anything of a session stay, or an error go to the log."""
 
