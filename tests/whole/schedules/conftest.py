@@ -12,6 +12,7 @@ import pytest
 import stage
 from clockwork import COMPUTING, ClockworkLoop
 from hypothesis import HealthCheck, settings
+from props import PAGE_LEN, Props
 from schedule import Schedule
 from talking import Undisturbed
 
@@ -44,7 +45,7 @@ def profile(request: pytest.FixtureRequest) -> settings:
 
 
 @pytest.fixture(scope="session")
-def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[stage.Props]:
+def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[Props]:
     """A smaller model than elsewhere, as its size is what the time goes by."""
     import torch
 
@@ -59,11 +60,11 @@ def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[stage.Prop
     with open_checkpoint(str(tiny.folder)) as checkpoint, pytest.MonkeyPatch.context() as patch:
         _prepare_peers(patch)
         block = service.load_span(checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32)
-        yield stage.Props(
+        yield Props(
             lambda stack: bare_world(tiny, checkpoint, stack),
             Head.load(checkpoint, torch.float32),
             Undisturbed(tiny.reference),
-            page_bytes(block.geometry, stage.PAGE_LEN, torch.float32),
+            page_bytes(block.geometry, PAGE_LEN, torch.float32),
         )
 
 
@@ -100,7 +101,7 @@ def num_played(_plays: list[Schedule]) -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def play(props: stage.Props, _plays: list[Schedule]) -> Iterator[Callable[[Schedule], None]]:
+def play(props: Props, _plays: list[Schedule]) -> Iterator[Callable[[Schedule], None]]:
     """Plays a schedule on a loop of its own and compares it with the undisturbed one."""
 
     def play(schedule: Schedule) -> None:

@@ -127,7 +127,7 @@ _abandon = st.builds(Abandon, client=_clients, politely=st.booleans())
 _double = st.builds(
     Double,
     kind=st.sampled_from(STEPS),
-    late=st.sampled_from([0.0, 0.003, 0.01, 0.04]),
+    behind=st.integers(0, 2),
 )
 _weather = st.builds(
     Weather,

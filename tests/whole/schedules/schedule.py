@@ -176,10 +176,10 @@ class Weather:
 
 @dataclass(frozen=True)
 class Double:
-    """The next message of a kind arrives a second time, `late` seconds after it was sent."""
+    """The next message of a kind arrives twice, the second time `behind` more of its kind."""
 
     kind: str
-    late: float = 0.0
+    behind: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from clockwork import COMPUTING
+from doubling import Doubling
+from props import LINK_CONFIG, PAGE_LEN, Errors, Props, num_pages, session_config
 from schedule import (
     NUM_BLOCKS,
     Abandon,
@@ -32,12 +33,10 @@ from schedule import (
     Talk,
     Weather,
 )
-from talking import Talker, Undisturbed
+from talking import Talker
 
 from swarm.background import background
 from swarm.client import RemoteModel, Swarm
-from swarm.client.config import SessionConfig
-from swarm.client.head import Head
 from swarm.client.route import missing
 from swarm.client.router import FRESH
 from swarm.errors import NoRouteError, PeerError
@@ -45,23 +44,8 @@ from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
 from swarm.peer.service import Peer, serving
 from swarm.transport import Buffer
-from swarm.transport.link import LinkConfig
 from swarm.transport.memory import Condition
 from swarm.wire.messages import decode
-
-PAGE_LEN = 8
-LINK_CONFIG = LinkConfig(interval=0.25, patience=1.0, handshake=2.0)
-
-
-@dataclass(frozen=True)
-class Props:
-    """What all plays share, as it takes long to make."""
-
-    open_world: Callable[[AsyncExitStack], Any]
-    head: Head
-    undisturbed: Undisturbed
-    page_bytes: int
-    """Of one block."""
 
 
 @dataclass
@@ -72,17 +56,6 @@ class _Cast:
     end: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     peer: Peer | None = None
-
-
-class Errors(logging.Handler):
-    """Collects what the swarm logs as errors."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(self.format(record))
 
 
 class Stage:
@@ -107,7 +80,7 @@ class Stage:
         self._answered = [0] * len(schedule.talks)
         self._events = list(schedule.events)
         self._countdown: int | None = None
-        self._doubled: Double | None = None
+        self._doubling = Doubling(world.network)
         self._effects: set[asyncio.Task[None]] = set()
         world.network.drop = self._on_frame
 
@@ -295,13 +268,10 @@ class Stage:
                     self._fire()
 
     def _on_frame(self, sender: str, receiver: str, header: bytes, payload: Buffer) -> bool:
-        if self._countdown is None and self._doubled is None:
+        if self._countdown is None and not self._doubling.waits:
             return False
         kind = type(decode(header)).__name__
-        if self._doubled is not None and kind == self._doubled.kind:
-            late, self._doubled = self._doubled.late, None
-            send_again = partial(self._send_again, sender, receiver, late)
-            asyncio.get_running_loop().call_soon(send_again, header, bytes(payload))
+        self._doubling.see((sender, receiver, kind), header, bytes(payload))
         match self._events[:1]:
             case [Event(AtFrame(wanted, _, lost))] if wanted == kind:
                 assert self._countdown is not None
@@ -310,17 +280,6 @@ class Stage:
                     return lost
                 self._countdown -= 1
         return False
-
-    def _send_again(
-        self, sender: str, receiver: str, late: float, header: bytes, payload: bytes
-    ) -> None:
-        """Puts a frame once more where it has just been put."""
-        member = self._world.network.member(sender)
-        for stream in member.streams_to(receiver) if member is not None else ():
-            frames = stream._outgoing._frames
-            if any(frame[2] == header for frame in frames):
-                put = stream._outgoing.put
-                asyncio.get_running_loop().call_later(late, put, header, payload)
 
     def _fire(self) -> None:
         if not self._events:
@@ -345,7 +304,7 @@ class Stage:
             case Weather():
                 self._change_weather(what)
             case Double():
-                self._doubled = what
+                self._doubling.expect(what)
             case Abandon(client, politely):
                 self._abandon(client % len(self._talkers), politely)
             case Nothing():
@@ -418,31 +377,6 @@ class Stage:
 class _Served:
     start: int
     end: int
-
-
-def num_pages(schedule: Schedule, host: Host) -> int:
-    """KV memory of a host: room for some of the largest sessions, or for plenty."""
-    if not host.room:
-        return 256
-    return max(4, int(host.room * max(map(_pages_of, schedule.talks))))
-
-
-def _pages_of(talk: Talk) -> int:
-    length = talk.length
-    for move in talk.moves:
-        length += getattr(move, "count", 0) + getattr(move, "right", 0) + getattr(move, "wrong", 0)
-    return talk.num_rows * (-(-(length + 8) // PAGE_LEN))
-
-
-def session_config(schedule: Schedule) -> SessionConfig:
-    """Patient enough for every rescue, quick where no rescue is meant to come."""
-    return SessionConfig(
-        chunk_len=schedule.chunk_len,
-        route_patience=3.0 if schedule.rescue is None else 40.0,
-        open_patience=120.0,
-        hold_patience=1.0,
-        step_patience=2.0,
-    )
 
 
 async def play(schedule: Schedule, props: Props) -> None:
