@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from schedule import Abandon, After, AtToken, Event, Host, Kill, On, Say, Schedule, Talk
+from schedule import (
+    Abandon,
+    After,
+    AtFrame,
+    AtToken,
+    Event,
+    Host,
+    Kill,
+    Leave,
+    On,
+    Say,
+    Schedule,
+    Talk,
+)
 
 SEEDS = {
     "two clients miss what somebody has just come for": Schedule(
@@ -28,5 +41,15 @@ SEEDS = {
         ),
         rescue=2.0,
         chunk_len=5,
+    ),
+    "one block has come back while another went": Schedule(
+        hosts=(Host((0, 1)), Host((1, 2)), Host((2, 4)), Host((0, 1))),
+        talks=(Talk(1, (Say(2), Say(1), Say(2)), after=0.01), Talk(1, (Say(2), Say(1), Say(2)))),
+        events=(
+            Event(AtToken(1, 1), Leave(On(0, 0))),
+            Event(AtToken(1, 1), Kill((On(0, 0),))),
+            Event(AtFrame("Hold", 1), Kill((On(0, 0),))),
+        ),
+        rescue=None,
     ),
 }

@@ -239,8 +239,10 @@ class Stage:
         since = asyncio.get_running_loop().time() - FRESH - LINK_CONFIG.patience
         later = [index for index, (time, _) in enumerate(self._gaps_since) if time > since]
         recent = self._gaps_since[max(0, min(later, default=len(self._gaps_since)) - 1) :]
-        missed = [gaps for _, gaps in recent]
-        assert error.missing in missed, f"{error.missing} are named, {missed} are missing"
+        missed = [_blocks(gaps) for _, gaps in recent]
+        all_along, at_times = set.intersection(*missed), set.union(*missed)
+        named = _blocks(error.missing)
+        assert all_along <= named <= at_times, f"{named} are named, {missed} were missing"
         assert self._schedule.rescue is None, "nobody waited for the rescue"
         for gap in self._gaps():
             await self._enter(Host(gap))
@@ -377,6 +379,10 @@ class Stage:
 class _Served:
     start: int
     end: int
+
+
+def _blocks(gaps: tuple[Blocks, ...]) -> set[int]:
+    return {block for gap in gaps for block in range(*gap)}
 
 
 async def play(schedule: Schedule, props: Props) -> None:
