@@ -37,7 +37,7 @@ from talking import Talker
 
 from swarm.background import background
 from swarm.client import RemoteModel, Swarm
-from swarm.client.route import missing
+from swarm.client.route import Hop, missing
 from swarm.client.router import FRESH
 from swarm.errors import NoRouteError, PeerError
 from swarm.peer.config import PeerConfig
@@ -156,8 +156,8 @@ class Stage:
             cast.ended.set()
 
     def _gaps(self) -> tuple[Blocks, ...]:
-        served = [_Served(*self._cast[name].host.blocks) for name in self._able]
-        return missing(served, 0, NUM_BLOCKS)  # type: ignore[arg-type]
+        served = [Hop(name, *self._cast[name].host.blocks) for name in self._able]
+        return missing(served, 0, NUM_BLOCKS)
 
     def _set_able(self, name: str, *, able: bool) -> None:
         self._able = self._able | {name} if able else self._able - {name}
@@ -373,12 +373,6 @@ class Stage:
         elif not self._schedule.shared:
             self._world.swarms.pop(f"c{number}", None)
             self._do(self._world.network.kill(f"c{number}"))
-
-
-@dataclass(frozen=True)
-class _Served:
-    start: int
-    end: int
 
 
 def _blocks(gaps: tuple[Blocks, ...]) -> set[int]:
