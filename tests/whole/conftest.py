@@ -366,6 +366,12 @@ class World:
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture(scope="session")
+def bare_world() -> type[World]:
+    """Worlds for those who end them themselves."""
+    return World
+
+
 @pytest.fixture
 async def make_world() -> AsyncIterator[Callable[[Tiny], World]]:
     """Makes worlds; after the test each must be clean, and is then ended."""
