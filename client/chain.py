@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 
+from swarm.background import together
 from swarm.errors import Misbehaved, PeerError, SessionLost, Unreachable
 from swarm.transport.link import Link
 from swarm.wire.messages import AnyMessage, DType, Failed, Held, Hold, Next, Open, Opened, Wire
@@ -131,7 +132,7 @@ class Chain:
 
     async def link(self, hops: Sequence[Hop]) -> list[OpenHop]:
         """The hops with links to their peers, not yet opened."""
-        links = await asyncio.gather(*(self._router.link(hop) for hop in hops))
+        links = await together(self._router.link(hop) for hop in hops)
         return [OpenHop(hop, link) for hop, link in zip(hops, links, strict=True)]
 
     async def open(self, hop: OpenHop, standing: Standing) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 
+from swarm.background import together
 from swarm.errors import PeerError, SessionLost
 from swarm.session.feed import Feed
 from swarm.transport import Buffer
@@ -67,7 +68,7 @@ class Handover:
         self._hops = [known.get(hop) or next(fresh) for hop in route]
         for heir in self._heirs:
             self._exchange.register(heir.session, self)
-        await asyncio.gather(*(chain.open(heir, standing) for heir in self._heirs))
+        await together(chain.open(heir, standing) for heir in self._heirs)
         self._fill(standing, feed)
         chunks = 2 + max(standing.lengths) / self._config.chunk_len
         seconds = self._config.chunk_len * sum(heir.hop.prefill_seconds for heir in self._heirs)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class _Left(Exception):
@@ -29,3 +32,21 @@ async def background() -> AsyncIterator[asyncio.TaskGroup]:
         if len(failures.exceptions) == 1:
             raise failures.exceptions[0] from failures.exceptions[0].__cause__
         raise failures from None
+
+
+async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Runs jobs side by side and returns their results in order.
+
+    The first failure cancels the others, which have ended when it comes out, as itself.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(job) for job in jobs]
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    return [task.result() for task in running]
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

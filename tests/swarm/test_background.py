@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from swarm.background import background
+from swarm.background import background, together
 from swarm.errors import ConfigError, NoRouteError
 
 
@@ -74,3 +74,28 @@ async def test_a_cancelled_block_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == ["ended"]
+
+
+async def test_jobs_side_by_side() -> None:
+    async def job(number: int) -> int:
+        await asyncio.sleep(0.001 * (3 - number))
+        return number
+
+    assert await together(job(number) for number in range(3)) == [0, 1, 2]
+
+
+async def test_the_first_failure_ends_the_others_and_comes_out() -> None:
+    ended = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Future()
+        finally:
+            ended.append(True)
+
+    async def fails() -> None:
+        raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        await together([waits(), fails()])
+    assert ended == [True]

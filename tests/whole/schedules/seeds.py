@@ -52,4 +52,18 @@ SEEDS = {
         ),
         rescue=None,
     ),
+    "one heir refuses while another is asked": Schedule(
+        hosts=(
+            Host((0, 2), 0.001, 2),
+            Host((1, 3), 0.001, 2),
+            Host((2, 3), 0.001, 2),
+            Host((3, 4), 0.001, 2),
+        ),
+        talks=(Talk(1, (Say(2), Say(1), Say(2))), Talk(1, (Say(2), Say(1), Say(2)))),
+        events=(
+            Event(AtToken(0, 1), Leave(On(0, 1))),
+            Event(AtToken(0, 1), Kill((On(0, 0),))),
+        ),
+        rescue=0.5,
+    ),
 }
