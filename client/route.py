@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from swarm.directory import Announcement
 from swarm.errors import NoRouteError
+from swarm.transport.reach import Reach
 
 UNKNOWN_ROUND_TRIP = 0.05
 """Seconds assumed for a peer to which no round trip has been measured yet."""
@@ -46,6 +47,7 @@ class Candidate:
     round_trip: float
     addresses: tuple[str, ...] = ()
     prefill_seconds_per_block: float = 0.0
+    relayed: bool = False
 
     @classmethod
     def of(cls, entry: Announcement, round_trip: float | None) -> Candidate:
@@ -59,6 +61,7 @@ class Candidate:
             UNKNOWN_ROUND_TRIP if round_trip is None else round_trip,
             entry.addresses,
             entry.prefill_seconds / num_blocks,
+            entry.reach is Reach.RELAYED,
         )
 
     def seconds(self, start: int, end: int) -> float:
@@ -98,8 +101,10 @@ def missing(choices: Sequence[Candidate | Announcement | Hop], start: int, end: 
 def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
     """The best route through blocks `[start, end)`; raises `NoRouteError` naming what is missing.
 
-    Shortest path over the borders of spans, by number of hops and then by time. Equal routes are
-    told apart by peer ids, so that the same swarm always gives the same route.
+    Shortest path over the borders of spans, by number of hops and then by time. What passes
+    between two peers that only relays reach crosses the network twice, so that such a peer stands
+    beside one that can be dialled where that is possible. Equal routes are told apart by peer
+    ids, so that the same swarm always gives the same route.
     """
     if start == end:
         return ()
@@ -107,22 +112,28 @@ def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
         raise NoRouteError(gaps)
     inner = {b for c in choices for b in (c.start, c.end) if start < b < end}
     borders = sorted(inner | {start, end})
-    best: dict[int, tuple[int, float, Route]] = {start: (0, 0.0, ())}
-    for border in borders:
-        if border not in best:
+    choices = sorted(choices, key=lambda c: c.peer)
+    # The best way to each border, of those that end on a relayed peer and of the others.
+    best: dict[tuple[int, bool], tuple[int, float, Route]] = {(start, False): (0, 0.0, ())}
+    for place in ((border, relayed) for border in borders for relayed in (False, True)):
+        if place not in best:
             continue
-        num_hops, seconds, route = best[border]
-        for choice in sorted(choices, key=lambda c: c.peer):
+        border, behind_relay = place
+        num_hops, seconds, route = best[place]
+        for choice in choices:
             if not choice.start <= border < choice.end:
                 continue
+            detour = choice.round_trip / 2 if choice.relayed and behind_relay else 0.0
             for target in (b for b in borders if border < b <= choice.end):
-                cost = seconds + choice.seconds(border, target)
+                cost = seconds + detour + choice.seconds(border, target)
                 prefill = (target - border) * choice.prefill_seconds_per_block
                 hop = Hop(choice.peer, border, target, choice.addresses, prefill)
                 entry = (num_hops + 1, cost, (*route, hop))
-                if target not in best or entry[:2] < best[target][:2]:
-                    best[target] = entry
-    return best[end][2]
+                reached = (target, choice.relayed)
+                if reached not in best or entry[:2] < best[reached][:2]:
+                    best[reached] = entry
+    ends = [best[end, relayed] for relayed in (False, True) if (end, relayed) in best]
+    return min(ends, key=lambda entry: entry[:2])[2]
 
 
 def fill(kept: Sequence[Hop], num_blocks: int, choices: Sequence[Candidate]) -> Route:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -30,6 +31,19 @@ def spans(route: tuple[Hop, ...]) -> list[tuple[str, int, int]]:
 def test_fewest_hops_come_before_speed() -> None:
     choices = [peer("slow", 0, 4, block=1.0), peer("a", 0, 2), peer("b", 2, 4)]
     assert spans(plan(choices, 0, 4)) == [("slow", 0, 4)]
+
+
+def test_relayed_peers_stand_beside_those_that_can_be_dialled() -> None:
+    """Between two that cannot be dialled everything takes the way to the relay twice."""
+    choices = [
+        replace(peer("a-home", 0, 2, trip=0.02), relayed=True),
+        peer("b-open", 0, 2, trip=0.025),
+        replace(peer("c-home", 2, 4, trip=0.02), relayed=True),
+        peer("d-open", 2, 4, trip=0.05),
+    ]
+    assert [hop.peer for hop in plan(choices, 0, 4)] == ["b-open", "c-home"]
+    alone = [choice for choice in choices if choice.relayed]
+    assert [hop.peer for hop in plan(alone, 0, 4)] == ["a-home", "c-home"]
 
 
 def test_of_as_many_hops_the_fastest() -> None:

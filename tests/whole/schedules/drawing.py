@@ -35,7 +35,10 @@ from schedule import (
 )
 
 STEPS = ("Step", "Output")
-MENDING = ("Hold", "Held", "Open", "Opened", "Wire", "Step", "Output", "Close", "Failed")
+MENDING = (
+    *("Hold", "Held", "Open", "Queued", "Opened", "Wire", "Copy", "Leaving"),
+    *("Step", "Output", "Close", "Failed"),
+)
 
 _clients = st.integers(0, 3)
 _targets = st.builds(On, client=_clients, hop=st.integers(0, 4))
@@ -210,9 +213,9 @@ THEMES = {
         _events(_kill, _abandon, _leave, _join, _disconnect, least=0),
     ),
     "leaving": _schedule(
-        _hosts(),
-        _talks(("plain", "hasty"), most=3),
-        _events(_leave, _leave, _join, _join_wide, _kill, _abandon),
+        _hosts(history=st.none() | st.sampled_from([0, 3000])),
+        _talks(("plain", "rewinding", "rows", "hasty"), rows=st.integers(1, 2), most=3),
+        _events(*(_leave,) * 4, _join, _join_wide, _kill, _freeze, _disconnect, _abandon, most=5),
     ),
     "losing": _schedule(
         _hosts(most_spares=1),
