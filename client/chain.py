@@ -160,9 +160,11 @@ class Chain:
         # It answers after the batch that it is computing, for whomever that may be.
         config = self._config
         patience = config.hold_patience + 4 * config.chunk_len * hop.hop.prefill_seconds
-        request = Hold(hop.session, self.epoch, standing.generation, standing.keep)
+        keep = standing.keep if hop.mark is None else hop.mark.lengths
+        request = Hold(hop.session, self.epoch, standing.generation, keep)
         match await self._answer(hop, request, patience):
             case Held() as held if len(held.has) == len(standing.lengths):
+                hop.mark = None
                 return held
             case other:
                 raise self._unexpected(hop, other)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from dataclasses import replace
 
 from swarm.background import together
 from swarm.errors import PeerError, SessionLost
@@ -23,7 +24,7 @@ from .config import SessionConfig
 from .exchange import Exchange
 from .hop import OpenHop
 from .model_key import ModelKey
-from .progress import Lengths, Standing
+from .progress import Lengths, Progress, Standing
 from .router import Router
 
 logger = logging.getLogger(__name__)
@@ -51,12 +52,14 @@ class Handover:
         self._reports: dict[str, set[int]] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def prepare(self, standing: Standing, feed: Feed) -> None:
-        """Opens the heirs and fills them; returns when they have come as far as `standing`.
+    async def prepare(self, progress: Progress, feed: Feed) -> None:
+        """Opens the heirs and fills them; returns when they have come as far as the session has.
 
         Raises `NoRouteError` if nobody could take over, or what keeps a heir from it.
         """
-        chain = self._chain
+        chain, lengths = self._chain, feed.history.lengths
+        # The hop that fills a heir may lag behind our generation: the heir is of its generation.
+        standing = replace(progress.standing(lengths), generation=0)
         staying = [hop for hop in chain.hops if not hop.leaving]
         leaving = frozenset(hop.hop.peer for hop in chain.hops if hop.leaving)
         positions = standing.positions * len(standing.lengths)
@@ -68,6 +71,7 @@ class Handover:
         self._hops = [known.get(hop) or next(fresh) for hop in route]
         for heir in self._heirs:
             self._exchange.register(heir.session, self)
+            heir.mark = progress.mark(lengths)
         await together(chain.open(heir, standing) for heir in self._heirs)
         self._fill(standing, feed)
         chunks = 2 + max(standing.lengths) / self._config.chunk_len

@@ -11,6 +11,7 @@ from swarm.errors import PeerError, Unreachable
 from swarm.transport.link import Link
 from swarm.wire.messages import AnyMessage, Close, Hold, Message, Open, Queued
 
+from .progress import Mark
 from .route import Hop
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 class OpenHop:
     """A hop and the link to it; `session` is the hop's own name for the session.
 
-    A hop that is `leaving` still serves, but is to be replaced.
+    A hop that is `leaving` still serves, but is to be replaced. One with a `mark` was filled
+    outside the chain, and may keep only what that says.
     """
 
     hop: Hop
@@ -28,6 +30,7 @@ class OpenHop:
     session: str = field(default_factory=lambda: secrets.token_hex(16))
     opened: bool = False
     leaving: bool = False
+    mark: Mark | None = None
     _asked: asyncio.Future[AnyMessage] | None = None
     _deadline: asyncio.Timeout | None = None
     _patience_in_queue: float = 0.0

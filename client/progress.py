@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from swarm.wire.messages import RowRange
 
@@ -25,6 +26,20 @@ class Standing:
     positions: int
 
 
+class Mark:
+    """What of each row has stayed the same since the mark was made, whatever was rolled back."""
+
+    def __init__(self, lengths: Lengths) -> None:
+        self.lengths = lengths
+
+    def lower(self, ranges: Sequence[RowRange], *, reordered: bool) -> None:
+        """A step rolls back to where its ranges begin, or makes all rows others."""
+        lengths = [0] * len(self.lengths) if reordered else list(self.lengths)
+        for span in ranges:
+            lengths[span.row] = min(lengths[span.row], span.position)
+        self.lengths = tuple(lengths)
+
+
 class Progress:
     """Counts what has been sent and what has come out; knows nothing of hops."""
 
@@ -34,6 +49,7 @@ class Progress:
         self._keep: Lengths = (0,) * num_rows
         # Whether all hops have seen this generation: something of it has come out of the last.
         self._seen = True
+        self._marks: WeakSet[Mark] = WeakSet()
 
     @property
     def settled(self) -> Lengths:
@@ -57,8 +73,20 @@ class Progress:
             self._keep = tuple(self._settled)
         elif rolls_back:
             self._keep = tuple(map(min, self._keep, self._settled))
+        for mark in self._marks:
+            mark.lower(ranges, reordered=reorder is not None)
         if rolls_back or reorder is not None:
             self.generation, self._seen = self.generation + 1, False
+
+    def mark(self, lengths: Lengths) -> Mark:
+        """Begins to follow what stays of rows that have these `lengths` now.
+
+        That is for a hop which is filled from another that may not have seen the newest generation
+        yet, and then misses others.
+        """
+        mark = Mark(lengths if self._seen else self._keep)
+        self._marks.add(mark)
+        return mark
 
     def settle(self, ends: Mapping[int, int]) -> None:
         """Rows have come out of the last hop up to `ends`, in the newest generation."""

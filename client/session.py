@@ -348,8 +348,7 @@ class Session:
                 )
                 try:
                     if self._chain.wired:
-                        standing = self._progress.standing(self.lengths)
-                        await handover.prepare(standing, self._feed)
+                        await handover.prepare(self._progress, self._feed)
                         if await self._adopt(handover):
                             continue
                 except (SwarmError, Refused) as error:

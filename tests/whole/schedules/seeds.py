@@ -7,8 +7,10 @@ from schedule import (
     After,
     AtFrame,
     AtToken,
+    Back,
     Event,
     Host,
+    Join,
     Kill,
     Leave,
     On,
@@ -65,5 +67,16 @@ SEEDS = {
             Event(AtToken(0, 1), Kill((On(0, 0),))),
         ),
         rescue=0.5,
+    ),
+    "an heir has missed more than one roll-back": Schedule(
+        hosts=(Host((0, 1), 0.001), Host((1, 2), 0.001), Host((2, 4), 0.001)),
+        talks=(Talk(1, (Say(2), Back(2), Say(2))),),
+        events=(
+            Event(AtToken(0, 1), Join(Host((0, 2), 0.001))),
+            Event(AtToken(0, 2), Leave(On(0, 1))),
+        ),
+        rescue=0.5,
+        chunk_len=8,
+        shared=False,
     ),
 }
