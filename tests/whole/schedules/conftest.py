@@ -44,7 +44,7 @@ def profile(request: pytest.FixtureRequest) -> settings:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[Props]:
     """A smaller model than elsewhere, as its size is what the time goes by."""
     import torch
@@ -100,7 +100,7 @@ def num_played(_plays: list[Schedule]) -> Callable[[], int]:
     return lambda: len(_plays)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def play(props: Props, _plays: list[Schedule]) -> Iterator[Callable[[Schedule], None]]:
     """Plays a schedule on a loop of its own and compares it with the undisturbed one."""
 
