@@ -49,8 +49,8 @@ def test_a_spare_takes_over_from_a_peer_that_lost_its_network(internet, group, g
     reply = asking.until(48)
     assert reply["ids"] == greedy(reply["prompt_ids"], 48)
     assert reply["recoveries"] and reply["route"][0] is first and reply["route"][1] is not last
-    # Silence counts as death after 3 seconds; then somebody else has to be told what came before.
-    assert 2 < asking.longest_pause < 8
+    # Silence counts as death after a second; then somebody else has to be told what came before.
+    assert 0.7 < asking.longest_pause < 6
     # The other one has never heard that it was away, and is taken again when it must be.
     last.plug()
     reply["route"][1].unplug()

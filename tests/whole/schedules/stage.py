@@ -72,6 +72,8 @@ class Stage:
         self._cast: dict[str, _Cast] = {}
         self._able: set[str] = set()
         """Peers that serve: neither dead nor frozen, nor leaving."""
+        self._leaving: set[str] = set()
+        """Peers that still serve the sessions which they had."""
         self._gaps_since: list[tuple[float, tuple[Blocks, ...]]] = []
         self._num_joined = 0
         self._talkers: list[Talker] = []
@@ -147,6 +149,7 @@ class Stage:
                 ready.set()
                 await cast.end.wait()
         finally:
+            self._leaving.discard(name)
             self._set_able(name, able=False)
             world.peers.pop(name, None)
             world.directories[name].silent = True
@@ -241,6 +244,7 @@ class Stage:
         recent = self._gaps_since[max(0, min(later, default=len(self._gaps_since)) - 1) :]
         missed = [_blocks(gaps) for _, gaps in recent]
         all_along, at_times = set.intersection(*missed), set.union(*missed)
+        all_along -= _blocks(tuple(self._cast[name].host.blocks for name in self._leaving))
         named = _blocks(error.missing)
         assert all_along <= named <= at_times, f"{named} are named, {missed} were missing"
         assert self._schedule.rescue is None, "nobody waited for the rescue"
@@ -299,6 +303,7 @@ class Stage:
             case Leave(target):
                 name = self._find(target)
                 if name in self._able:
+                    self._leaving.add(name)
                     self._lose(name)
                     self._cast[name].end.set()
             case Join(host):
