@@ -172,7 +172,7 @@ class Session:
             return
         if isinstance(message, Leaving):
             self._on_leaving(hop)
-        elif hop.answer(message, self._chain.epoch):
+        elif hop.answer(message):
             return
         elif isinstance(message, Failed) and message.epoch == self._chain.epoch:
             self._on_failed(hop, message)
