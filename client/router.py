@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from swarm.directory import Announcement, Directory
@@ -54,7 +54,7 @@ class Router:
         model: ModelKey,
         kept: Sequence[Hop],
         positions: int,
-        excluded: Iterable[str] = (),
+        excluded: Collection[str] = (),
     ) -> Route:
         """A route that keeps the hops `kept` and uses none of the peers `excluded` for new ones.
 
@@ -64,7 +64,7 @@ class Router:
         name, num_blocks = model.fingerprint, model.num_blocks
         serving = _roomy(await self.find(name), kept, num_blocks, positions)
         met = self._met(serving)
-        if kept:
+        if kept or excluded:
             # A session stands still: take who is known to be there before looking further.
             with contextlib.suppress(NoRouteError):
                 return self._fill(kept, num_blocks, self._choices(serving, met, excluded))
