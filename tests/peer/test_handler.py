@@ -325,7 +325,11 @@ async def test_nobody_makes_a_peer_dial_many_at_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [Hold(A, 2, 0, (0,)), Wire(A, 1, Next(None, OTHER, has=(0,))), Copy(A, 1, Next("thief", OTHER))],
+    [
+        Hold(A, 2, 0, (0,)),
+        Wire(A, 1, Next(None, OTHER, has=(0,))),
+        Copy(A, 1, Next("thief", OTHER)),
+    ],
 )
 async def test_only_its_client_commands_a_session(bench: Bench, message: Any) -> None:
     """The hop before knows the session's name, and could have its outputs sent to itself."""

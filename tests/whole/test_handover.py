@@ -12,7 +12,7 @@ from swarm.client import RowInput
 from swarm.client.handover import Handover
 from swarm.errors import PeerError
 from swarm.transport.memory import Condition
-from swarm.wire.messages import Code, Copy, Failed, Leaving, Open, Opened, Wire
+from swarm.wire.messages import Copy, Leaving, Wire
 
 pytestmark = pytest.mark.simulated_time
 

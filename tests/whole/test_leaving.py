@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -105,7 +106,7 @@ async def test_x10_users_see_no_gap_beyond_one_step(three, asker, how):
 
     assert await asked.greedy(LONG, NUM_TOKENS, on_token) == three.tiny.greedy(LONG, NUM_TOKENS)
     await leaver.gone()
-    gaps = [after - before for before, after in zip(leaver.moments, leaver.moments[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(leaver.moments)]
     usual = sorted(gaps)[len(gaps) // 2]
     if how == "leave":
         # Two round trips to wire the chain anew, beside the step's own way.
