@@ -17,7 +17,7 @@ from swarm.errors import PeerError, SessionLost
 from swarm.session.feed import Feed
 from swarm.transport import Buffer
 from swarm.transport.link import Link
-from swarm.wire.messages import AnyMessage, Copy, Failed, Next, Output, Wire
+from swarm.wire.messages import AnyMessage, Copy, Failed, Leaving, Next, Output, Wire
 
 from .chain import Chain
 from .config import SessionConfig
@@ -73,6 +73,8 @@ class Handover:
             self._exchange.register(heir.session, self)
             heir.mark = progress.mark(lengths)
         await together(chain.open(heir, standing) for heir in self._heirs)
+        if chain.epoch != self._epoch:
+            return  # Mended meanwhile: nobody would fill them.
         self._fill(standing, feed)
         chunks = 2 + max(standing.lengths) / self._config.chunk_len
         seconds = self._config.chunk_len * sum(heir.hop.prefill_seconds for heir in self._heirs)
@@ -101,9 +103,11 @@ class Handover:
             self._exchange.unregister(name)
         for heir in self._heirs:
             self._chain.drop(heir)
+            # Its answer would find nobody: whoever waits would blame the peer for it.
+            heir.fail(SessionLost(heir.hop.peer, "the session there was given up"))
         self._heirs = []
-        if not self._ready.done():
-            self._ready.cancel()
+        if not self._ready.cancel() and not self._ready.cancelled():
+            self._ready.exception()  # Nobody may have come to wait for it.
 
     # What comes in from the heirs
 
@@ -117,8 +121,10 @@ class Handover:
                 self._ready.set_result(None)
             return
         heir = next((h for h in self._heirs if h.session == getattr(message, "session", "")), None)
-        if heir is None or heir.link is not link or heir.answer(message, self._epoch):
+        if heir is None or heir.link is not link or heir.answer(message):
             return
+        if isinstance(message, Leaving):
+            heir.leaving = True  # It serves for now; once adopted, it is handed over in its turn.
         if isinstance(message, Failed):
             self._fail(SessionLost(heir.hop.peer, message.message))
 

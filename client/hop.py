@@ -32,6 +32,7 @@ class OpenHop:
     leaving: bool = False
     mark: Mark | None = None
     _asked: asyncio.Future[AnyMessage] | None = None
+    _epoch: int = 0
     _deadline: asyncio.Timeout | None = None
     _patience_in_queue: float = 0.0
 
@@ -42,6 +43,7 @@ class OpenHop:
         session is queued may take as long as the request allows it.
         """
         self._asked = asyncio.get_running_loop().create_future()
+        self._epoch = request.epoch
         self._patience_in_queue = request.patience + patience if isinstance(request, Open) else 0.0
         try:
             self.link.attend(patience)
@@ -53,12 +55,14 @@ class OpenHop:
         finally:
             self._asked = self._deadline = None
 
-    def answer(self, message: AnyMessage, epoch: int) -> bool:
+    def answer(self, message: AnyMessage) -> bool:
         """Hands a message to whoever waits for the answer; False if nobody does.
 
         What an earlier epoch complained of may still be on its way, and is no answer.
         """
-        if self._asked is None or self._asked.done() or getattr(message, "epoch", None) != epoch:
+        if self._asked is None or self._asked.done():
+            return False
+        if getattr(message, "epoch", None) != self._epoch:
             return False
         if isinstance(message, Queued):
             if self._deadline is not None and self._patience_in_queue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from swarm.directory import Announcement, Directory
@@ -54,14 +54,14 @@ class Router:
         model: ModelKey,
         kept: Sequence[Hop],
         positions: int,
-        excluded: Iterable[str] = (),
+        excluded: Collection[str] = (),
     ) -> Route:
         """A route that keeps the hops `kept` and uses none of the peers `excluded` for new ones.
 
         Peers whose whole KV memory is below `positions` are left out where others serve their
         blocks. Raises `NoRouteError` naming the blocks that nobody serves.
         """
-        if kept:
+        if kept or excluded:
             # A session stands still: take who is known to be there before looking further.
             serving = _roomy(await self.find(model.fingerprint), model, kept, positions)
             with contextlib.suppress(NoRouteError):

@@ -172,7 +172,7 @@ class Session:
             return
         if isinstance(message, Leaving):
             self._on_leaving(hop)
-        elif hop.answer(message, self._chain.epoch):
+        elif hop.answer(message):
             return
         elif isinstance(message, Failed) and message.epoch == self._chain.epoch:
             self._on_failed(hop, message)
@@ -200,6 +200,7 @@ class Session:
         if self._collector is None or output.generation != self._progress.generation:
             return
         try:
+            self._check_output(output)
             ends = self._collector.add(output, payload)
         except RemoteProtocolError as error:
             self._access.router.blame(link.peer, str(error))
@@ -208,6 +209,12 @@ class Session:
         else:
             self._progress.settle(ends)
         self._news.set()
+
+    def _check_output(self, output: Output) -> None:
+        lengths = self.lengths
+        for span in output.rows:
+            if span.row >= len(lengths) or span.position + span.count > lengths[span.row]:
+                raise RemoteProtocolError(f"{span} came out, which was never sent")
 
     def _on_failed(self, hop: OpenHop, failed: Failed) -> None:
         fault = self._chain.fault(hop, failed)
@@ -277,6 +284,8 @@ class Session:
                 async with asyncio.timeout(patience):
                     await self._news.wait()
             except TimeoutError:
+                if not self._chain.wired:
+                    continue  # It broke in the same turn of the loop.
                 silences += 1
                 if silences > self._config.max_silences:
                     last = self._chain.hops[-1].hop.peer

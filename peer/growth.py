@@ -47,6 +47,7 @@ class Growth:
         self._submit = submit
         self._page_len = page_len
         self._patience = patience
+        self._made_room_at = float("-inf")
 
     def admit(self, session: HopSession) -> None:
         """Gives the session's waiting steps to the engine, as far as its lease reaches."""
@@ -92,6 +93,10 @@ class Growth:
                 return True  # A new epoch has dropped what needed the room.
             if session.number > min(one.number for one in self._sessions.values() if one.waiting):
                 return False  # Somebody older comes first; all of us together would evict all.
+            now = asyncio.get_running_loop().time()
+            if now - self._made_room_at < self._patience / 2:
+                return False  # Patience ends for many in one turn: one gives way at a time.
+            self._made_room_at = now
             newest = max(self._sessions.values(), key=lambda one: one.number)
             self._owner.fail(newest, Code.BUSY, f"made room for older sessions: {error}")
             self._owner.close(newest, "made room")

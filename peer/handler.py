@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 _ATTENTION = 2.0
 """Seconds for which the next hop's silence is noticed quickly after a step was sent to it."""
 
+_MAX_MEETINGS = 16
+"""Links that are being opened at once because clients have asked for it."""
+
 
 @dataclass(frozen=True)
 class HandlerConfig:
@@ -80,6 +83,7 @@ class Handler:
         # Ordered by last use: the first is the one that has been silent longest.
         self._sessions: dict[str, HopSession] = {}
         self._closed_one = asyncio.Event()
+        self._meeting: set[str] = set()
         self._engine: Engine
         self._neighbours: Neighbours
         self._openings = Openings(
@@ -148,8 +152,7 @@ class Handler:
             case Copy():
                 self._on_copy(link, message)
             case Meet():
-                for place in message.places:
-                    self._tasks.create_task(self._meet(place))
+                self._on_meet(message)
             case Close():
                 self._on_close(link, message)
             case Failed():
@@ -216,17 +219,25 @@ class Handler:
         if session is not None and session.client is link:
             self.close(session, "closed")
 
+    def _on_meet(self, message: Meet) -> None:
+        for place in message.places:
+            if place.peer not in self._meeting and len(self._meeting) < _MAX_MEETINGS:
+                self._meeting.add(place.peer)
+                self._tasks.create_task(self._meet(place))
+
     async def _meet(self, place: Place) -> None:
         """Opens a link that may be needed soon; if that fails, it will show when it is needed."""
         try:
             await self._neighbours.link(place.peer, place.addresses)
         except PeerError as error:
             logger.debug("not met peer=%s why=%s", place.peer, error)
+        finally:
+            self._meeting.discard(place.peer)
 
     # Wiring
 
     def _on_hold(self, link: Link, message: Hold) -> None:
-        session = self._session(link, message.session, message.epoch)
+        session = self._own(link, message.session, message.epoch)
         if session is None or message.epoch <= session.epoch:
             return
         if len(message.keep) != session.num_rows:
@@ -246,7 +257,7 @@ class Handler:
         self._reply(session.client, held)
 
     def _on_wire(self, link: Link, message: Wire) -> None:
-        session = self._session(link, message.session, message.epoch)
+        session = self._own(link, message.session, message.epoch)
         if session is None or message.epoch != session.epoch:
             return
         for lengths in (message.next.has, message.next.settled or message.next.has):
@@ -260,7 +271,7 @@ class Handler:
             self._tasks.create_task(self._reach(session, message))
 
     def _on_copy(self, link: Link, message: Copy) -> None:
-        session = self._session(link, message.session, message.epoch)
+        session = self._own(link, message.session, message.epoch)
         if session is None or message.epoch != session.epoch or message.next.peer is None:
             return
         if len(message.next.has) != session.num_rows:
@@ -327,6 +338,13 @@ class Handler:
         if session is None:
             why = "no such session here"
             self._reply(link, Failed(session_id, epoch, Code.UNKNOWN_SESSION, why))
+        return session
+
+    def _own(self, link: Link, session_id: str, epoch: int) -> HopSession | None:
+        """The session of the client on this link; the hop before knows its name as well."""
+        session = self._session(link, session_id, epoch)
+        if session is not None and session.client is not link:
+            raise RemoteProtocolError("commands a session of somebody else")
         return session
 
     def _on_failed(self, link: Link, message: Failed) -> None:

@@ -88,6 +88,11 @@ class Peer:
         return self._span
 
     @property
+    def leaving(self) -> bool:
+        """Whether the peer is about to go: it takes no blocks any more."""
+        return self._state is State.LEAVING
+
+    @property
     def num_links(self) -> int:
         """Links to other members, whoever opened them."""
         return self._neighbours.num_links
@@ -134,9 +139,10 @@ class Peer:
         self._state = State.LEAVING
         with contextlib.suppress(SwarmError):
             await self.member.directory.withdraw()
-        if self._hosting is not None:
-            await self._hand_over(self._hosting.handler, self.config.leave_patience)
-            self._hosting.handler.close_all(Code.LEAVING, "this peer is leaving")
+        # A move that is under way may give up the blocks meanwhile.
+        if (hosting := self._hosting) is not None:
+            await self._hand_over(hosting.handler, self.config.leave_patience)
+            hosting.handler.close_all(Code.LEAVING, "this peer is leaving")
 
     async def _hand_over(self, handler: Handler, seconds: float) -> None:
         handler.stop_accepting()
@@ -192,11 +198,16 @@ class Peer:
         return placement.choose(checkpoint.num_blocks, capacity, others)
 
     async def _take(self, span: tuple[int, int]) -> None:
-        """Loads blocks and begins to serve them."""
+        """Loads blocks and begins to serve them, unless the peer leaves meanwhile."""
+        if self.leaving:
+            return
         self._span, self._state = span, State.LOADING
         await self._announce()
         started = time.perf_counter()
         runner, speed = await asyncio.to_thread(self._load, span)
+        if self.leaving:
+            runner.close()
+            return
         self._hosting = Hosting(
             self._checkpoint.fingerprint,
             runner,

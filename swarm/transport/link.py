@@ -90,7 +90,7 @@ class Link:
         self._pings: dict[int, float] = {}
         self._num_pings = 0
         self._last_ping = 0.0
-        self._attentive_until = float("-inf")
+        self._attentive_since = self._attentive_until = float("-inf")
         self._alert = asyncio.Event()
         self._closed = False
         self.traffic = Traffic()
@@ -117,6 +117,7 @@ class Link:
         """For so long somebody waits for the other side: its silence is to be noticed quickly."""
         now = asyncio.get_running_loop().time()
         if self._attentive_until < now:
+            self._attentive_since = now
             self._alert.set()
         self._attentive_until = max(self._attentive_until, now + seconds)
 
@@ -250,7 +251,7 @@ class Link:
             # declared dead for our slowness.
             if clock() - asked > 2 * interval:
                 self._last_received = max(self._last_received, clock() - interval)
-            if self.silence > self._patience():
+            if self._overdue():
                 raise Silent(self.peer, f"silent for {self.silence:.1f} s")
             interval = self._interval()
             quiet = min(self.silence, clock() - self._last_ping) >= interval
@@ -271,6 +272,15 @@ class Link:
 
     def _interval(self) -> float:
         return self._config.alert_interval if self._attentive() else self._config.interval
+
+    def _overdue(self) -> bool:
+        """Whether the other side has been silent for too long."""
+        # Two idle sides may say nothing for nearly two intervals, as each counts what it has said
+        # itself. Whoever begins to wait then must let the other side answer first.
+        waited = asyncio.get_running_loop().time() - self._attentive_since
+        return self.silence > self._config.patience or (
+            min(self.silence, waited) > self._patience()
+        )
 
     def _patience(self) -> float:
         """How long the other side may be silent now."""

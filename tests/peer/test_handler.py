@@ -305,6 +305,45 @@ async def test_peers_are_met_before_they_are_needed(bench: Bench) -> None:
     assert asked == [("one", ("/memory/one",)), ("two", ())]
 
 
+async def test_nobody_makes_a_peer_dial_many_at_once(bench: Bench) -> None:
+    asked, never = [], asyncio.Event()
+
+    async def link(peer: str, addresses: Any) -> FakeLink:
+        asked.append(peer)
+        await never.wait()
+        raise Unreachable(peer, "not there")
+
+    bench.neighbours.link = link  # type: ignore[method-assign]
+    for number in range(100):
+        await bench.tell(Meet((Place(f"peer-{number // 2}"),)))
+    assert asked == [f"peer-{number}" for number in range(16)]
+    never.set()
+    await asyncio.sleep(0.01)
+    await bench.tell(Meet((Place("peer-0"),)))
+    assert asked[16:] == ["peer-0"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Hold(A, 2, 0, (0,)),
+        Wire(A, 1, Next(None, OTHER, has=(0,))),
+        Copy(A, 1, Next("thief", OTHER)),
+    ],
+)
+async def test_only_its_client_commands_a_session(bench: Bench, message: Any) -> None:
+    """The hop before knows the session's name, and could have its outputs sent to itself."""
+    thief = bench.neighbours.links["thief"] = FakeLink("thief")
+    await bench.open()
+    await bench.step(0, 0, 2)
+    bench.compute()
+    with pytest.raises(RemoteProtocolError, match="somebody else"):
+        await bench.tell(message, link=thief)
+    assert thief.take() == [] and bench.client.take() == []
+    await bench.wire()
+    assert [type(m) for m in bench.client.take()] == [Output]
+
+
 async def test_a_bad_step_is_the_fault_of_who_sent_it(bench: Bench) -> None:
     """Of a hop before us, or of the client itself: never its own request, never ours."""
     before = FakeLink("before")

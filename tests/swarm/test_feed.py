@@ -358,3 +358,100 @@ def test_a_chain_gives_the_right_bytes_whatever_breaks(data: st.DataObject) -> N
             st.none() | st.lists(st.integers(0, num_rows - 1), min_size=num_rows, max_size=num_rows)
         )
         swarm.step(rows, data.draw(st.sampled_from([Want.ALL, Want.LAST])), reorder)
+
+
+class Heir:
+    """One that is filled from copies and then goes on: what it holds, row by row."""
+
+    def __init__(self, num_rows: int, has: tuple[int, ...], source: Feed) -> None:
+        self.rows = [held(source, row)[: length * SIZE] for row, length in enumerate(has)]
+        self.expected_seq = 0
+
+    def take(self, step: Step | Output, payload: bytes) -> None:
+        assert isinstance(step, Step) and step.seq == self.expected_seq
+        self.expected_seq += 1
+        assert len(payload) == sum(span.count for span in step.rows) * SIZE
+        if step.reorder is not None:
+            self.rows = [self.rows[source] for source in step.reorder]
+        for span in step.rows:
+            row = self.rows[span.row]
+            assert span.position * SIZE <= len(row), "a gap"
+            self.rows[span.row] = row[: span.position * SIZE] + payload[: span.count * SIZE]
+            payload = payload[span.count * SIZE :]
+
+
+def held(feed: Feed, row: int) -> bytes:
+    length = feed.history.length(row)
+    return b"".join(piece.data for piece in feed.history.read(row, 0, length))
+
+
+def push_some(data: st.DataObject, feed: Feed, generation: int) -> None:
+    """A step for some rows, that may roll them back and reorder them."""
+    num_rows = len(feed.history.lengths)
+    reorder = data.draw(
+        st.none() | st.tuples(*[st.integers(0, num_rows - 1)] * num_rows), "reorder"
+    )
+    lengths = feed.history.lengths
+    if reorder is not None:
+        lengths = tuple(lengths[source] for source in reorder)
+    rows = data.draw(st.lists(st.integers(0, num_rows - 1), min_size=1, unique=True), "rows")
+    ranges, payload = [], b""
+    for row in rows:
+        position = lengths[row] - data.draw(st.integers(0, min(3, lengths[row])), "back")
+        count = data.draw(st.integers(1, 5), "count")
+        ranges.append(RowRange(row, position, count))
+        payload += data.draw(st.binary(min_size=count * SIZE, max_size=count * SIZE), "payload")
+    feed.push(Computed(tuple(ranges), memoryview(payload), Want.LAST, generation, reorder))
+
+
+@given(st.data())
+def test_a_copy_and_the_steps_after_it_make_an_heir_what_the_history_is(
+    data: st.DataObject,
+) -> None:
+    """The copy says nothing to whom the feed sends, and nothing of how it goes on there."""
+    num_rows = data.draw(st.integers(1, 3), "num_rows")
+    feed = Feed(num_rows, SIZE)
+    length = data.draw(st.sampled_from([0, 1, 7, REFILL_LEN, 2 * REFILL_LEN + 3]), "length")
+    list(feed.wire(1, Next("old", NAME, has=(0,) * num_rows)))
+    if length:
+        spans = tuple(RowRange(row, 0, length) for row in range(num_rows))
+        payload = memoryview(zlib.crc32(b"seed").to_bytes(SIZE, "big") * length * num_rows)
+        feed.push(Computed(spans, payload, Want.LAST, 0))
+    for generation in range(data.draw(st.integers(0, 3), "before")):
+        push_some(data, feed, generation)
+    has = tuple(data.draw(st.integers(0, n), "has") for n in feed.history.lengths)
+    heir = Heir(num_rows, has, feed)
+    before = feed.next, feed._seq, list(feed._sent), feed.history.lengths
+    copies = list(feed.copy(1, Next("heir", "h" * 16, has=has)))
+    assert (feed.next, feed._seq, feed._sent, feed.history.lengths) == before
+    for step, part in copies:
+        assert (step.session, step.epoch, step.refill, step.want) == (
+            "h" * 16,
+            1,
+            True,
+            Want.NOTHING,
+        )
+        assert step.generation == feed.generation
+        assert 0 < sum(span.count for span in step.rows) <= REFILL_LEN
+        heir.take(step, bytes(part))
+    assert heir.rows == [held(feed, row) for row in range(num_rows)]
+    # It takes over: from now on it gets what it lacks, and then every step.
+    copied = feed.generation
+    for generation in range(copied, copied + data.draw(st.integers(0, 3), "meanwhile")):
+        push_some(data, feed, generation + 1)
+    keep = (0,) * num_rows if feed.generation > copied else feed.history.lengths
+    heir.rows = [row[: n * SIZE] for row, n in zip(heir.rows, keep, strict=True)]
+    heir.expected_seq = 0
+    feed.hold(feed.generation, keep)
+    for step, part in feed.wire(2, Next("heir", "h" * 16, has=keep)):
+        heir.take(step, bytes(part))
+    assert heir.rows == [held(feed, row) for row in range(num_rows)]
+
+
+def test_what_was_dropped_is_not_copied_but_what_came_after_is() -> None:
+    feed = fed(6, num_rows=2)
+    feed.history.drop()
+    feed.push(Computed(span(1, 6, 2), memoryview(b"gh"), Want.LAST, 0))
+    heir = Next("heir", NAME, has=(0, 6))
+    assert [(s.rows, bytes(p)) for s, p in feed.copy(3, heir)] == [(span(1, 6, 2), b"gh")]
+    assert list(feed.copy(3, Next("heir", NAME, has=(0, 0)))) == []

@@ -11,7 +11,7 @@ from swarm.group import Group
 from swarm.transport import Buffer, Stream
 from swarm.transport.link import Link, LinkConfig, connect
 from swarm.transport.memory import Condition, MemoryTransport, Network
-from swarm.wire.messages import AnyMessage, Close, Hello, Ping, encode
+from swarm.wire.messages import AnyMessage, Close, Hello, Ping, Pong, encode
 
 GROUP = Group(b"g" * 32)
 QUICK = LinkConfig(0.02, 0.15, 0.01, 0.05, handshake=0.15)
@@ -293,6 +293,36 @@ async def test_attention_ends(network: Network) -> None:
             network.freeze("b")
             await asyncio.sleep(2)
             network.thaw("b")
+            await asyncio.Future()
+
+
+@pytest.mark.simulated_time
+async def test_beginning_to_wait_for_an_idle_peer_is_no_alarm(network: Network) -> None:
+    """What a side says puts off its next heartbeat: both may be silent for two intervals."""
+    near, far = await linked(network, WATCHFUL)
+    asked = asyncio.Event()
+
+    async def answer() -> None:
+        while True:
+            message, _ = await far.link._next()
+            if isinstance(message, Ping):
+                asked.set()
+                far.link.post(Pong(message.number))
+            else:
+                far.link.post(message)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20), background() as tasks:
+            tasks.create_task(answer())
+            tasks.create_task(near.run())
+            for _ in range(4):
+                asked.clear()
+                await asked.wait()
+            await asyncio.sleep(0.02)
+            near.link.post(Close(SESSION))
+            await asyncio.sleep(0.92)
+            assert near.link.silence > WATCHFUL.alert_patience
+            near.link.attend(5)
             await asyncio.Future()
 
 

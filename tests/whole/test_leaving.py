@@ -226,3 +226,19 @@ async def test_x4_what_is_missing_is_named_and_the_reply_can_be_resumed(three, a
     assert isinstance(told[0], NoRouteError) and told[-1] is None
     await three.peer("late", (1, 3))
     assert await ask.resume(NUM_TOKENS) == three.tiny.greedy(PROMPT, NUM_TOKENS)
+
+
+async def test_leaving_in_the_middle_of_a_move_is_leaving(world, asker):
+    """Nobody takes over: the move gives up the blocks while the leaving still waits."""
+    peer = await world.peer("mover", (0, 4))
+    model = await world.client()
+    async with model.session() as session:
+        await asker(model).logits(session, PROMPT, 0)
+        moving = asyncio.ensure_future(peer.move((0, 2)))
+        await asyncio.sleep(5)
+        await peer.leave()
+        await moving
+        found = await world.directories["client"].find()
+        assert not [entry for entry in found if entry.peer == "mover"]
+        assert peer.hosting is None
+    await peer.aclose()

@@ -11,7 +11,7 @@ from swarm.client import RowInput
 from swarm.client.chain import OpenHop
 from swarm.client.config import SessionConfig
 from swarm.errors import LocalProtocolError, NoRouteError, PeerError, RequestError, SessionLost
-from swarm.wire.messages import Close, Code, Failed, Hold, Open, Output, Step, Want
+from swarm.wire.messages import Close, Code, Failed, Hold, Open, Output, RowRange, Step, Want
 
 pytestmark = pytest.mark.simulated_time
 
@@ -425,3 +425,43 @@ async def test_closing_ends_a_step_under_way_and_leaves_nothing(three, frozen):
         async with asyncio.timeout(5):
             await step
     await three.settle()
+
+
+@pytest.mark.parametrize("rows", [RowRange(1, 0, 1), RowRange(0, 5, 1), RowRange(0, 3, 10**6)])
+async def test_outputs_that_nobody_asked_for_are_the_last_hops_fault(world, rows):
+    """They are of rows that the session does not have, or of positions that were never sent."""
+    await world.peer("liar", (0, 4))
+    model = await world.client()
+    async with model.session() as session:
+        world.peers["liar"].hosting._engine.submit = lambda *_: None
+        step = asyncio.ensure_future(session.step([RowInput(0, 0, torch.randn(5, 64))]))
+        await world.until(lambda: session._chain.wired)
+        (hop,) = session._chain.hops
+        forged = Output(session._chain.name, session._chain.epoch, 0, 0, (rows,), Want.NOTHING)
+        session.on_message(hop.link, forged, b"")
+        assert model._access.router._avoided() == {"liar"} and not session._chain.hops
+        step.cancel()
+        await asyncio.wait([step])
+
+
+async def test_a_hop_that_is_lost_when_patience_ends_is_replaced(world):
+    """Both in one turn of the event loop: there is then no last hop to be named."""
+    await world.peer("silent", (0, 4))
+    model = await world.client(config=SessionConfig(step_patience=0.5, max_silences=0))
+    world.peers["silent"].hosting._engine.submit = lambda *_: None
+    async with model.session() as session:
+        attend, loop = session._chain.attend, asyncio.get_running_loop()
+
+        def lose(link):
+            session.on_lost(link, SessionLost("silent", "gone"))
+
+        def attended(patience):
+            attend(patience)
+            loop.call_later(patience, lose, session._chain.hops[0].link)
+
+        session._chain.attend = attended
+        step = asyncio.ensure_future(session.step([RowInput(0, 0, torch.randn(5, 64))]))
+        await asyncio.wait([step], timeout=3)
+        assert not step.done() and session.num_recoveries > 0
+        step.cancel()
+        await asyncio.wait([step])
