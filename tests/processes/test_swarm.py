@@ -83,6 +83,27 @@ async def test_a_reply_survives_kill_9_of_every_hop(group, greedy):
                 await asyncio.sleep(0.5)
 
 
+async def test_a_peer_that_is_stopped_hands_its_answers_over(group, greedy):
+    """X10: SIGTERM in the middle of a reply costs no recovery, and the peer waits for that."""
+    group.peers(spare="10:20")
+    place = JoinConfig(asks=True, host="127.0.0.1", map_port=False)
+    async with Swarm.join(group.invite, place) as swarm:
+        model = await swarm.model(str(group.model), ModelOptions(dtype="float32"))
+        names = {entry.peer: entry.name for entry in await swarm.announcements()}
+        reply, stopped = Reply(model.encode(PROMPT, raw=True)), []
+        async with model.session() as session:
+            sampling = SamplingConfig(max_new_tokens=80, ignore_eos=True)
+            async for _ in model._tokens(session, reply, sampling):
+                if len(reply.ids) == 8:
+                    stopped.append(names[session.route[1].peer])
+                    group.signal(stopped[0], signal.SIGTERM)
+            assert session.num_handovers == 1
+        assert reply.ids == greedy(reply.prompt_ids, 80)
+        assert reply.num_recoveries == 0
+        assert {names[reply.route[1].peer], *stopped} == {"two", "spare"}
+    assert group.wait(stopped[0]) == 0
+
+
 def test_the_swarm_outlives_its_bootstrap(group):
     """The bootstrap dies; members go on and new ones join; it comes back and is found again."""
     model = ["--join", group.invite, "--model", str(group.model)]
