@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from swarm.background import together
 from swarm.errors import Misbehaved, PeerError, SessionLost, Unreachable
@@ -52,6 +53,8 @@ class Chain:
         self.epoch = 0
         self.hops: list[OpenHop] = []
         self.wired = False
+        # Each hop's own peer and those before and after it, as they were wired.
+        self._beside: dict[str, set[str]] = {}
         self._key = key
         self._dtype = dtype
         self._router = router
@@ -117,6 +120,11 @@ class Chain:
         self.hops = [known.get(hop) or next(fresh) for hop in route]
         for hop in self.hops:
             self._exchange.register(hop.session, receiver)
+        peers = [hop.hop.peer for hop in self.hops]
+        self._beside = {
+            hop.session: set(peers[max(0, index - 1) : index + 2])
+            for index, hop in enumerate(self.hops)
+        }
         self.epoch += 1
         try:
             answers = await self._ask_all(standing)
@@ -216,10 +224,18 @@ class Chain:
         return Misbehaved(hop.hop.peer, f"answered with {type(message).__name__}")
 
     def fault(self, hop: OpenHop, failed: Failed) -> Fault:
-        """What a hop's refusal means; a peer at fault is blamed."""
+        """What a hop's refusal means; a peer at fault is blamed.
+
+        A hop can only know of its neighbours: one that accuses others accuses itself.
+        """
         meaning = fault(failed, hop.hop.peer)
-        if meaning.blames and isinstance(meaning.error, PeerError):
-            self._router.blame(meaning.error.peer, failed.message)
+        error = meaning.error
+        beside = self._beside.get(hop.session)
+        if isinstance(error, PeerError) and beside is not None and error.peer not in beside:
+            error = Misbehaved(hop.hop.peer, f"accuses {error.peer[-8:]}, which it does not know")
+            meaning = replace(meaning, error=error, blames=True)
+        if meaning.blames and isinstance(error, PeerError):
+            self._router.blame(error.peer, failed.message)
         return meaning
 
     def _wire(self, hop: OpenHop, index: int, has: Sequence[Lengths], standing: Standing) -> None:

@@ -60,7 +60,8 @@ _SHORT = 8
 """Positions of a step whose time is compared with that of the steps before it."""
 
 _RETRY = 0.25
-"""Seconds until a handover that did not come about is tried again."""
+_LONGEST_RETRY = 4.0
+"""Seconds until a handover that did not come about is tried again, at first and in the end."""
 
 
 class Session:
@@ -349,7 +350,7 @@ class Session:
 
     async def _hand_over(self) -> None:
         """Replaces hops that leave while they still serve, for as long as there are such."""
-        access = self._access
+        access, pause = self._access, _RETRY
         try:
             while any(hop.leaving for hop in self._chain.hops):
                 handover = Handover(
@@ -364,7 +365,8 @@ class Session:
                     logger.info("handover failed why=%s", error)
                 finally:
                     handover.give_up()
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_RETRY)
         except Exception:
             logger.exception("handover failed")
         finally:

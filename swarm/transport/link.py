@@ -54,7 +54,7 @@ class LinkConfig:
     alert_interval: float = 0.2
     alert_patience: float = 0.8
     handshake: float = 10.0
-    backlog: int = 256 * 1024 * 1024
+    backlog: int = 512 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 0 < self.interval < self.patience:

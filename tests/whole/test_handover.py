@@ -34,9 +34,8 @@ def handover(session) -> Handover:
 
 
 async def prepare(session, started) -> None:
-    standing = session._progress.standing(session.lengths)
     try:
-        await started.prepare(standing, session._feed)
+        await started.prepare(session._progress, session._feed)
     finally:
         started.give_up()
 

@@ -95,7 +95,7 @@ async def test_x10_the_history_goes_from_peer_to_peer_while_the_old_one_serves(t
 async def test_x10_users_see_no_gap_beyond_one_step(three, asker, how):
     """With 20 ms between machines, replaying a long prompt takes long; leaving hides it."""
     await three.spare((1, 3))
-    three.network.default = Condition(delay=0.02, rate=200_000.0)
+    three.network.default = Condition(delay=0.02, rate=100_000.0)
     asked = asker(await three.client())
     leaver = Leaver(three, 5, *(["peer-1"] if how == "leave" else []))
 
@@ -110,9 +110,9 @@ async def test_x10_users_see_no_gap_beyond_one_step(three, asker, how):
     usual = sorted(gaps)[len(gaps) // 2]
     if how == "leave":
         # Two round trips to wire the chain anew, beside the step's own way.
-        assert max(gaps) < usual + 4 * 0.02 + 0.05
+        assert max(gaps) < usual + 4 * 0.02 + 0.2
     else:
-        assert max(gaps) > usual + 0.2
+        assert max(gaps) > usual + 0.4
 
 
 async def test_x10_an_idle_session_is_handed_over_too(three, asker):

@@ -465,3 +465,21 @@ async def test_a_hop_that_is_lost_when_patience_ends_is_replaced(world):
         assert not step.done() and session.num_recoveries > 0
         step.cancel()
         await asyncio.wait([step])
+
+
+async def test_a_hop_that_accuses_one_it_cannot_know_is_blamed_itself(world):
+    await world.chain(0, 1, 2, 3, 4)
+    model = await world.client()
+    router = model._access.router
+    async with model.session() as session:
+        await session.step([RowInput(0, 0, torch.randn(3, 64))])
+        first = session._chain.hops[0]
+        accused = Failed(first.session, session._chain.epoch, Code.BAD_STEP, "bad", "peer-3")
+        session.on_message(first.link, accused, b"")
+        assert router._avoided() == {"peer-0"}
+        # Of a neighbour that is gone already, it is believed.
+        last = session._chain.hops[-1]
+        session._chain.lose(session._chain.on("peer-2")[0])
+        accused = Failed(last.session, session._chain.epoch, Code.BAD_STEP, "bad", "peer-2")
+        session.on_message(last.link, accused, b"")
+        assert router._avoided() == {"peer-0", "peer-2"}
