@@ -90,6 +90,7 @@ class Link:
         self._pings: dict[int, float] = {}
         self._num_pings = 0
         self._last_ping = 0.0
+        self._attentive_since = 0.0
         self._attentive_until = float("-inf")
         self._alert = asyncio.Event()
         self._closed = False
@@ -117,6 +118,7 @@ class Link:
         """For so long somebody waits for the other side: its silence is to be noticed quickly."""
         now = asyncio.get_running_loop().time()
         if self._attentive_until < now:
+            self._attentive_since = now
             self._alert.set()
         self._attentive_until = max(self._attentive_until, now + seconds)
 
@@ -250,7 +252,7 @@ class Link:
             # declared dead for our slowness.
             if clock() - asked > 2 * interval:
                 self._last_received = max(self._last_received, clock() - interval)
-            if self.silence > self._patience():
+            if self._overdue():
                 raise Silent(self.peer, f"silent for {self.silence:.1f} s")
             interval = self._interval()
             quiet = min(self.silence, clock() - self._last_ping) >= interval
@@ -272,15 +274,19 @@ class Link:
     def _interval(self) -> float:
         return self._config.alert_interval if self._attentive() else self._config.interval
 
-    def _patience(self) -> float:
-        """How long the other side may be silent now."""
+    def _overdue(self) -> bool:
+        """Whether the other side has been silent for so long that it counts as gone."""
         config = self._config
+        if self.silence > config.patience:
+            return True
         if not self._attentive() or self.round_trip is None:
-            return config.patience
+            return False
         # A line whose round trips vary much needs more time before silence means anything.
         expected = config.alert_interval + 4 * (self.round_trip + 4 * self.deviation)
         usual = self.leniency * config.alert_patience
-        return min(config.patience, max(usual, expected))
+        # Silence from before, on an idle link, says nothing: nobody had asked.
+        asked = asyncio.get_running_loop().time() - self._attentive_since
+        return min(self.silence, asked) > max(usual, expected)
 
 
 async def connect(stream: Stream, me: str, group: Group, config: LinkConfig | None = None) -> Link:
