@@ -47,7 +47,7 @@ class Router:
         if fresh or now - self._found_at > FRESH:
             self._found = await self._directory.find()
             self._found_at = asyncio.get_running_loop().time()
-        return [entry for entry in self._found if entry.model == model]
+        return self._known(model)
 
     async def route(
         self,
@@ -62,8 +62,9 @@ class Router:
         blocks. Raises `NoRouteError` naming the blocks that nobody serves.
         """
         if kept or excluded:
-            # A session stands still: take who is known to be there before looking further.
-            serving = _roomy(await self.find(model.fingerprint), model, kept, positions)
+            # A session stands still: take who is known to be there before looking further. Links
+            # tell who that is; the directory may itself be waiting for the peer that is lost.
+            serving = _roomy(self._known(model.fingerprint), model, kept, positions)
             with contextlib.suppress(NoRouteError):
                 met = self._met(serving)
                 return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
@@ -108,7 +109,7 @@ class Router:
         serves.
         """
         kept = [hop for hop in route if hop.peer != lost]
-        serving = [e for e in self._found if e.model == model.fingerprint and e.serving]
+        serving = [entry for entry in self._known(model.fingerprint) if entry.serving]
         choices = self._choices(serving, self._met(serving), (lost,))
         return self._fill(kept, model.num_blocks, choices)
 
@@ -142,6 +143,9 @@ class Router:
     def hang_up(self, peer: str, why: str) -> None:
         """Ends the link to a peer that does not answer although its connection stands."""
         self._neighbours.close(peer, why)
+
+    def _known(self, model: str) -> list[Announcement]:
+        return [entry for entry in self._found if entry.model == model]
 
     def _choices(
         self,

@@ -51,6 +51,10 @@ class Process:
             raise SwarmError(f"{self.name} ended with code {self._child.returncode}:\n{tail}")
         return line
 
+    async def ended(self) -> int:
+        """Waits until it has ended; returns its code, negative for a signal."""
+        return await self._child.wait()
+
     async def stop(self) -> None:
         """Ends it politely, then by force."""
         with contextlib.suppress(ProcessLookupError):

@@ -274,23 +274,18 @@ class Link:
         return self._config.alert_interval if self._attentive() else self._config.interval
 
     def _overdue(self) -> bool:
-        """Whether the other side has been silent for too long."""
-        # Two idle sides may say nothing for nearly two intervals, as each counts what it has said
-        # itself. Whoever begins to wait then must let the other side answer first.
-        waited = asyncio.get_running_loop().time() - self._attentive_since
-        return self.silence > self._config.patience or (
-            min(self.silence, waited) > self._patience()
-        )
-
-    def _patience(self) -> float:
-        """How long the other side may be silent now."""
+        """Whether the other side has been silent for so long that it counts as gone."""
         config = self._config
+        if self.silence > config.patience:
+            return True
         if not self._attentive() or self.round_trip is None:
-            return config.patience
+            return False
         # A line whose round trips vary much needs more time before silence means anything.
         expected = config.alert_interval + 4 * (self.round_trip + 4 * self.deviation)
         usual = self.leniency * config.alert_patience
-        return min(config.patience, max(usual, expected))
+        # Silence from before, on an idle link, says nothing: nobody had asked.
+        asked = asyncio.get_running_loop().time() - self._attentive_since
+        return min(self.silence, asked) > max(usual, expected)
 
 
 async def connect(stream: Stream, me: str, group: Group, config: LinkConfig | None = None) -> Link:

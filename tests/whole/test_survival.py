@@ -10,6 +10,7 @@ import torch
 from swarm.client import RowInput
 from swarm.client.chain import OpenHop
 from swarm.client.config import SessionConfig
+from swarm.client.standbys import INTERVAL
 from swarm.errors import LocalProtocolError, NoRouteError, PeerError, RequestError, SessionLost
 from swarm.wire.messages import Close, Code, Failed, Hold, Open, Output, RowRange, Step, Want
 
@@ -218,6 +219,24 @@ async def test_a_frozen_peer_is_replaced(three, asker, victim, count):
     assert ids == three.tiny.greedy(PROMPT, NUM_TOKENS)
     assert asyncio.get_running_loop().time() - started < 5.0
     three.network.thaw(victim)
+
+
+async def test_a_session_is_mended_without_asking_the_directory(three, asker):
+    """A frozen peer is part of the directory as well, which then answers late."""
+    await three.spare((0, 4))
+    model = await three.client()
+
+    async def freeze():
+        await three.show()
+        await asyncio.sleep(3.5 * INTERVAL)  # What it knows is old by then.
+        three.registry.delay = 60.0
+        three.network.freeze("peer-1")
+
+    async with asyncio.timeout(5 * INTERVAL):
+        ids = await asker(model).greedy(PROMPT, NUM_TOKENS, at(6, freeze))
+    assert ids == three.tiny.greedy(PROMPT, NUM_TOKENS)
+    three.registry.delay = 0.0
+    three.network.thaw("peer-1")
 
 
 async def test_a_disconnected_pair_of_neighbours_goes_on(three, asker):
