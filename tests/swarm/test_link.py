@@ -260,22 +260,6 @@ async def test_silence_is_noticed_soon_while_somebody_waits(network: Network) ->
 
 
 @pytest.mark.simulated_time
-async def test_the_silence_of_an_idle_link_is_not_held_against_it(network: Network) -> None:
-    """Nobody had asked. Standbys would be given up at the moment when they are needed."""
-    network.default = Condition(delay=0.001)
-    near, far = await linked(network, WATCHFUL)
-    async with background() as tasks:
-        tasks.create_task(far.run())
-        running = tasks.create_task(near.run())
-        async with asyncio.timeout(60):
-            while near.link.silence <= WATCHFUL.alert_patience:
-                await asyncio.sleep(0.01)
-        near.link.attend(2)
-        await asyncio.sleep(5)
-        assert not running.done()
-
-
-@pytest.mark.simulated_time
 async def test_a_line_that_varies_is_given_more_time(network: Network) -> None:
     """A slow link is not a dead one: the patience follows what was measured."""
     network.default = Condition(delay=0.05, jitter=0.6)
