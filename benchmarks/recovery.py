@@ -14,20 +14,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
+from ear import Ear
 from losses import Group, Kind, Peer
 from rich.console import Console
 from rich.table import Table
@@ -86,20 +86,11 @@ class Round:
     events: list[tuple[float, str]] = field(default_factory=list)
 
 
-class Ear(logging.Handler):
-    """Hears what the client logs of its links and routes."""
+class Best(NamedTuple):
+    """A most probable token, and how much its logit exceeds the second best's."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[tuple[float, str]] = []
-        logger = logging.getLogger("swarm")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(self)
-        logging.getLogger("swarm.transport.neighbours").setLevel(logging.DEBUG)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Notes one line."""
-        self.heard.append((time.perf_counter(), record.getMessage()))
+    token: int
+    margin: float
 
 
 class Bench:
@@ -113,7 +104,8 @@ class Bench:
         self._console = Console(stderr=True, highlight=False)
         self._checkpoint = checkpoint
         self._head = Head.load(checkpoint, ModelOptions(dtype=arguments.dtype).torch_dtype)
-        self._undisturbed: list[int] = []
+        self._text = _text(checkpoint, arguments.positions + MORE * AFTER)
+        self._undisturbed: list[Best] = []
 
     async def run(self) -> None:
         """All rounds, the kinds in turns: machines drift."""
@@ -163,12 +155,8 @@ class Bench:
 
     async def _undisturbed_reply(self, remote: RemoteModel) -> None:
         """What the others are compared with; also warms everything up."""
-        num_tokens = self._arguments.positions // 4 + MORE * AFTER
         async with remote.session() as session, aclosing(self._tokens(session)) as tokens:
-            async for token, margin in tokens:
-                if margin < CLOSE or len(self._undisturbed) == num_tokens:
-                    break
-                self._undisturbed.append(token)
+            self._undisturbed = [best async for best in tokens]
 
     async def _round(self, invite: str, group: Group, kind: Kind, number: int) -> Round:
         result = Round(kind, number % HOPS + 1)
@@ -182,7 +170,7 @@ class Bench:
                     async with aclosing(self._tokens(session)) as tokens:
                         await reply.read(session, tokens, self._arguments.positions // 4)
                 reply.measure(self._ear.heard)
-                if self._arguments.check and not _same(reply.ids, self._undisturbed):
+                if self._arguments.check and not _same(reply.tokens, self._undisturbed):
                     result.problem = "other tokens than undisturbed"
             except (SwarmError, TimeoutError) as error:
                 result.problem = f"{type(error).__name__}: {error}"
@@ -193,17 +181,22 @@ class Bench:
                 result.problem = result.problem or str(error)
         return result
 
-    async def _tokens(self, session: Session) -> AsyncIterator[tuple[int, float]]:
-        """Greedy tokens without end, each with its distance from the second best."""
-        head, prompt_len = self._head, self._arguments.positions * 3 // 4
-        fresh = torch.arange(prompt_len) % (head.vocab_size // 2) + head.vocab_size // 4
+    async def _tokens(self, session: Session) -> AsyncGenerator[Best, None]:
+        """The best token after each position of the text; all but the first after a decode step.
+
+        What goes in is the text, whatever comes out: a wrong position shows in every later token,
+        where a model's own reply may run into a loop that hides it.
+        """
+        fresh, rest = self._text.tensor_split([self._arguments.positions * 3 // 4])
         position = 0
         while True:
-            (last,) = await session.step([RowInput(0, position, head.embed(fresh))])
+            (last,) = await session.step([RowInput(0, position, self._head.embed(fresh))])
             position += len(fresh)
-            best = head.logits(last)[0].float().topk(2)
-            fresh = best.indices[:1]
-            yield int(fresh), float(best.values[0] - best.values[1])
+            best = self._head.logits(last)[0].float().topk(2)
+            yield Best(int(best.indices[0]), float(best.values[0] - best.values[1]))
+            if not len(rest):
+                return
+            fresh, rest = rest[:1], rest[1:]
 
     def _tell(self, result: Round, number: int) -> None:
         parts = f"{result.stall * 1e3:5.0f} ms, usual gap {result.usual * 1e3:3.0f} ms"
@@ -216,7 +209,7 @@ class Disturbed:
     """One reply, in the midst of which a peer is lost; `moment` in [0, 1) is when in a step."""
 
     def __init__(self, group: Group, result: Round, moment: float) -> None:
-        self.ids: list[int] = []
+        self.tokens: list[Best] = []
         self.victim: Peer | None = None
         self._group = group
         self._result = result
@@ -224,19 +217,17 @@ class Disturbed:
         self._times: list[float] = []
         self._lost_at = 0.0
 
-    async def read(
-        self, session: Session, tokens: AsyncIterator[tuple[int, float]], num_before: int
-    ) -> None:
+    async def read(self, session: Session, tokens: AsyncIterator[Best], num_before: int) -> None:
         """Reads the reply until it runs well without the lost peer."""
         end = num_before + MORE * AFTER
-        async for token, _ in tokens:
+        async for best in tokens:
             self._times.append(time.perf_counter())
-            self.ids.append(token)
-            if len(self.ids) == num_before:
+            self.tokens.append(best)
+            if len(self.tokens) == num_before:
                 self._result.usual = statistics.median(_gaps(self._times))
                 delay = self._moment * self._result.usual
                 asyncio.get_running_loop().call_later(delay, partial(self._lose, session))
-            over = len(self.ids) - num_before
+            over = len(self.tokens) - num_before
             if over >= AFTER and over % AFTER == 0 and (self._replaced(session) or over == end):
                 break
         self._result.recoveries = session.num_recoveries
@@ -339,8 +330,15 @@ def _gaps(times: Sequence[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
 
 
-def _same(ids: Sequence[int], undisturbed: Sequence[int]) -> bool:
-    return all(got == due for got, due in zip(ids, undisturbed, strict=False))
+def _text(checkpoint: Checkpoint, length: int) -> torch.Tensor:
+    """Tokens `[length]` of prose: what this benchmark says of itself, again and again."""
+    ids = torch.tensor(checkpoint.tokenizer()(__doc__)["input_ids"])
+    return ids.repeat(length // len(ids) + 1)[:length]
+
+
+def _same(got: Sequence[Best], undisturbed: Sequence[Best]) -> bool:
+    pairs = zip(got, undisturbed, strict=False)
+    return all(mine.token == due.token for mine, due in pairs if due.margin >= CLOSE)
 
 
 def _result(rounds: Sequence[Round], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -380,8 +378,8 @@ def _show(result: dict[str, Any]) -> None:
     columns = ("median", "worst", "usual", "noticed", "rewired", "refilled")
     for column in ("lost by", "complete", *columns):
         table.add_column(column, justify="left" if column == "lost by" else "right")
-    keys = ("stall_ms_median", "stall_ms_worst", "usual_gap_ms")
-    keys += ("noticed_ms", "rewired_ms", "refilled_ms")
+    keys = ["stall_ms_median", "stall_ms_worst", "usual_gap_ms"]
+    keys += ["noticed_ms", "rewired_ms", "refilled_ms"]
     for kind, row in result["kinds"].items():
         cells = ("–" if row[key] is None else f"{row[key]:.0f}" for key in keys)
         table.add_row(kind, f"{row['complete']}/{row['rounds']}", *cells)
