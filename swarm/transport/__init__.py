@@ -117,6 +117,9 @@ class Carrier(Transport, Protocol):
     def signer(self) -> Signer:
         """The key that is our peer id."""
 
+    async def connect(self, peer: str, addresses: Sequence[str] = ()) -> None:
+        """Makes sure that there is a connection to `peer`; raises `Unreachable`."""
+
     async def hang_up(self, peer: str) -> None:
         """Ends our connection to `peer`, with its streams, so that the next one is new."""
 
@@ -126,3 +129,9 @@ class Carrier(Transport, Protocol):
         Only what we see it come from is tried, whatever it says: nobody can have us knock at third
         parties' doors. Raises `Unreachable` if it is not connected.
         """
+
+    async def seen(self, peer: str) -> tuple[str, ...]:
+        """Where `peer`, which is connected to us, comes from; raises `Unreachable` if it is not."""
+
+    async def let_in(self, peer: str, places: Sequence[str]) -> None:
+        """Has our router let `peer` dial us from these places, for some seconds from now on."""

@@ -60,6 +60,14 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Circuit:
+    """A stream to a member through a relay, and where the relay sees that member."""
+
+    stream: Stream
+    seen: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Door:
     """Our own way to other members: who we are, in which group, and how links are timed."""
 
@@ -81,7 +89,7 @@ class Door:
             tasks.create_task(link.run(control.on_message))
             yield control
 
-    async def circuit(self, relay: Place, target: str) -> Stream:
+    async def circuit(self, relay: Place, target: str) -> Circuit:
         """A stream to `target` through a relay, which reads and writes what passes: seal it.
 
         Raises `Busy` if the relay has no room, `Unreachable` or `Misbehaved` (of the relay).
@@ -96,7 +104,7 @@ class Door:
         except BaseException:
             await stream.aclose()
             raise
-        return stream
+        return Circuit(stream, answer.seen)
 
 
 class Control:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,8 +16,9 @@ from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError
 
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
-from . import Buffer, Stream, StreamHandler, dial_back, multiaddresses
+from . import Buffer, Stream, StreamHandler, dial_back, multiaddresses, ports
 from .daemon import Daemon
+from .doorway import Doorway
 from .reach import Reach
 
 logger = logging.getLogger(__name__)
@@ -189,6 +188,7 @@ class Libp2pTransport:
         self._on_change: list[Callable[[], None]] = []
         self._addresses: tuple[str, ...] = ()
         self._streams: set[Libp2pStream] = set()
+        self._doorway = Doorway(config.ip, lambda: self.port)
         self._closing = False
         self._refresher = asyncio.get_running_loop().create_task(self._keep_addresses())
 
@@ -199,7 +199,7 @@ class Libp2pTransport:
         # p2pd reads the file once. Without one of ours it would make a key that we never see.
         with tempfile.TemporaryDirectory(prefix="swarm-identity-") as folder:
             me = identity.load_or_create(config.identity or Path(folder) / "identity")
-            _check_port(config)
+            ports.check(config.ip, config.port)
             transport = cls(await Daemon.start(_options(config, me)), config, me)
         try:
             await transport._read_addresses()
@@ -301,10 +301,20 @@ class Libp2pTransport:
 
         Raises `Unreachable` if it is not connected.
         """
+        return await dial_back.reached(peer, await self.seen(peer), addresses)
+
+    async def seen(self, peer: str) -> tuple[str, ...]:
+        """Where `peer`, which is connected to us, comes from; raises `Unreachable` if it is not."""
         seen = (await self.daemon.peers()).get(peer)
         if not seen:
             raise Unreachable(peer, "is not connected")
-        return await dial_back.reached(peer, seen, addresses)
+        return seen
+
+    async def let_in(self, peer: str, places: Sequence[str]) -> None:
+        """Has our router let `peer` dial us from these places, for some seconds from now on."""
+        self._doorway.open(places)
+        # The first packet to each leaves before the task that sends it waits.
+        await asyncio.sleep(0)
 
     async def wait_failed(self) -> None:
         """Returns never by itself: raises `Unreachable` (of ourselves) when our daemon has ended.
@@ -325,7 +335,10 @@ class Libp2pTransport:
             await asyncio.gather(self._refresher, return_exceptions=True)
             await asyncio.gather(*(stream.aclose() for stream in self._streams))
         finally:
-            await self.daemon.aclose()
+            try:
+                await self.daemon.aclose()
+            finally:
+                await self._doorway.aclose()
 
     def _own(self, stream: Libp2pStream) -> Libp2pStream:
         self._streams = {other for other in self._streams if not other._writer.is_closing()}
@@ -370,26 +383,6 @@ def _options(config: Libp2pConfig, me: identity.Identity) -> dict[str, Any]:
         "use_relay": False,
         "use_ipfs": False,
     }
-
-
-def _check_port(config: Libp2pConfig) -> None:
-    """Raises `ConfigError` where we cannot listen.
-
-    libp2p shares ports (SO_REUSEPORT): without this two members would take turns at one address.
-    """
-    family = socket.AF_INET6 if config.ip.version == 6 else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((config.host, config.port))
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"port {config.port} is in use by another program") from error
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise ConfigError(f"{config.host} is no address of this machine") from error
-        raise ConfigError(
-            f"cannot listen at {config.host} port {config.port}: {error.strerror}"
-        ) from error
 
 
 def _size(payload: Buffer) -> int:

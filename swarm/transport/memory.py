@@ -20,6 +20,7 @@ from swarm.errors import Misbehaved, PeerError, Unreachable
 
 from . import Buffer, Stream, StreamHandler
 from .reach import Reach
+from .walls import Walls
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +44,16 @@ class Condition:
     duplicate: float = 0.0
 
 
-class Network:
+class Network(Walls):
     """A simulated network; `seed` decides what is lost."""
 
     def __init__(self, *, seed: int = 0) -> None:
+        super().__init__()
         self.random = random.Random(seed)
         self.default = Condition()
         self._members: dict[str, MemoryTransport] = {}
         self._conditions: dict[tuple[str, str], Condition] = {}
         self._frozen: dict[str, asyncio.Event] = {}
-        self._hidden: set[str] = set()
         self._keys: dict[str, Ed25519PrivateKey] = {}
         # Sees (sender, receiver, header, payload) of each frame and says whether to drop it.
         self.drop: Callable[[str, str, bytes, Buffer], bool] | None = None
@@ -81,18 +82,6 @@ class Network:
         if event := self._frozen.pop(peer_id, None):
             event.set()
 
-    def hide(self, peer_id: str) -> None:
-        """From now on only members that share a stream with this one open streams to it (a NAT)."""
-        self._hidden.add(peer_id)
-
-    def show(self, peer_id: str) -> None:
-        """Ends `hide`."""
-        self._hidden.discard(peer_id)
-
-    def is_hidden(self, peer_id: str) -> bool:
-        """Whether this member cannot be dialled."""
-        return peer_id in self._hidden
-
     def key(self, peer_id: str) -> Ed25519PrivateKey:
         """The key of a member, which its made-up id does not tell."""
         return self._keys.setdefault(peer_id, Ed25519PrivateKey.generate())
@@ -105,6 +94,7 @@ class Network:
 
     def disconnect(self, one: str, other: str) -> None:
         """Breaks the streams between two members that both live on."""
+        self.part(one, other)
         for stream in self._members[one].streams_to(other):
             stream.break_both("connection reset")
 
@@ -115,6 +105,7 @@ class Network:
     def forget(self, peer_id: str) -> None:
         """Frees the id of a member that has ended."""
         self._members.pop(peer_id, None)
+        self.part_from_all(peer_id)
 
     def is_frozen(self, *peer_ids: str) -> bool:
         """Whether any of these is frozen."""
@@ -316,8 +307,22 @@ class MemoryTransport:
             raise Unreachable(peer, "not in the network")
         return target._accept(self, protocol)
 
+    async def connect(self, peer: str, addresses: Sequence[str] = ()) -> None:
+        """Connects to `peer`, without a stream; takes a round trip."""
+        await self._network.unfrozen(self._peer_id, peer)
+        await asyncio.sleep(2 * self._network.condition(self._peer_id, peer).delay)
+        if self.is_connected(peer):
+            return
+        if not self._network.lets_in(peer, self._peer_id):
+            await asyncio.sleep(_PATIENCE)
+            raise Unreachable(peer, "did not answer in time")
+        if self._network.member(peer) is None:
+            raise Unreachable(peer, "not in the network")
+        self._network.join(self._peer_id, peer)
+
     async def hang_up(self, peer: str) -> None:
         """Breaks our streams to `peer`."""
+        self._network.part(self._peer_id, peer)
         for stream in self.streams_to(peer):
             stream.break_both("connection reset")
 
@@ -330,6 +335,16 @@ class MemoryTransport:
         if target is None or self._network.is_hidden(peer):
             return ()
         return tuple(place for place in addresses if place in target.addresses)
+
+    async def seen(self, peer: str) -> tuple[str, ...]:
+        """Its address, if that would help others."""
+        if not self.is_connected(peer):
+            raise Unreachable(peer, "is not connected")
+        return self._network.seen(peer)
+
+    async def let_in(self, peer: str, places: Sequence[str]) -> None:
+        """Has our router let `peer` in."""
+        self._network.let_in(self._peer_id, peer)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -349,8 +364,9 @@ class MemoryTransport:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def is_connected(self, peer: str) -> bool:
-        """Whether we share a stream with `peer`, whoever opened it."""
-        return any(not stream.closed for stream in self.streams_to(peer))
+        """Whether we share a stream or a connection with `peer`, whoever opened it."""
+        joined = self._network.are_joined(self._peer_id, peer)
+        return joined or any(not stream.closed for stream in self.streams_to(peer))
 
     def streams_to(self, peer: str) -> list[MemoryStream]:
         """Our streams to one member."""

@@ -53,6 +53,17 @@ def _parses(place: str) -> bool:
     return True
 
 
+def parse_tcp(place: str) -> tuple[IPAddress, int] | None:
+    """IP address and port of a place of TCP; None for any other."""
+    match place.split("/"):
+        case ["", "ip4" | "ip6", ip, "tcp", port]:
+            try:
+                return ipaddress.ip_address(ip), int(port)
+            except ValueError:
+                return None
+    return None
+
+
 def of_machine(host: IPAddress, port: int) -> list[str]:
     """Where a program listens that listens at `host`; all of this machine where that is not set."""
     if not host.is_unspecified:

@@ -194,8 +194,9 @@ class Relay:
                 await stream.send(encode(gone), b"")
                 return
             try:
-                await there.send(encode(Visit(caller)), b"")
-                await stream.send(encode(Connected()), b"")
+                carrier = self._door.carrier
+                await there.send(encode(Visit(caller, await carrier.seen(caller))), b"")
+                await stream.send(encode(Connected(await carrier.seen(target))), b"")
                 for end in (stream, there):
                     end.admit(RECORD_LEN)
                 await self._pass(_Circuit((stream, there)))

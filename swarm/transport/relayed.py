@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,9 +20,10 @@ from swarm.errors import ConfigError, Misbehaved, PeerError, SwarmError, Unreach
 from swarm.group import Group
 
 from ..wire.messages import Visit
-from . import Carrier, Stream, StreamHandler, circuits, race, sealed
+from . import Carrier, Stream, StreamHandler, circuits, punch, race, sealed
 from .control import VISIT, Door, Place, read
 from .link import LinkConfig
+from .punch import Punch
 from .reach import Reach, judge
 from .relay import Relay, RelayConfig
 from .reservations import Reservations
@@ -47,7 +48,8 @@ class RelayedConfig:
     up to `max_relays` places at relays if it cannot; one that does not only asks others. `relay` is
     what it gives to others where it can be dialled itself, or with `always_relays` in any case.
     What leads directly to a peer is tried `head_start` before a relay is, and a relay may take
-    `patience`. Who or what did not answer is asked again after `retry_interval`.
+    `patience`, `punch_patience` of it for a direct connection that the relay only arranges (0: none
+    is tried). Who or what did not answer is asked again after `retry_interval`.
     """
 
     listens: bool = True
@@ -56,12 +58,15 @@ class RelayedConfig:
     max_relays: int = 2
     head_start: float = 0.3
     patience: float = 8.0
+    punch_patience: float = 2.0
     look_interval: float = 60.0
     retry_interval: float = 5.0
 
     def __post_init__(self) -> None:
         if self.max_relays < 1 or self.head_start < 0:
             raise ConfigError("max_relays must be at least 1, head_start cannot be negative")
+        if not 0 <= self.punch_patience < self.patience:
+            raise ConfigError("punch_patience cannot be negative, and must be below patience")
         if min(self.patience, self.look_interval, self.retry_interval) <= 0:
             raise ConfigError("patience and intervals must be positive")
 
@@ -90,6 +95,7 @@ class RelayedTransport:
         self._found: tuple[str, ...] = ()
         self._look_at = 0.0
         self._news = asyncio.Event()
+        self._punch = Punch(door.carrier, tasks, config.punch_patience)
         self._reservations = Reservations(door, tasks, config.max_relays, self._on_change)
 
     @classmethod
@@ -189,11 +195,17 @@ class RelayedTransport:
         try:
             async with asyncio.timeout(self._config.patience):
                 with sealed.blamed(peer):
-                    stream = await self._door.circuit(relay, peer)
+                    circuit = await self._door.circuit(relay, peer)
+                if self._punch.promises(peer, circuit.seen):
+                    if await self._punch.connect(peer, circuit, self._reach):
+                        with suppress(Unreachable):
+                            return await self._punch.open(peer, protocol)
+                    with sealed.blamed(peer):
+                        circuit = await self._door.circuit(relay, peer)
                 try:
-                    return await sealed.call(stream, peer, protocol, self.carrier.signer)
+                    return await sealed.call(circuit.stream, peer, protocol, self.carrier.signer)
                 except BaseException:
-                    await stream.aclose()
+                    await circuit.stream.aclose()
                     raise
         except TimeoutError as error:
             raise Unreachable(peer, f"did not answer through {relay.peer[-8:]}") from error
@@ -209,6 +221,8 @@ class RelayedTransport:
                     raise Misbehaved(stream.peer, "does not say who the visitor is")
                 visitor, protocol = await sealed.answer(stream, visit.peer, self.carrier.signer)
                 handler = self._handlers.get(protocol)
+                if protocol == punch.PROTOCOL:
+                    handler = partial(self._punch.answer, seen=visit.seen)
                 if handler is None:
                     await sealed.refuse(visitor)
                     raise Unreachable(visit.peer, f"asks for {protocol}, which we do not serve")

@@ -7,10 +7,12 @@ Who says what:
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
-Between a member and a relay (`swarm.transport.relay`):
+Between a member and a relay (`swarm.transport.relay`), and between two that it has joined
+(`swarm.transport.punch`):
 
     member -> relay Probe, Reserve, Connect
     relay -> member Probed, Reserved, Connected, Refused; Visit, on a stream of its own
+    both members    Knock, Knocked
 
 A *row* is one sequence of a session; greedy generation has one row, five beams have five. A
 session's state at a hop is, for each row, the positions it has run. Three counters make every
@@ -330,13 +332,26 @@ class Connect(Message, frozen=True, tag="connect"):
 
 
 class Connected(Message, frozen=True, tag="connected"):
-    """What follows on this stream comes from the member that was asked for."""
+    """What follows on this stream comes from the member that was asked for, seen at `seen`."""
+
+    seen: Addresses = ()
 
 
 class Visit(Message, frozen=True, tag="visit"):
-    """What follows on this stream comes from this member, which asked for you."""
+    """What follows on this stream comes from this member, seen at `seen`, which asked for you."""
 
     peer: PeerId
+    seen: Addresses = ()
+
+
+class Knock(Message, frozen=True, tag="knock"):
+    """Let me in, from where the relay sees me; or dial me there, if I am `reachable`."""
+
+    reachable: bool
+
+
+class Knocked(Message, frozen=True, tag="knocked"):
+    """The door is open: dial now, unless you were to be dialled."""
 
 
 class Refused(Message, frozen=True, tag="refused"):
@@ -361,7 +376,9 @@ SessionMessage = (
     | Output
     | Failed
 )
-RelayMessage = Probe | Probed | Reserve | Reserved | Connect | Connected | Visit | Refused
+RelayMessage = (
+    Probe | Probed | Reserve | Reserved | Connect | Connected | Visit | Knock | Knocked | Refused
+)
 AnyMessage = Hello | Ping | Pong | SessionMessage | RelayMessage
 
 _encoder = msgspec.msgpack.Encoder()

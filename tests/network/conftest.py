@@ -9,6 +9,7 @@ nothing leaves the machine: its own network is no part of this.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -178,6 +179,13 @@ class Host:
             env=self.environment,
         )
 
+    @property
+    def num_bytes(self) -> int:
+        """What has passed its line so far, both ways."""
+        (line,) = json.loads(_do("ip", "-n", self.namespace, "-s", "-j", "link", "show", "eth0"))
+        counts = line["stats64"]
+        return int(counts["rx"]["bytes"] + counts["tx"]["bytes"])
+
     def unplug(self) -> None:
         """Pulls the cable: programs and their connections live on, and hear nothing."""
         _do("ip", "-n", self.outlet, "link", "set", self.socket, "down")
@@ -233,18 +241,26 @@ class Internet:
         """A machine with a public address."""
         return self._subscriber(name, "5.0")
 
-    def home(self, name: str) -> Home:
-        """A household with one public address."""
+    def home(self, name: str, *, scatters: bool = False) -> Home:
+        """A household with one public address.
+
+        If its router `scatters`, it gives each connection another port, so that nobody outside can
+        know where to meet one.
+        """
         router = self._subscriber(name, "8.0")
         inside = router.namespace
         _do("ip", "-n", inside, "link", "add", "lan", "type", "bridge")
         _do("ip", "-n", inside, "addr", "add", "192.168.1.1/24", "dev", "lan")
         _do("ip", "-n", inside, "link", "set", "lan", "up")
         _let_forward(inside)
+        nft, iptables = NFT_ROUTER, IPTABLES_ROUTER
+        if scatters:
+            nft = nft.replace("masquerade", "masquerade random")
+            iptables = (f"{iptables[0]} --random", *iptables[1:])
         if shutil.which("nft"):
-            _do("ip", "netns", "exec", inside, "nft", "-f", "-", text=NFT_ROUTER)
+            _do("ip", "netns", "exec", inside, "nft", "-f", "-", text=nft)
         else:
-            for rule in IPTABLES_ROUTER:
+            for rule in iptables:
                 _do("ip", "netns", "exec", inside, "iptables", *rule.split())
         return Home(self, router)
 

@@ -73,9 +73,10 @@ def test_a_public_spare_answers_where_nobody_reaches_a_peer(internet, group, gre
 def test_machines_at_home_answer_somebody_at_home(internet, group, greedy):
     """X10: no two of the three can dial each other; all of them reach the bootstrap."""
     group.bootstrap(internet.host("bootstrap"))
-    alice, bob = internet.home("alice").host("pc"), internet.home("bob").host("pc")
+    alice, bob, carol = (
+        internet.home(name, scatters=True).host("pc") for name in ("alice", "bob", "carol")
+    )
     group.serve({alice: "0:15", bob: "15:30"})
-    carol = internet.home("carol").host("pc")
     reply = group.ask(carol, PROMPT, 16)
     assert reply["ids"] == greedy(reply["prompt_ids"], 16)
     assert [hop["name"] for hop in reply["route"]] == ["alice-pc", "bob-pc"]
@@ -101,12 +102,32 @@ def test_a_home_works_beside_public_machines(internet, group, greedy):
 def test_a_reply_outlives_its_relay(internet, group, greedy):
     """The bootstrap carried what one home said to the other; a public peer can as well."""
     bootstrap = group.bootstrap(internet.host("bootstrap"))
-    alice, bob = internet.home("alice").host("pc"), internet.home("bob").host("pc")
+    alice, bob, carol = (
+        internet.home(name, scatters=True).host("pc") for name in ("alice", "bob", "carol")
+    )
     group.serve({internet.host("public"): "0:10", alice: "10:20", bob: "20:30"})
-    asking = group.start_asking(internet.home("carol").host("pc"), PROMPT, 48)
+    asking = group.start_asking(carol, PROMPT, 48)
     route = asking.until(8)["route"]
     assert route[1:] == [alice, bob]
     bootstrap.kill()
     reply = asking.until(48)
     assert reply["ids"] == greedy(reply["prompt_ids"], 48)
     assert asking.longest_pause < 30
+
+
+def test_homes_talk_past_the_relay(internet, group, greedy):
+    """X10 with routers that can be had to let somebody in: the relay only sees to that."""
+    relay = internet.host("bootstrap")
+    group.bootstrap(relay)
+    alice, bob, carol = (internet.home(name).host("pc") for name in ("alice", "bob", "carol"))
+    group.serve({alice: "0:15", bob: "15:30"})
+    asking = group.start_asking(carol, PROMPT, 128)
+    asking.until(8)
+    before = relay.num_bytes, bob.num_bytes
+    reply = asking.until(128)
+    assert reply["ids"] == greedy(reply["prompt_ids"], 128)
+    assert reply["route"] == [alice, bob]
+    # Bob hears of each token from Alice, and tells Carol; beside that, the relay carries all that
+    # members say when nobody asks anything.
+    passed, answered = relay.num_bytes - before[0], bob.num_bytes - before[1]
+    assert passed < answered / 3

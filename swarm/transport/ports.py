@@ -1,0 +1,32 @@
+"""TCP ports of this machine."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from swarm.errors import ConfigError
+
+from .multiaddresses import IPAddress
+
+
+def family(ip: IPAddress) -> socket.AddressFamily:
+    """The kind of sockets that have this address."""
+    return socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+
+
+def check(ip: IPAddress, port: int) -> None:
+    """Raises `ConfigError` where we cannot listen.
+
+    libp2p shares ports (SO_REUSEPORT): without this two members would take turns at one address.
+    """
+    try:
+        with socket.socket(family(ip), socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((str(ip), port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"port {port} is in use by another program") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"{ip} is no address of this machine") from error
+        raise ConfigError(f"cannot listen at {ip} port {port}: {error.strerror}") from error
