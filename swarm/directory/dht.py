@@ -17,8 +17,8 @@ from typing import Any
 from swarm.errors import ConfigError, LocalProtocolError, PeerError, RecordError, Unreachable
 from swarm.group import Group
 
-from ..transport.daemon import load
 from ..transport.libp2p import Libp2pTransport
+from ..transport.light_hivemind import load
 from . import LIFETIME, Announcement, encode_announcement
 from .records import (
     CLOCK_TOLERANCE,

@@ -18,7 +18,7 @@ from typing import Any
 from swarm.errors import RecordError
 from swarm.group import Group
 
-from ..transport.daemon import load
+from ..transport.light_hivemind import load
 from . import LIFETIME, Announcement, decode_announcement
 
 logger = logging.getLogger(__name__)

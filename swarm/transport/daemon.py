@@ -1,13 +1,12 @@
 """The libp2p daemon `p2pd` that hivemind brings: one child process, its life, and calls to it.
 
-`swarm.transport.libp2p` and `swarm.directory.dht` stand on this; nothing else in Homeswarm knows of
-hivemind, and importing this module does not load it: `Daemon.start` does.
+`swarm.transport.libp2p` stands on this. Importing this module does not load hivemind:
+`Daemon.start` does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import shutil
 import socket
@@ -15,16 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
-from importlib.resources import as_file, files
-from importlib.util import find_spec, module_from_spec
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from swarm.errors import ConfigError, Unreachable
 
 from .. import state
+from .light_hivemind import load
 
 logger = logging.getLogger(__name__)
 
@@ -41,67 +38,8 @@ _OWN_PROCESS_GROUP = "import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sy
 with that signal ignored). In a group of its own it lives until we have said goodbye. It still
 does not outlive us: it ends when its connection to us does, 30 ms after a kill -9."""
 
-_LIGHT_NAMES = {
-    "hivemind.utils.logging": ("get_logger",),
-    "hivemind.utils.serializer": ("MSGPackSerializer", "SerializerBase"),
-    "hivemind.utils.timed_storage": ("get_dht_time",),
-}
-"""What hivemind's networking takes from `hivemind.utils` itself."""
-
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 OnStream = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def load(name: str) -> Any:
-    """Imports one of hivemind's modules without torch, if hivemind is not yet loaded.
-
-    hivemind's packages import torch as they begin, though its networking needs none of it. So they
-    stand here without having run; they run when somebody asks for a name that they would define.
-    """
-    if "hivemind" not in sys.modules:
-        for package in ("hivemind", "hivemind.utils", "hivemind.dht"):
-            _defer(package)
-        for module, names in _LIGHT_NAMES.items():
-            for each in names:
-                setattr(
-                    sys.modules["hivemind.utils"],
-                    each,
-                    getattr(importlib.import_module(module), each),
-                )
-        # hivemind installs a log handler of its own; whoever runs us decides about logging.
-        sys.modules["hivemind.utils.logging"].use_hivemind_log_handler("nowhere")
-        verbose = logger.isEnabledFor(logging.DEBUG)
-        logging.getLogger("hivemind").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
-        # hivemind finds its p2pd by a deprecated function; this is the same without the warning.
-        vars(importlib.import_module("hivemind.p2p.p2p_daemon"))["path"] = _resource
-    return importlib.import_module(name)
-
-
-def _resource(package: ModuleType, name: str) -> AbstractContextManager[Path]:
-    return as_file(files(package) / name)
-
-
-def _defer(package: str) -> None:
-    spec = find_spec(package)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{package} is not installed; install homeswarm again")
-    loader, module = spec.loader, module_from_spec(spec)
-
-    def run(name: str) -> Any:
-        # A submodule that is still being imported is no attribute of its package yet.
-        if submodule := sys.modules.get(f"{package}.{name}"):
-            return submodule
-        if name.startswith("__") or "__getattr__" not in vars(module):
-            raise AttributeError(name)
-        del vars(module)["__getattr__"]
-        loader.exec_module(module)
-        return getattr(module, name)
-
-    vars(module)["__getattr__"] = run
-    sys.modules[package] = module
-    parent, _, child = package.rpartition(".")
-    if parent:
-        setattr(sys.modules[parent], child, module)
 
 
 class Daemon:

@@ -11,7 +11,7 @@ import psutil
 
 from swarm.errors import ConfigError
 
-from .daemon import load
+from .light_hivemind import load
 
 _MAX_PLACES = 32
 """As many as a message may name."""

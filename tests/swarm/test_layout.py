@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"swarm": ROOT / "swarm", "peer": ROOT / "peer", "client": ROOT / "client"}
 PARTS["bootstrap"] = ROOT / "bootstrap"
-FOREIGN = {"hivemind": {"swarm/transport/daemon.py"}}
+FOREIGN = {"hivemind": {"swarm/transport/light_hivemind.py"}}
 
 
 def _part_of(module: str) -> str:
