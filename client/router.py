@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from itertools import pairwise
 
 from swarm.directory import Announcement, Directory
@@ -86,14 +87,21 @@ class Router:
         """A route over peers that are met now, and if that is not enough, over others."""
         serving = _roomy(found, model, kept, positions)
         welcome = self._welcome(serving, excluded)
-        await self._meet_all(welcome)
-        met = self._met(serving)
-        with contextlib.suppress(NoRouteError):
+
+        def fill_with(others: Mapping[str, float]) -> Route:
+            met = {**others, **self._met(serving)}
             return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
+
+        async with aclosing(self._greetings(welcome)) as greetings:
+            async for _ in greetings:
+                # A session that stands still does not wait for whoever answers last, if at all.
+                if kept or excluded:
+                    with contextlib.suppress(NoRouteError):
+                        return fill_with({})
+        with contextlib.suppress(NoRouteError):
+            return fill_with({})
         # Not everybody was met: a long route may need some who were not.
-        untried = {entry.peer: UNKNOWN_ROUND_TRIP for entry in welcome[MAX_MET:]}
-        choices = self._choices(serving, untried | met, excluded)
-        return self._fill(kept, model.num_blocks, choices)
+        return fill_with({entry.peer: UNKNOWN_ROUND_TRIP for entry in welcome[MAX_MET:]})
 
     async def meet(self, model: ModelKey) -> None:
         """Opens links to peers of a model that have joined since, as standbys."""
@@ -198,7 +206,24 @@ class Router:
 
     async def _meet_all(self, announcements: Sequence[Announcement]) -> None:
         """Opens links to peers and keeps them."""
-        await asyncio.gather(*(self._greet(entry) for entry in announcements[:MAX_MET]))
+        async with aclosing(self._greetings(announcements)) as greetings:
+            async for _ in greetings:
+                pass
+
+    async def _greetings(self, announcements: Sequence[Announcement]) -> AsyncGenerator[None, None]:
+        """Opens links to peers, and yields whenever some have been met or missed.
+
+        Whoever stops listening leaves the others to be linked when they answer.
+        """
+        running = {asyncio.ensure_future(self._greet(each)) for each in announcements[:MAX_MET]}
+        try:
+            while running:
+                _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                yield
+        finally:
+            for greeting in running:
+                greeting.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _greet(self, entry: Announcement) -> None:
         try:

@@ -227,3 +227,20 @@ async def test_a_long_route_may_need_some_who_were_not_met(bench: Bench) -> None
     bench.found = [serves(f"p{i:02}", i, i + 1) for i in range(key.num_blocks)]
     assert len(await bench.router.route(key, (), 1)) == key.num_blocks
     assert len(bench.neighbours.take()) == MAX_MET
+
+
+async def test_who_stands_still_does_not_wait_for_who_never_answers(bench: Bench) -> None:
+    """A frozen peer takes connections and says nothing."""
+    bench.found = [serves("frozen"), serves("well")]
+    link = bench.neighbours.link
+
+    async def slow(peer: str, addresses: Any) -> FakeLink:
+        if peer == "frozen":
+            await asyncio.sleep(5)
+        return await link(peer, addresses)
+
+    bench.neighbours.link = slow  # type: ignore[method-assign]
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    route = await bench.router.route(KEY, (Hop("kept", 0, 2),), 1)
+    assert [hop.peer for hop in route] == ["kept", "well"] and clock() - started < 0.1
