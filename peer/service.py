@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import torch
 
 from swarm import __version__
-from swarm.background import background
+from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError, PeerError, SwarmError
@@ -137,12 +137,18 @@ class Peer:
         Takes at most `leave_patience` seconds of the config.
         """
         self._state = State.LEAVING
+        # A move that is under way may give up the blocks meanwhile.
+        if (hosting := self._hosting) is None:
+            await self._withdraw()
+            return
+        # The directory may take seconds, in which users' sessions could be elsewhere already.
+        patience = self.config.leave_patience
+        await together([self._withdraw(), self._hand_over(hosting.handler, patience)])
+        hosting.handler.close_all(Code.LEAVING, "this peer is leaving")
+
+    async def _withdraw(self) -> None:
         with contextlib.suppress(SwarmError):
             await self.member.directory.withdraw()
-        # A move that is under way may give up the blocks meanwhile.
-        if (hosting := self._hosting) is not None:
-            await self._hand_over(hosting.handler, self.config.leave_patience)
-            hosting.handler.close_all(Code.LEAVING, "this peer is leaving")
 
     async def _hand_over(self, handler: Handler, seconds: float) -> None:
         handler.stop_accepting()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from contextlib import aclosing
 
 import pytest
 import torch
@@ -92,13 +93,16 @@ async def test_a_peer_that_is_stopped_hands_its_answers_over(group, greedy):
         names = {entry.peer: entry.name for entry in await swarm.announcements()}
         reply, stopped = Reply(model.encode(PROMPT, raw=True)), []
         async with model.session() as session:
-            sampling = SamplingConfig(max_new_tokens=80, ignore_eos=True)
-            async for _ in model._tokens(session, reply, sampling):
-                if len(reply.ids) == 8:
-                    stopped.append(names[session.route[1].peer])
-                    group.signal(stopped[0], signal.SIGTERM)
+            sampling = SamplingConfig(max_new_tokens=300, ignore_eos=True)
+            async with aclosing(model._tokens(session, reply, sampling)) as tokens:
+                async for _ in tokens:
+                    if len(reply.ids) == 8:
+                        stopped.append(names[session.route[1].peer])
+                        group.signal(stopped[0], signal.SIGTERM)
+                    if len(reply.ids) >= 40 and session.num_handovers:
+                        break
             assert session.num_handovers == 1
-        assert reply.ids == greedy(reply.prompt_ids, 80)
+        assert reply.ids == greedy(reply.prompt_ids, len(reply.ids))
         assert reply.num_recoveries == 0
         assert {names[reply.route[1].peer], *stopped} == {"two", "spare"}
     assert group.wait(stopped[0]) == 0
