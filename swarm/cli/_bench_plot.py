@@ -61,7 +61,7 @@ def _draw_sessions(axes: Any, result: Result) -> None:
         )
     axes.set(xlabel="sessions side by side", ylabel="tokens per second", xticks=numbers)
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
 
 
 def _draw_step(axes: Any, result: Result) -> None:

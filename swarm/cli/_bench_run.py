@@ -14,12 +14,14 @@ import torch
 
 from swarm.background import together
 from swarm.checkpoint import Checkpoint, open_checkpoint
+from swarm.checkpoint.progress import Silent
 from swarm.client import ModelOptions, RemoteModel, Swarm
 from swarm.client.benchmark import bandwidth
 from swarm.client.benchmark.measurement import Measured, Measurement, Say
 from swarm.client.benchmark.plan import Plan
 from swarm.client.benchmark.reference import PlainModel
 from swarm.client.benchmark.result import Bandwidth, HopResult, LinkBytes, Memory, Result
+from swarm.client.benchmark.shapes import random_model
 from swarm.client.head import Head
 from swarm.directory import Announcement
 from swarm.member import JoinConfig
@@ -37,11 +39,32 @@ _HOP_TIME_BYTES = len(msgspec.msgpack.encode(HopTime(16, 32, 1000, 10_000, 1)))
 
 @dataclass(frozen=True)
 class Source:
-    """A model, how the client loads its part, and how many threads this process computes with."""
+    """A model, how the client loads its part, and how many threads this process computes with.
+
+    Where it `is_shape`, `model` names one of `swarm.client.benchmark.shapes`.
+    """
 
     model: str
     options: ModelOptions
     threads: int
+    is_shape: bool = False
+
+    def place(self) -> str:
+        """Where the model is; random weights are written there first if need be. Blocks."""
+        if not self.is_shape:
+            return self.model
+        options = self.options
+        return str(random_model(self.model, options.cache_dir, options.progress or Silent()))
+
+    def open(self) -> Checkpoint:
+        """The model. Blocks."""
+        options = self.options
+        return open_checkpoint(
+            self.place(),
+            revision=options.revision,
+            cache_dir=options.cache_dir,
+            progress=options.progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,7 @@ class Bench:
         """Measures the swarm of a group."""
         self._say("Joining the group", None)
         async with Swarm.join(invite) as swarm:
-            with await self._open() as checkpoint:
+            with await asyncio.to_thread(self._source.open) as checkpoint:
                 return await self._measure(swarm, checkpoint)
 
     async def started(self, peers: LocalPeers) -> Result:
@@ -94,8 +117,8 @@ class Bench:
             async with running(Path(folder)) as processes:
                 local = LocalSwarm(processes, Path(folder), "bench")
                 invite = await local.bootstrap()
-                with await self._open() as checkpoint:
-                    await self._start(local, peers, checkpoint.num_blocks)
+                with await asyncio.to_thread(self._source.open) as checkpoint:
+                    await self._start(local, peers, checkpoint)
                     place = JoinConfig(asks=True, host=HOST, map_port=False)
                     async with Swarm.join(invite, place) as swarm:
                         result = await self._measure(swarm, checkpoint)
@@ -104,22 +127,12 @@ class Bench:
             result, quantize=peers.quantize, threads=self._source.threads, bandwidth=limit
         )
 
-    async def _open(self) -> Checkpoint:
-        options = self._source.options
-        return await asyncio.to_thread(
-            open_checkpoint,
-            self._source.model,
-            revision=options.revision,
-            cache_dir=options.cache_dir,
-            progress=options.progress,
-        )
-
-    async def _start(self, local: LocalSwarm, peers: LocalPeers, num_blocks: int) -> None:
-        spans = parts(num_blocks, peers.num_peers)
+    async def _start(self, local: LocalSwarm, peers: LocalPeers, checkpoint: Checkpoint) -> None:
+        spans = parts(checkpoint.num_blocks, peers.num_peers)
         self._say(f"Starting {len(spans)} peers", None)
         names = [f"peer-{number}" for number in range(1, len(spans) + 1)]
         started = await together(
-            local.peer(name, self._source.model, span, peers.arguments(self._source))
+            local.peer(name, self._source.place(), span, peers.arguments(self._source))
             for name, span in zip(names, spans, strict=True)
         )
         self._processes = {name: process for name, (process, _) in zip(names, started, strict=True)}

@@ -40,6 +40,12 @@ def bench(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="By default SmolLM2-135M-Instruct.")
     ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Random weights instead, in the shape of a model: llama-3.2-1b …"
+        ),
+    ] = None,
     peers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Peers to start here; 3 by default.")
     ] = None,
@@ -83,6 +89,8 @@ def bench(
 
     if join is not None and (given := _only_local(peers, quantize, kv_memory)):
         raise typer.BadParameter(f"{given} is for peers that are started here, not with --join")
+    if shape is not None and (model is not None or revision is not None):
+        raise typer.BadParameter("a shape has random weights: give no --model and no --revision")
     plan = Plan(prompt, tokens, rounds, _numbers(sessions))
     if plot is not None:
         from ._bench_plot import require
@@ -92,8 +100,9 @@ def bench(
     from ._bench_run import Bench, LocalPeers, Source
     from ._progress import progress
 
-    chosen = _options.existing_model(model) if model else str(demonstration_model())
-    source = Source(chosen, ModelOptions(revision, dtype, cache, progress()), threads)
+    chosen = shape or (_options.existing_model(model) if model else str(demonstration_model()))
+    options = ModelOptions(revision, dtype, cache, progress())
+    source = Source(chosen, options, threads, is_shape=shape is not None)
     started = LocalPeers(peers or 3, kv_memory or "512MB", quantize)
     with telling() as say:
         run = Bench(source, plan, say, beside_plain=reference)
