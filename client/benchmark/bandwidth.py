@@ -6,7 +6,7 @@ import time
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from swarm.checkpoint.quiet import quiet
 
@@ -42,7 +42,7 @@ def bytes_per_token(
     a model of experts, where it depends on the token.
     """
     with quiet(), torch.device("meta"):
-        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     if any(parameter.dim() > 2 for parameter in model.parameters()) or _has_experts(config):
         return None
     bits = 8 * dtype.itemsize
@@ -51,10 +51,9 @@ def bytes_per_token(
         if isinstance(module, nn.Embedding):
             continue  # One row of it.
         is_block = isinstance(module, nn.Linear) and module is not model.get_output_embeddings()
+        weight_bits = _BITS[quantize] if quantize and is_block else bits
         for name, parameter in module.named_parameters(recurse=False):
-            quantized = quantize is not None and is_block and name == "weight"
-            each = _BITS[quantize] if quantized and quantize is not None else bits
-            total += parameter.numel() * each
+            total += parameter.numel() * (weight_bits if name == "weight" else bits)
     return total // 8
 
 

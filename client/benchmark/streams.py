@@ -42,13 +42,14 @@ class Stream:
     def __init__(self, remote: RemoteModel, session: Session) -> None:
         self.session = session
         self._remote = remote
-        self._token = torch.zeros(1, dtype=torch.long)
+        self.token = torch.zeros(1, dtype=torch.long)
+        """The newest token, `[1]`: the likeliest, always."""
         self._prompt_len = 0
 
     async def prefill(self, ids: torch.Tensor) -> float:
         """Seconds from a prompt's ids to the token after it; forgets what was there before."""
         started = time.perf_counter()
-        self._token, _ = await self._step(ids, 0)
+        self.token, _ = await self._step(ids, 0)
         self._prompt_len = len(ids)
         return time.perf_counter() - started
 
@@ -57,14 +58,14 @@ class Stream:
 
         The step that rolls a session back makes every hop forget first.
         """
-        self._token, _ = await self._step(self._token, self._prompt_len)
+        self.token, _ = await self._step(self.token, self._prompt_len)
 
     async def decode(self, num_tokens: int) -> list[StepTime]:
         """The times of so many tokens after the prompt and the one of `rewind`."""
         times = []
         first = self._prompt_len + 1
         for position in range(first, first + num_tokens):
-            self._token, taken = await self._step(self._token, position)
+            self.token, taken = await self._step(self.token, position)
             times.append(taken)
         return times
 

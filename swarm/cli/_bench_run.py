@@ -24,6 +24,7 @@ from swarm.client.benchmark.result import Bandwidth, HopResult, LinkBytes, Memor
 from swarm.client.benchmark.shapes import random_model
 from swarm.client.head import Head
 from swarm.directory import Announcement
+from swarm.invite import Invite
 from swarm.member import JoinConfig
 from swarm.wire.messages import HopTime
 
@@ -103,39 +104,45 @@ class Bench:
         self._processes: dict[str, Process] = {}
         torch.set_num_threads(source.threads)
 
-    async def joined(self, invite: str) -> Result:
+    async def joined(self, invite: Invite) -> Result:
         """Measures the swarm of a group."""
-        self._say("Joining the group", None)
-        async with Swarm.join(invite) as swarm:
-            with await asyncio.to_thread(self._source.open) as checkpoint:
+        with await self._open() as checkpoint:
+            self._say("Joining the group", None)
+            async with Swarm.join(invite) as swarm:
                 return await self._measure(swarm, checkpoint)
 
     async def started(self, peers: LocalPeers) -> Result:
         """Starts peers, measures them, and ends them."""
-        self._say("Starting a swarm", None)
-        with tempfile.TemporaryDirectory(prefix="homeswarm-bench-") as folder:
+        with (
+            await self._open() as checkpoint,
+            tempfile.TemporaryDirectory(prefix="homeswarm-bench-") as folder,
+        ):
             async with running(Path(folder)) as processes:
                 local = LocalSwarm(processes, Path(folder), "bench")
-                invite = await local.bootstrap()
-                with await asyncio.to_thread(self._source.open) as checkpoint:
-                    await self._start(local, peers, checkpoint)
-                    place = JoinConfig(asks=True, host=HOST, map_port=False)
-                    async with Swarm.join(invite, place) as swarm:
-                        result = await self._measure(swarm, checkpoint)
-                        limit = await self._bandwidth(checkpoint, peers.quantize, result)
+                invite = await self._start(local, peers, checkpoint)
+                place = JoinConfig(asks=True, host=HOST, map_port=False)
+                async with Swarm.join(invite, place) as swarm:
+                    result = await self._measure(swarm, checkpoint)
+                    limit = await self._bandwidth(checkpoint, peers.quantize, result)
         return replace(
             result, quantize=peers.quantize, threads=self._source.threads, bandwidth=limit
         )
 
-    async def _start(self, local: LocalSwarm, peers: LocalPeers, checkpoint: Checkpoint) -> None:
+    async def _open(self) -> Checkpoint:
+        self._say("Reading the model", None)
+        return await asyncio.to_thread(self._source.open)
+
+    async def _start(self, local: LocalSwarm, peers: LocalPeers, checkpoint: Checkpoint) -> str:
         spans = parts(checkpoint.num_blocks, peers.num_peers)
         self._say(f"Starting {len(spans)} peers", None)
+        invite = await local.bootstrap()
         names = [f"peer-{number}" for number in range(1, len(spans) + 1)]
         started = await together(
             local.peer(name, self._source.place(), span, peers.arguments(self._source))
             for name, span in zip(names, spans, strict=True)
         )
         self._processes = {name: process for name, (process, _) in zip(names, started, strict=True)}
+        return invite
 
     async def _measure(self, swarm: Swarm, checkpoint: Checkpoint) -> Result:
         dtype, plain = self._source.options.torch_dtype, None

@@ -31,32 +31,26 @@ def show(result: Result) -> None:
 
 
 def _speeds(result: Result) -> Table:
-    table = _table(_title(result), "", "swarm")
-    reference = result.reference
-    if reference is not None:
+    table, plain = _table(_title(result), "", "swarm"), result.reference
+    if plain is not None:
         table.add_column("transformers", justify="right")
         table.add_column("ratio", justify="right")
 
-    def add(label: str, value: str, plain: float | None = None, ratio: float | None = None) -> None:
-        cells = [label, value]
-        if reference is not None:
-            cells += [f"{plain:.1f}" if plain else "", f"{ratio:.2f}" if ratio else ""]
-        table.add_row(*cells)
+    def add(label: str, value: float, beside: float, ratio: float) -> None:
+        cells = [f"{beside:.1f}", f"{ratio:.2f}"] if beside else []
+        table.add_row(label, f"{value:.1f}", *cells)
 
-    plain = None if reference is None else reference.decode_tokens_per_second
-    decode, prefill = result.decode_tokens_per_second, result.prefill_tokens_per_second
-    add("decode, tokens/s", f"{decode:.1f}", plain, reference and reference.decode_ratio)
-    add(
-        f"prompt of {result.prompt_len}, tokens/s",
-        f"{prefill:.1f}",
-        reference and reference.prefill_tokens_per_second,
-        reference and reference.prefill_ratio,
-    )
-    add("first token after, ms", f"{result.first_token_ms:.0f}")
+    stream = plain.decode_tokens_per_second if plain else 0.0
+    prefill = plain.prefill_tokens_per_second if plain else 0.0
+    ratios = (plain.decode_ratio, plain.prefill_ratio) if plain else (0.0, 0.0)
+    add("decode, tokens/s", result.decode_tokens_per_second, stream, ratios[0])
+    prompt = f"prompt of {result.prompt_len}, tokens/s"
+    add(prompt, result.prefill_tokens_per_second, prefill, ratios[1])
+    table.add_row("first token after, ms", f"{result.first_token_ms:.0f}")
     for each in result.aggregate:
-        ratio = reference and reference.sessions_ratio[str(each.sessions)]
-        name = f"{each.sessions} session{'s' * (each.sessions > 1)} together, tokens/s"
-        add(name, f"{each.tokens_per_second:.1f}", plain, ratio)
+        ratio = plain.sessions_ratio[str(each.sessions)] if plain else 0.0
+        label = f"{each.sessions} session{'s' * (each.sessions > 1)} at once, tokens/s"
+        add(label, each.tokens_per_second, stream, ratio)
     return table
 
 

@@ -84,29 +84,32 @@ def bench(
     Without --join it starts one on this machine, as `swarm demo` does. Whatever else these machines
     do meanwhile shows in the numbers.
     """
+    if plot is not None:
+        from ._bench_plot import require
+
+        require()
     from swarm.client import ModelOptions
     from swarm.client.benchmark.plan import Plan
+    from swarm.invite import Invite
 
     if join is not None and (given := _only_local(peers, quantize, kv_memory)):
         raise typer.BadParameter(f"{given} is for peers that are started here, not with --join")
     if shape is not None and (model is not None or revision is not None):
         raise typer.BadParameter("a shape has random weights: give no --model and no --revision")
     plan = Plan(prompt, tokens, rounds, _numbers(sessions))
-    if plot is not None:
-        from ._bench_plot import require
-
-        require()
     from ._bench_progress import telling
     from ._bench_run import Bench, LocalPeers, Source
     from ._progress import progress
 
     chosen = shape or (_options.existing_model(model) if model else str(demonstration_model()))
     options = ModelOptions(revision, dtype, cache, progress())
+    _ = options.torch_dtype  # Refused here rather than by each peer.
+    invite = None if join is None else Invite.decode(join)
     source = Source(chosen, options, threads, is_shape=shape is not None)
     started = LocalPeers(peers or 3, kv_memory or "512MB", quantize)
     with telling() as say:
         run = Bench(source, plan, say, beside_plain=reference)
-        result = run_async(run.started(started) if join is None else run.joined(join))
+        result = run_async(run.started(started) if invite is None else run.joined(invite))
     _show(result, as_json, plot)
 
 
