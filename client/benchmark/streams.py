@@ -70,13 +70,13 @@ class Stream:
         return times
 
     async def _step(self, ids: torch.Tensor, position: int) -> tuple[torch.Tensor, StepTime]:
-        head, session = self._remote.head, self.session
+        remote, session = self._remote, self.session
         started = time.perf_counter()
-        hidden = head.embed(ids)
+        hidden = remote.head.embed(ids)
         embedded = time.perf_counter()
         (last,) = await session.step([RowInput(0, position, hidden)])
         returned = time.perf_counter()
-        token = head.logits(last).argmax(-1)
+        token = (await remote.readout.logits(last)).argmax(-1)
         ended = time.perf_counter()
         taken = StepTime(
             whole=ended - started,
