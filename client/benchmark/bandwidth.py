@@ -14,7 +14,8 @@ _PROBE_BYTES = 512 << 20
 """More than any cache holds."""
 
 _REPEATS = 8
-_BITS = {"int8": 8, "int4": 4}
+_BITS = {"int8": 8, "int4": 5}
+"""Of a quantized weight; of four bits, small groups have a scale and an offset each."""
 
 
 @torch.inference_mode()
@@ -38,9 +39,11 @@ def bytes_per_token(
 ) -> int | None:
     """Bytes of weights that a decode step reads at least: all blocks, and the head.
 
-    `quantize` is how peers keep the blocks' linear layers; their scales are not counted. None for
-    a model of experts, where it depends on the token.
+    `quantize` is how peers keep the blocks' linear layers. None where that does not say how many
+    bytes it takes, and for a model of experts, where it depends on the token.
     """
+    if quantize is not None and quantize not in _BITS:
+        return None
     with quiet(), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     if any(parameter.dim() > 2 for parameter in model.parameters()) or _has_experts(config):

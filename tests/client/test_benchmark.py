@@ -75,7 +75,8 @@ def test_a_token_reads_every_block_and_the_head_once(make_model):
     assert bytes_per_token(config, torch.bfloat16, None) == 2 * read
     linear = sum(size for name, size in sizes.items() if name.endswith("proj.weight"))
     assert bytes_per_token(config, torch.bfloat16, "int8") == 2 * read - linear
-    assert bytes_per_token(config, torch.bfloat16, "int4") == 2 * read - linear * 3 // 2
+    assert bytes_per_token(config, torch.bfloat16, "int4") == 2 * read - linear * 11 // 8
+    assert bytes_per_token(config, torch.bfloat16, "file") is None
 
 
 def test_a_tied_head_is_read_too(make_model):
