@@ -167,6 +167,21 @@ def test_threads_change_nothing(tiny: Callable[..., Any]) -> None:
 
 
 @needs_kernels
+def test_a_program_gives_a_position_the_same_bits_alone_and_with_others(
+    tiny: Callable[..., Any],
+) -> None:
+    """What speculation and batching must not change."""
+    runner = _runner(tiny("llama"), dtype=torch.bfloat16)
+    hidden = torch.randn(14, runner.span.hidden_size, dtype=torch.bfloat16)
+    a, b, c = (runner.pages.add_row() for _ in range(3))
+    alone = [runner.run([RowStep(a, at, 1)], hidden[at : at + 1]) for at in range(14)]
+    at_once = runner.run([RowStep(b, 0, 9)], hidden[:9])
+    beside = runner.run([RowStep(c, 0, 3), RowStep(b, 9, 5)], torch.cat([hidden[:3], hidden[9:]]))
+    assert torch.equal(torch.cat(alone), torch.cat([at_once, beside[3:]]))
+    assert torch.equal(beside[:3], at_once[:3])
+
+
+@needs_kernels
 def test_a_program_goes_on_where_torch_has_been_and_back(tiny: Callable[..., Any]) -> None:
     """Long chunks run through torch, short ones through the program, on the same pages."""
     runner = _runner(tiny("mistral", sliding_window=8), num_pages=400)

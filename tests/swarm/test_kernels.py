@@ -29,6 +29,16 @@ def test_any_number_of_rows_of_any_size(dtype: torch.dtype, width: int, outputs:
         torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_gives_the_same_bits_alone_and_beside_others(dtype: torch.dtype) -> None:
+    streamed = StreamedLinear.of([nn.Linear(1000, 77, dtype=dtype)])
+    x = torch.randn(MAX_ROWS, 1000, dtype=dtype)
+    with torch.inference_mode():
+        alone = torch.cat([streamed(row[None]) for row in x])
+        for rows in range(2, MAX_ROWS + 1):
+            assert torch.equal(streamed(x[:rows]), alone[:rows])
+
+
 def test_threads_share_the_outputs() -> None:
     plain = nn.Linear(96, 203, dtype=torch.bfloat16)
     streamed = StreamedLinear.of([plain])
