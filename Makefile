@@ -65,7 +65,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python benchmarks/against_transformers.py
+	$(BIN)/swarm bench --reference
 
 # Killed peers are started again each time: thirty rounds take about half an hour.
 ROUNDS ?= 30

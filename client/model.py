@@ -22,6 +22,7 @@ from .access import Access
 from .chunks import RowInput
 from .head import Head
 from .model_key import ModelKey
+from .readout import Readout
 from .route import Route
 from .sampling import Sampler, SamplingConfig
 from .session import Session
@@ -97,6 +98,7 @@ class RemoteModel:
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
+        self.readout = Readout(head)
         self.key = ModelKey(
             checkpoint.fingerprint,
             checkpoint.num_blocks,
@@ -219,7 +221,8 @@ class RemoteModel:
             (last,) = await session.step([RowInput(0, position, hidden)])
             clock = self._note(reply, session, clock, prefill=not position)
             position += len(fresh)
-            token = sampler.choose(ids, self.head.logits(last)[0])
+            logits = await self.readout.logits(last)
+            token = sampler.choose(ids, logits[0])
             fresh = torch.tensor([token])
             ids = torch.cat([ids, fresh])
             reply.ids.append(token)

@@ -97,6 +97,11 @@ class Peer:
         """Links to other members, whoever opened them."""
         return self._neighbours.num_links
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received over all links, ended ones included."""
+        return self._neighbours.traffic
+
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
         hosting, checkpoint = self._hosting, self._checkpoint
