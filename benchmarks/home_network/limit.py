@@ -79,9 +79,7 @@ def row(setting: Setting, measured: Measured, num_cores: int) -> Row:
         Reached(statistics.median(measured.steps), decode_limit(steps, frame)),
         # Every hop is asked at once whether it takes the session.
         Reached(statistics.median(measured.first_token), 2 * setting.one_way + first),
-        Reached(
-            statistics.median(measured.echo), 2 * (setting.one_way + ECHO / setting.slowest)
-        ),
+        Reached(statistics.median(measured.echo), 2 * (setting.one_way + ECHO / setting.slowest)),
         prompts,
         measured.recoveries,
     )
