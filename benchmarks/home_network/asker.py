@@ -55,7 +55,7 @@ class Task(msgspec.Struct):
 
 
 class Prompt(msgspec.Struct):
-    """One prompt length. `hops` and `client` are seconds of compute for one chunk alone.
+    """One prompt length. `hops` are seconds of compute for one chunk alone, hop by hop.
 
     `sent` are the bytes that the client sent for it.
     """
@@ -63,7 +63,6 @@ class Prompt(msgspec.Struct):
     length: int
     seconds: list[float]
     hops: list[float]
-    client: float
     sent: int
 
 
@@ -179,7 +178,7 @@ class Asker:
                 await self._prompt(session, min(config.chunk_len, length - start), start)
                 hops.append([hop.compute / 1e6 for hop in session.last_times])
         means = [statistics.mean(hop) for hop in zip(*hops, strict=True)]
-        return Prompt(length, seconds, means, 0.0, sent), recoveries
+        return Prompt(length, seconds, means, sent), recoveries
 
 
 async def _echoes(peer: str, addresses: list[str]) -> list[float]:

@@ -149,6 +149,8 @@ class Box:
 def _set_tcp(host: Host) -> None:
     """What PCs have, whatever this machine has; and what one run learns is not for the next."""
     host.set_kernel("net.ipv4.tcp_no_metrics_save", "1")
+    with suppress(NoNamespacesError):
+        host.set_kernel("net.ipv6.conf.all.disable_ipv6", "1")  # Unless there is none anyway.
     for algorithm in _CONGESTION:
         with suppress(NoNamespacesError):
             host.set_kernel("net.ipv4.tcp_congestion_control", algorithm)

@@ -31,7 +31,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Row:
-    """All of one setting; `prompts` by length."""
+    """All of one setting; `prompts` by length, `passed` what the router saw."""
 
     setting: Setting
     decode: Reached
@@ -39,6 +39,7 @@ class Row:
     echo: Reached
     prompts: dict[int, Reached]
     recoveries: int
+    passed: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; seconds."""
@@ -49,10 +50,11 @@ class Row:
             "echo_16k": _plain(self.echo),
             "prompts": {str(length): _plain(reached) for length, reached in self.prompts.items()},
             "recoveries": self.recoveries,
+            "passed": self.passed,
         }
 
 
-def row(setting: Setting, measured: Measured, num_cores: int) -> Row:
+def row(setting: Setting, measured: Measured, num_cores: int, passed: dict[str, float]) -> Row:
     """What was reached, and what could have been."""
     position_bytes = 2 * measured.hidden_size
     if measured.prompts:
@@ -82,6 +84,7 @@ def row(setting: Setting, measured: Measured, num_cores: int) -> Row:
         Reached(statistics.median(measured.echo), 2 * (setting.one_way + ECHO / setting.slowest)),
         prompts,
         measured.recoveries,
+        passed,
     )
 
 
