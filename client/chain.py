@@ -16,7 +16,18 @@ from dataclasses import replace
 from swarm.background import together
 from swarm.errors import Misbehaved, PeerError, SessionLost, Unreachable
 from swarm.transport.link import Link
-from swarm.wire.messages import AnyMessage, DType, Failed, Held, Hold, Next, Open, Opened, Wire
+from swarm.wire.messages import (
+    AnyMessage,
+    DType,
+    Failed,
+    Held,
+    Hold,
+    Next,
+    Open,
+    Opened,
+    Prefix,
+    Wire,
+)
 
 from .config import SessionConfig
 from .exchange import Exchange, Receiver
@@ -53,6 +64,8 @@ class Chain:
         self.epoch = 0
         self.hops: list[OpenHop] = []
         self.wired = False
+        self.has: Lengths = ()
+        """Positions of each row that no hop had to compute when the chain was last wired."""
         # Each hop's own peer and those before and after it, as they were wired.
         self._beside: dict[str, set[str]] = {}
         self._key = key
@@ -74,19 +87,19 @@ class Chain:
         """The hops on one peer."""
         return [hop for hop in self.hops if hop.hop.peer == peer]
 
-    def lose(self, hop: OpenHop) -> None:
-        """Takes a hop out; the next `build` replaces it."""
+    def lose(self, hop: OpenHop, keep: Sequence[Prefix] = ()) -> None:
+        """Takes a hop out; the next `build` replaces it. The hop may keep some of its pages."""
         if hop in self.hops:
             self.hops.remove(hop)
-            self.drop(hop)
+            self.drop(hop, keep)
         # Its answer would find nobody: whoever waits would blame the peer for it.
         hop.fail(SessionLost(hop.hop.peer, "the session there was given up"))
         self.wired = False
 
-    def drop(self, hop: OpenHop) -> None:
+    def drop(self, hop: OpenHop, keep: Sequence[Prefix] = ()) -> None:
         """Closes a hop, whether it is in the chain or was to be."""
         self._exchange.unregister(hop.session)
-        hop.close()
+        hop.close(keep)
 
     def lose_link(self, link: Link, error: PeerError) -> bool:
         """Takes out the hops on a link that has ended; whether there were any."""
@@ -101,10 +114,11 @@ class Chain:
         for hop in self.hops:
             hop.link.attend(seconds)
 
-    def close(self) -> None:
-        """Tells every hop to free the session."""
+    def close(self, keep: Sequence[Prefix] = ()) -> None:
+        """Tells every hop to free the session, and what of it to keep for the next ones."""
         for hop in list(self.hops):
-            self.lose(hop)
+            # One that was filled outside the chain may have missed what has changed since.
+            self.lose(hop, keep if hop.mark is None else ())
 
     async def build(self, standing: Standing, receiver: Receiver, excluded: frozenset[str]) -> Next:
         """Makes the chain whole again; returns where the client's own feed goes on.
@@ -131,20 +145,24 @@ class Chain:
         except asyncio.CancelledError:
             self._lose_unopened()
             raise
-        has = _lengths_to_wire(answers, standing.settled)
+        recalled = map(min, answers[-1].has, standing.spared)
+        settled = tuple(map(max, standing.settled, recalled))
+        standing = replace(standing, settled=settled)
+        has = _lengths_to_wire(answers, settled)
+        self.has = tuple(min(lengths) for lengths in zip(*has, strict=True))
         for index, hop in enumerate(self.hops):
             self._wire(hop, index, has, standing)
         first = self.hops[0]
         self.wired = True
-        return Next(first.hop.peer, first.session, has=has[0], settled=standing.settled)
+        return Next(first.hop.peer, first.session, has=has[0], settled=settled)
 
     async def link(self, hops: Sequence[Hop]) -> list[OpenHop]:
         """The hops with links to their peers, not yet opened."""
         links = await together(self._router.link(hop) for hop in hops)
         return [OpenHop(hop, link) for hop, link in zip(hops, links, strict=True)]
 
-    async def open(self, hop: OpenHop, standing: Standing) -> None:
-        """Opens a session on a hop; errors as in `build`."""
+    async def open(self, hop: OpenHop, standing: Standing) -> Held:
+        """Opens a session on a hop; returns what it begins with. Errors as in `build`."""
         config = self._config
         request = Open(
             session=hop.session,
@@ -157,10 +175,15 @@ class Chain:
             patience=config.open_patience,
             dtype=self._dtype,
             generation=standing.generation,
+            prefixes=standing.prefixes,
         )
         match await self._answer(hop, request, config.hold_patience):
-            case Opened():
+            case Opened(has=has, replayable=replayable):
                 hop.opened = True
+                if has and has not in {prefix.length for prefix in standing.prefixes}:
+                    raise Misbehaved(hop.hop.peer, f"has {has} positions that nobody asked for")
+                lengths = (has,) * len(standing.lengths)
+                return Held(hop.session, self.epoch, lengths, replayable)
             case other:
                 raise self._unexpected(hop, other)
 
@@ -200,8 +223,7 @@ class Chain:
     async def _ask(self, hop: OpenHop, standing: Standing) -> Held:
         if hop.opened:
             return await self._hold(hop, standing)
-        await self.open(hop, standing)
-        return Held(hop.session, self.epoch, (0,) * len(standing.lengths), replayable=True)
+        return await self.open(hop, standing)
 
     def _lose_unopened(self) -> None:
         """A hop of which nobody knows whether it has opened cannot be asked a second time."""

@@ -46,6 +46,11 @@ MAX_ROWS = 256
 """Rows of one session."""
 
 Lengths = Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_ROWS)]
+MAX_PREFIXES = 1024
+"""Prefixes of one text that a message names."""
+
+DIGEST_LEN = 16
+"""Bytes of a prefix's name."""
 
 
 class DType(StrEnum):
@@ -125,11 +130,26 @@ class Next(msgspec.Struct, frozen=True, array_like=True):
     settled: Lengths = ()
 
 
+class Prefix(msgspec.Struct, frozen=True, array_like=True):
+    """The first `length` positions of a text, under a name that only its client can make.
+
+    The name is a keyed hash over all those tokens (`swarm.client.transcript`): to everybody else
+    it is random bytes. A hop looks it up among what the same client has had it keep, nowhere else.
+    """
+
+    length: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_LEN, max_length=DIGEST_LEN)]
+
+
+Prefixes = Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=MAX_PREFIXES)]
+
+
 class Open(Message, frozen=True, tag="open"):
     """Opens a session on blocks `[start, end)` of a model.
 
     `positions` is how many per row the hop should have room for before it answers; it may wait up
-    to `patience` seconds for that room. Answered by `Opened` or `Failed`.
+    to `patience` seconds for that room. A session of one row may begin with the longest of
+    `prefixes` that the hop still has from an earlier one. Answered by `Opened` or `Failed`.
     """
 
     session: SessionId
@@ -142,6 +162,7 @@ class Open(Message, frozen=True, tag="open"):
     patience: Seconds
     dtype: DType
     generation: Counter = 0
+    prefixes: Prefixes = ()
 
 
 class Queued(Message, frozen=True, tag="queued"):
@@ -152,10 +173,15 @@ class Queued(Message, frozen=True, tag="queued"):
 
 
 class Opened(Message, frozen=True, tag="opened"):
-    """The hop has room and waits to be wired."""
+    """The hop has room and waits to be wired.
+
+    It holds `has` positions, one of the lengths that it was asked for, and can replay them or not.
+    """
 
     session: SessionId
     epoch: Counter
+    has: Count = 0
+    replayable: bool = True
 
 
 class Hold(Message, frozen=True, tag="hold"):
@@ -221,9 +247,14 @@ class Meet(Message, frozen=True, tag="meet"):
 
 
 class Close(Message, frozen=True, tag="close"):
-    """Ends a session; the hop frees its memory."""
+    """Ends a session; the hop frees its memory.
+
+    What it has of the longest of `keep` it may keep for this client's next sessions, as long as
+    nobody else needs the room.
+    """
 
     session: SessionId
+    keep: Prefixes = ()
 
 
 class RowRange(msgspec.Struct, frozen=True, array_like=True):

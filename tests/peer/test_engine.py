@@ -10,6 +10,7 @@ import torch
 from swarm.background import background
 from swarm.peer.blocks import load_span
 from swarm.peer.engine import Engine
+from swarm.peer.kept import KeptPrefixes
 from swarm.peer.runner import RowStep, Runner
 from swarm.peer.scheduler import Scheduler
 from swarm.peer.session import Done, HopSession
@@ -27,11 +28,13 @@ class Bench:
         self.runner = Runner(span, num_pages=32, page_len=4)
         self.done: asyncio.Queue[tuple[HopSession, Done]] = asyncio.Queue()
         self.failed: asyncio.Queue[tuple[HopSession, Exception]] = asyncio.Queue()
+        self.kept = KeptPrefixes(self.runner.pages, seconds=60.0, share=0.5)
         self.engine = Engine(
             self.runner,
             Scheduler(),
             lambda *entry: self.done.put_nowait(entry),
             lambda *entry: self.failed.put_nowait(entry),
+            self.kept,
         )
 
     def session(self, name: str, dtype: DType = DType.FLOAT32, end: int = 2) -> HopSession:

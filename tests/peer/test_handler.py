@@ -10,8 +10,10 @@ import pytest
 from swarm.background import background
 from swarm.errors import ConfigError, RemoteProtocolError, Unreachable
 from swarm.peer.handler import Handler, HandlerConfig
+from swarm.peer.kept import KeptPrefixes
 from swarm.peer.leases import Leases
 from swarm.peer.openings import Served
+from swarm.peer.pages import PageTable
 from swarm.peer.session import Arrival, Done, HopSession, cut
 from swarm.wire.messages import (
     Close,
@@ -103,7 +105,9 @@ class Bench:
         self.neighbours = FakeNeighbours()
         self.client = FakeLink("client")
         served = Served("model", 2, 6, hidden_size=1, page_len=4)
-        self.handler = Handler(served, self.leases, tasks, config)
+        self.pages = PageTable(10, served.page_len)
+        self.kept = KeptPrefixes(self.pages, seconds=60.0, share=1.0)
+        self.handler = Handler(served, self.leases, self.kept, tasks, config)
         self.handler.attach(self.engine, self.neighbours)  # type: ignore[arg-type]
 
     async def tell(self, message: Any, payload: bytes = b"", link: FakeLink | None = None) -> None:
