@@ -128,7 +128,9 @@ class Chain:
         """
         self.wired = False
         positions = standing.positions * len(standing.lengths)
-        route = await self._router.route(self._key, self.route, positions, excluded)
+        route = await self._router.route(
+            self._key, self.route, positions, excluded, standing.prefixes
+        )
         known = {hop.hop: hop for hop in self.hops}
         fresh = iter(await self.link([hop for hop in route if hop not in known]))
         self.hops = [known.get(hop) or next(fresh) for hop in route]
@@ -273,13 +275,12 @@ class Chain:
 def _lengths_to_wire(answers: Sequence[Held], settled: Lengths) -> list[Lengths]:
     """What each hop counts as holding.
 
-    A hop that cannot replay what the hop after it lacks must be filled anew itself.
+    A hop that cannot replay what the hop after it lacks must compute that again itself.
     """
     has = [answer.has for answer in answers]
     needed = settled
     for index in reversed(range(len(answers))):
-        lacks = any(have > need for have, need in zip(has[index], needed, strict=True))
-        if lacks and not answers[index].replayable:
-            has[index] = (0,) * len(settled)
+        if not answers[index].replayable:
+            has[index] = tuple(map(min, has[index], needed))
         needed = has[index]
     return has

@@ -146,7 +146,9 @@ class Session:
         self._news.set()
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
-        self._chain.close(self._prefixes(self._progress.common[0]) if self._trusted else ())
+        keep = self._prefixes(self._progress.common[0]) if self._trusted else ()
+        self._access.router.recollection.note(keep, {hop.peer for hop in self.route})
+        self._chain.close(keep)
         if self._handing_over is not None:
             self._handing_over.cancel()
 
