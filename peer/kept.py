@@ -96,7 +96,8 @@ class KeptPrefixes:
         if not (session.keep and self._seconds) or session.rows is None or session.num_rows > 1:
             return False
         row, history, owner = session.rows[0], session.feed.history, _owner(session)
-        held = min(self._pages.row_len(row), history.length(0))
+        room = self._max_pages * self._pages.page_len
+        held = min(self._pages.row_len(row), history.length(0), room)
         lengths = {prefix.digest: prefix.length for prefix in session.keep if prefix.length <= held}
         if not lengths:
             return False
