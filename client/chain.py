@@ -22,6 +22,7 @@ from swarm.wire.messages import (
     Failed,
     Held,
     Hold,
+    Keep,
     Next,
     Open,
     Opened,
@@ -87,19 +88,19 @@ class Chain:
         """The hops on one peer."""
         return [hop for hop in self.hops if hop.hop.peer == peer]
 
-    def lose(self, hop: OpenHop, keep: Sequence[Prefix] = ()) -> None:
-        """Takes a hop out; the next `build` replaces it. The hop may keep some of its pages."""
+    def lose(self, hop: OpenHop) -> None:
+        """Takes a hop out; the next `build` replaces it."""
         if hop in self.hops:
             self.hops.remove(hop)
-            self.drop(hop, keep)
+            self.drop(hop)
         # Its answer would find nobody: whoever waits would blame the peer for it.
         hop.fail(SessionLost(hop.hop.peer, "the session there was given up"))
         self.wired = False
 
-    def drop(self, hop: OpenHop, keep: Sequence[Prefix] = ()) -> None:
+    def drop(self, hop: OpenHop) -> None:
         """Closes a hop, whether it is in the chain or was to be."""
         self._exchange.unregister(hop.session)
-        hop.close(keep)
+        hop.close()
 
     def lose_link(self, link: Link, error: PeerError) -> bool:
         """Takes out the hops on a link that has ended; whether there were any."""
@@ -114,11 +115,17 @@ class Chain:
         for hop in self.hops:
             hop.link.attend(seconds)
 
-    def close(self, keep: Sequence[Prefix] = ()) -> None:
-        """Tells every hop to free the session, and what of it to keep for the next ones."""
-        for hop in list(self.hops):
+    def keep(self, generation: int, prefixes: tuple[Prefix, ...]) -> None:
+        """Tells every hop what it may keep of the session for others."""
+        for hop in self.hops:
             # One that was filled outside the chain may have missed what has changed since.
-            self.lose(hop, keep if hop.mark is None else ())
+            if hop.mark is None:
+                hop.tell(Keep(hop.session, generation, prefixes))
+
+    def close(self) -> None:
+        """Tells every hop to free the session."""
+        for hop in list(self.hops):
+            self.lose(hop)
 
     async def build(self, standing: Standing, receiver: Receiver, excluded: frozenset[str]) -> Next:
         """Makes the chain whole again; returns where the client's own feed goes on.

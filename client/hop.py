@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from swarm.errors import PeerError, Unreachable
 from swarm.transport.link import Link
-from swarm.wire.messages import AnyMessage, Close, Hold, Message, Open, Prefix, Queued
+from swarm.wire.messages import AnyMessage, Close, Hold, Message, Open, Queued
 
 from .progress import Mark
 from .route import Hop
@@ -86,6 +85,6 @@ class OpenHop:
         except PeerError as error:
             logger.debug("not told peer=%s why=%s", self.hop.peer, error)
 
-    def close(self, keep: Sequence[Prefix] = ()) -> None:
-        """Tells the hop to free the session, and what of it to keep for the next ones."""
-        self.tell(Close(self.session, tuple(keep)))
+    def close(self) -> None:
+        """Tells the hop to free the session."""
+        self.tell(Close(self.session))

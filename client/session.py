@@ -63,6 +63,9 @@ logger = logging.getLogger(__name__)
 _SHORT = 8
 """Positions of a step whose time is compared with that of the steps before it."""
 
+_KEEP_LEN = 256
+"""Positions after which what was computed is kept for others while the session goes on."""
+
 _RETRY = 0.25
 _LONGEST_RETRY = 4.0
 """Seconds until a handover that did not come about is tried again, at first and in the end."""
@@ -104,6 +107,8 @@ class Session:
         self._lacking = 0
         # Whether all peers have made sense: else nothing of theirs is worth to be kept.
         self._trusted = True
+        # The longest prefix that all hops of the chain were asked to keep.
+        self._kept: Prefix | None = None
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
         self._closed = False
@@ -146,9 +151,8 @@ class Session:
         self._news.set()
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
-        keep = self._prefixes(self._progress.common[0]) if self._trusted else ()
-        self._access.router.recollection.note(keep, {hop.peer for hop in self.route})
-        self._chain.close(keep)
+        self._keep(0)
+        self._chain.close()
         if self._handing_over is not None:
             self._handing_over.cancel()
 
@@ -181,6 +185,7 @@ class Session:
             try:
                 await self._collect(self._collector, num_positions)
                 self.last_times = self._collector.times
+                self._keep(_KEEP_LEN)
                 return self._tensors(self._collector)
             finally:
                 self._collector = None
@@ -306,6 +311,20 @@ class Session:
             self._feed.push(replace(computed, refill=True))
         return [RowInput(0, length, whole.hidden[length:])]
 
+    def _keep(self, every: int) -> None:
+        """Has the hops keep the text for other sessions, once it is `every` positions longer.
+
+        The first time any length will do: others may wait to begin in the same way.
+        """
+        common, kept = self._progress.common[0], self._kept
+        if kept is not None and kept.length <= common < kept.length + every:
+            return
+        prefixes = self._prefixes(common)
+        if self._trusted and prefixes and prefixes[-1] != kept:
+            self._kept = prefixes[-1]
+            self._chain.keep(self._progress.generation, prefixes)
+            self._access.router.recollection.note(prefixes, {hop.peer for hop in self.route})
+
     def _prefixes(self, limit: int) -> tuple[Prefix, ...]:
         return self._transcript.prefixes(limit) if self._transcript is not None else ()
 
@@ -399,6 +418,7 @@ class Session:
         next_ = await self._chain.build(standing, self, excluded)
         if not num_settled:
             self.num_recalled = min(self._chain.has)
+        self._kept = None
         self._lacking = max(map(sub, next_.settled, self._chain.has))
         self._progress.recall(next_.settled)
         # Only now: what the old epoch still brought while others were asked has counted there.

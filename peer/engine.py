@@ -16,7 +16,7 @@ from time import perf_counter
 
 import torch
 
-from swarm.wire.messages import HopTime
+from swarm.wire.messages import HopTime, Keep
 from swarm.wire.tensors import from_buffers, to_buffer
 
 from .kept import Kept, KeptPrefixes
@@ -55,6 +55,7 @@ class Engine:
         self._sessions: dict[str, HopSession] = {}
         self._kept = kept
         self._recalled: list[tuple[HopSession, Kept, int]] = []
+        self._keeping: list[tuple[HopSession, Keep]] = []
         self._retired: list[HopSession] = []
         self._wake = asyncio.Event()
         self.num_batches = 0
@@ -63,6 +64,11 @@ class Engine:
     def recall(self, session: HopSession, kept: Kept, length: int) -> None:
         """The session's row begins as the first `length` positions of what was kept."""
         self._recalled.append((session, kept, length))
+        self._wake.set()
+
+    def keep(self, session: HopSession, keep: Keep) -> None:
+        """Keeps some of what the session has in here, also if it is retired now."""
+        self._keeping.append((session, keep))
         self._wake.set()
 
     def submit(self, session: HopSession, arrival: Arrival) -> None:
@@ -76,10 +82,7 @@ class Engine:
         self._scheduler.drop(session.id)
 
     def retire(self, session: HopSession) -> None:
-        """Frees everything the session has in here, once nothing of it is being computed.
-
-        Of what it may leave for others (`HopSession.keep`), the row stays.
-        """
+        """Frees everything the session has in here, once nothing of it is being computed."""
         self._scheduler.drop(session.id)
         self._sessions.pop(session.id, None)
         self._retired.append(session)
@@ -107,6 +110,9 @@ class Engine:
             # A batch is the root of its computation: whatever goes wrong in it ends the sessions
             # that were in it, not the peer.
             logger.exception("batch failed sessions=%d", len(batch))
+            # It may have written over what was to be kept.
+            failed = {entry.session.id for entry in batch}
+            self._keeping = [entry for entry in self._keeping if entry[0].id not in failed]
             for entry in batch:
                 entry.session.running = False
                 self._on_failed(entry.session, error)
@@ -171,18 +177,18 @@ class Engine:
     def _settle_rows(self) -> None:
         """Makes the rows of sessions that have opened and frees those of closed ones.
 
-        What is kept goes last: whoever was told of it has its row by then.
+        What is kept changes last: whoever was told of it has its row by then.
         """
         now, pages = asyncio.get_running_loop().time(), self._runner.pages
         for session, kept, length in self._recalled:
-            session.rows = [pages.add_row()]
-            pages.reorder(session.rows, [kept.row])
-            pages.truncate(session.rows[0], length)
+            session.rows = [pages.copy_row(kept.row, length)]
         self._recalled.clear()
+        for session, keep in self._keeping:
+            self._kept.take(session, keep, now)
+        self._keeping.clear()
         for session in self._retired:
-            if not self._kept.take(session, now):
-                for row in session.rows or ():
-                    pages.remove_row(row)
+            for row in session.rows or ():
+                pages.remove_row(row)
             session.rows = None
         self._retired.clear()
         self._kept.expire(now)

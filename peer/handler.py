@@ -18,6 +18,7 @@ from swarm.wire.messages import (
     Failed,
     Held,
     Hold,
+    Keep,
     Leaving,
     Meet,
     Next,
@@ -52,7 +53,7 @@ class HandlerConfig:
     theirs, and recovery then goes one hop further back for them.
     `growth_patience` is how many seconds a running session waits for more KV memory before the
     newest session has to give way.
-    What a finished session has computed is kept for `keep_seconds` after its last use (0: not at
+    What a session has computed is kept for `keep_seconds` after its last use (0: not at
     all), where nobody needs the room, in at most `keep_share` of all pages. Histories that are
     kept count among all, and go first.
     """
@@ -162,6 +163,8 @@ class Handler:
                 self._on_hold(link, message)
             case Copy():
                 self._on_copy(link, message)
+            case Keep():
+                self._on_keep(link, message)
             case Meet():
                 self._on_meet(message)
             case Close():
@@ -231,8 +234,13 @@ class Handler:
         self._openings.cancel(link, message.session)
         session = self._sessions.get(message.session)
         if session is not None and session.client is link:
-            session.keep = message.keep
             self.close(session, "closed")
+
+    def _on_keep(self, link: Link, message: Keep) -> None:
+        # If there is no such session any more, its client will hear so in another way.
+        session = self._sessions.get(message.session)
+        if session is not None and session.client is link:
+            self._engine.keep(session, message)
 
     def _on_meet(self, message: Meet) -> None:
         for place in message.places:

@@ -1,9 +1,9 @@
-"""What is kept of finished sessions, for the next ones of the same client: accounting, no tensors.
+"""What is kept of sessions, for others of the same client: accounting, no tensors.
 
 The next turn of a conversation begins with all that was said before, and many begin with the same
-instructions. Their KV pages are computed already, so a session that is closed may leave them here.
-They count as free for everybody: no lease knows of them, and the least recently used go at once
-when a batch needs their room.
+instructions. Their KV pages are computed already, so a session may leave them here, whether it
+goes on or ends. They count as free for everybody: no lease knows of them, and the least recently
+used go at once when a batch needs their room.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from swarm.session.history import History
-from swarm.wire.messages import DType, Open
+from swarm.wire.messages import DType, Keep, Open
 
 from .pages import PageTable
 from .session import HopSession
@@ -31,19 +31,16 @@ _Owner = tuple[str, tuple[int, int], DType]
 class Kept:
     """A row that outlives its session, and the history of what was sent on for it.
 
-    `lengths` of what it begins with, by digest; `used_at` is in seconds of the event loop.
+    `name` is the digest of all of it, `lengths` are of what it begins with, by digest; `used_at` is
+    in seconds of the event loop.
     """
 
     owner: _Owner
+    name: bytes
     lengths: dict[bytes, int]
     row: int
     history: History
     used_at: float
-
-    @property
-    def name(self) -> bytes:
-        """The digest of all that it holds."""
-        return max(self.lengths, key=lambda digest: self.lengths[digest])
 
 
 class KeptPrefixes:
@@ -88,28 +85,29 @@ class KeptPrefixes:
                     return kept, prefix.length
         return None
 
-    def take(self, session: HopSession, now: float) -> bool:
-        """Keeps a closed session's row as far as its `keep` names it; False if that is nothing.
+    def take(self, session: HopSession, keep: Keep, now: float) -> None:
+        """Keeps what `keep` names of a session's row, whatever becomes of the session.
 
         Called between two batches.
         """
-        if not (session.keep and self._seconds) or session.rows is None or session.num_rows > 1:
-            return False
+        outdated = session.feed.generation > keep.generation
+        if not self._seconds or session.rows is None or session.num_rows > 1 or outdated:
+            return
         row, history, owner = session.rows[0], session.feed.history, _owner(session)
         room = self._max_pages * self._pages.page_len
         held = min(self._pages.row_len(row), history.length(0), room)
-        lengths = {prefix.digest: prefix.length for prefix in session.keep if prefix.length <= held}
+        lengths = {prefix.digest: prefix.length for prefix in keep.prefixes}
+        lengths = {digest: length for digest, length in lengths.items() if length <= held}
         if not lengths:
-            return False
-        length = max(lengths.values())
-        kept = Kept(owner, lengths, row, history.head(length), now)
-        for other in self._by_prefix.get((owner, kept.name), ()):
-            self._use(other, now)  # Another session has said the same before, and perhaps more.
-            return False
-        self._pages.truncate(row, length)
-        self._add(kept)
-        self._trim()
-        return kept in self._kept
+            return
+        name, length = max(lengths.items(), key=lambda entry: entry[1])
+        if others := self._by_prefix.get((owner, name)):
+            self._use(others[0], now)  # The same has been said before, and perhaps more.
+            return
+        row = self._pages.copy_row(row, length)
+        self._add(Kept(owner, name, lengths, row, history.head(length), now))
+        while len(self._kept) > _MAX_KEPT or self.num_pages > self._max_pages:
+            self._evict_first()
 
     def expire(self, now: float) -> None:
         """Frees what has not been used for long. Called between two batches."""
@@ -146,10 +144,6 @@ class KeptPrefixes:
         self.history_bytes += kept.history.num_bytes
         for digest in kept.lengths:
             self._by_prefix.setdefault((kept.owner, digest), []).append(kept)
-
-    def _trim(self) -> None:
-        while len(self._kept) > _MAX_KEPT or self.num_pages > self._max_pages:
-            self._evict_first()
 
     def _evict_first(self) -> None:
         self._evict(next(iter(self._kept)))

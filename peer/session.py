@@ -10,7 +10,7 @@ from swarm.session.feed import Computed, Feed
 from swarm.session.history import History
 from swarm.transport import Buffer
 from swarm.transport.link import Link
-from swarm.wire.messages import Hold, HopTime, Open, Prefix, RowRange, Step, Want
+from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
 from swarm.wire.tensors import all_finite
 
 from .pages import PageTable
@@ -68,8 +68,6 @@ class HopSession:
         self.waiting = False
         self.running = False
         self.closed = False
-        self.keep: tuple[Prefix, ...] = ()
-        """What may be kept of it once it is closed."""
         self.pending_hold: Hold | None = None
         self.next_link: Link | None = None
         self._expected_seq = 0

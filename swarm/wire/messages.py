@@ -3,7 +3,7 @@
 Who says what:
 
     both sides      Hello, Ping, Pong
-    client -> hop   Open, Hold, Wire, Copy, Close, Meet; Step (first hop)
+    client -> hop   Open, Hold, Wire, Copy, Keep, Close, Meet; Step (first hop)
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
@@ -225,6 +225,18 @@ class Copy(Message, frozen=True, tag="copy"):
     next: Next
 
 
+class Keep(Message, frozen=True, tag="keep"):
+    """Of what the session has computed, the longest of `prefixes` may serve the client's others.
+
+    The hop keeps it, also when the session has ended, as long as nobody needs the room; unless it
+    has come to a later `generation` meanwhile, of which the client did not know what it holds.
+    """
+
+    session: SessionId
+    generation: Counter
+    prefixes: Prefixes
+
+
 class Leaving(Message, frozen=True, tag="leaving"):
     """The hop serves this session for at most `seconds` more: it is to be handed over."""
 
@@ -247,14 +259,9 @@ class Meet(Message, frozen=True, tag="meet"):
 
 
 class Close(Message, frozen=True, tag="close"):
-    """Ends a session; the hop frees its memory.
-
-    What it has of the longest of `keep` it may keep for this client's next sessions, as long as
-    nobody else needs the room.
-    """
+    """Ends a session; the hop frees its memory."""
 
     session: SessionId
-    keep: Prefixes = ()
 
 
 class RowRange(msgspec.Struct, frozen=True, array_like=True):
@@ -400,6 +407,7 @@ SessionMessage = (
     | Held
     | Wire
     | Copy
+    | Keep
     | Leaving
     | Meet
     | Close

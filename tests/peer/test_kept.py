@@ -11,7 +11,7 @@ from swarm.peer.kept import KeptPrefixes
 from swarm.peer.pages import PageTable
 from swarm.peer.session import HopSession
 from swarm.session.history import Piece
-from swarm.wire.messages import DType, Open, Prefix, Want
+from swarm.wire.messages import DType, Keep, Open, Prefix, Want
 
 PAGE_LEN = 4
 
@@ -24,6 +24,10 @@ def prefix(text: str) -> Prefix:
 def prefixes(text: str) -> tuple[Prefix, ...]:
     """Names for its beginnings, in units of two positions."""
     return tuple(prefix(text[:end]) for end in range(2, len(text) + 1, 2))
+
+
+def keep(text: str, generation: int = 0) -> Keep:
+    return Keep("s" * 16, generation, prefixes(text))
 
 
 class Bench:
@@ -46,11 +50,10 @@ class Bench:
         self.pages.prepare_write(session.rows[0], 0, len(text))
         data = memoryview(text.encode() * 4)
         session.feed.history.append(Piece(0, 0, len(text), data, Want.LAST))
-        session.keep = prefixes(text)
-        taken = self.kept.take(session, now)
-        if not taken:
-            self.pages.remove_row(session.rows[0])
-        return taken
+        before = set(self.kept._kept)
+        self.kept.take(session, keep(text), now)
+        self.pages.remove_row(session.rows[0])
+        return not set(self.kept._kept) <= before
 
     def find(
         self, text: str, client: str = "client", now: float = 0.0, **changes: Any
@@ -96,13 +99,20 @@ def test_only_what_the_session_really_has_is_kept() -> None:
     bench = Bench()
     link: Any = SimpleNamespace(peer="client")
     session = HopSession(bench.request(), link, 1)
-    session.keep = prefixes("abcdefgh")
-    assert not bench.kept.take(session, 0.0)  # It has not even a row.
+    bench.kept.take(session, keep("abcdefgh"), 0.0)  # It has not even a row.
+    assert len(bench.kept) == 0
     session.rows = [bench.pages.add_row()]
     bench.pages.prepare_write(session.rows[0], 0, 8)
     session.feed.history.append(Piece(0, 0, 5, memoryview(bytes(20)), Want.LAST))
-    assert bench.kept.take(session, 0.0)
+    session.feed.generation = 1
+    bench.kept.take(session, keep("abcdefgh"), 0.0)  # It holds another text by now.
+    assert len(bench.kept) == 0
+    bench.kept.take(session, keep("abcdefgh", generation=1), 0.0)
     assert bench.find("abcdefgh") == 4
+    # The session goes on: what it writes is its own.
+    assert bench.pages.row_len(session.rows[0]) == 8
+    bench.pages.prepare_write(session.rows[0], 2, 4)
+    assert bench.pages.pages_of(session.rows[0])[0] != bench.pages.pages_of(1)[0]
 
 
 def test_what_goes_on_takes_the_place_of_what_it_went_on_from() -> None:

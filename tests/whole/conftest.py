@@ -342,6 +342,7 @@ class World:
                 "steps": len(hosting._scheduler),
                 "sessions in the engine": len(engine._sessions) + len(engine._retired),
                 "rows to be found": len(engine._recalled),
+                "rows to be kept": len(engine._keeping),
             }
             found += [f"{name}: {number} {what}" for what, number in counts.items() if number]
         for name, swarm in self.swarms.items():

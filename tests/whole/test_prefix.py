@@ -11,7 +11,7 @@ from swarm.client import RowInput
 from swarm.client.config import SessionConfig
 from swarm.client.model import Reply
 from swarm.peer.handler import HandlerConfig
-from swarm.wire.messages import Close, DType, Open, Opened, Step, Want
+from swarm.wire.messages import DType, Keep, Open, Opened, Step, Want
 
 pytestmark = pytest.mark.simulated_time
 
@@ -81,6 +81,32 @@ async def test_two_that_begin_alike_share_the_beginning(world, say):
     assert (await say(model, [9, *PROMPT[1:], 100, 101, 102, 103, 104])).num_cached == 0
 
 
+async def test_one_that_still_runs_is_gone_on_from_too(world, tiny, asker, say):
+    await world.chain(0, 2, 4)
+    model = await world.client(config=UNITS)
+
+    async def meanwhile(count: int) -> None:
+        if count == 2:
+            assert (await say(model, [*PROMPT, 100, 101])).num_cached == 20
+
+    await say(model, PROMPT, 6, meanwhile)
+    await world.settle()
+    assert all(len(peer.hosting.kept) == 2 for peer in world.peers.values())
+
+
+async def test_a_hop_that_has_lost_its_client_begins_where_it_was(world, say):
+    await world.chain(0, 2, 4)
+    model = await world.client(config=UNITS)
+    async with model.session() as session:
+        hidden = model.head.embed(torch.tensor(PROMPT))
+        await session.step([RowInput(0, 0, hidden, tuple(PROMPT))])
+        world.network.disconnect("peer-0", "client")
+        more, watch = (70, 71), world.watch()
+        await session.step([RowInput(0, 20, model.head.embed(torch.tensor(more)), more)])
+    assert [f.message.has for f in watch.frames if isinstance(f.message, Opened)] == [20]
+    assert computed(watch, "peer-0") == {"peer-0": 2}
+
+
 async def test_another_client_finds_nothing_whatever_it_asks_for(world, say):
     await world.chain(0, 2, 4)
     model, other = await world.client("one", UNITS), await world.client("two", UNITS)
@@ -115,7 +141,7 @@ async def test_a_client_that_keeps_nothing_asks_for_nothing(world, say):
     for _ in range(2):
         assert (await say(model, PROMPT)).num_cached == 0
     assert not any(
-        getattr(frame.message, "prefixes", ()) or getattr(frame.message, "keep", ())
+        isinstance(frame.message, Keep) or getattr(frame.message, "prefixes", ())
         for frame in watch.frames
     )
 
@@ -290,9 +316,10 @@ async def test_what_no_hop_is_known_to_have_is_not_kept(world, tiny, asker, say)
             async with asyncio.timeout(0.5):
                 await session.step([row])
         watch.drops = lambda frame: False
-    closes = [f.message for f in watch.frames if isinstance(f.message, Close)]
-    assert {max(p.length for p in close.keep) for close in closes} == {8}
-    assert (await say(model, PROMPT)).num_cached == 8
+    asked = [f.message for f in watch.frames if isinstance(f.message, Keep)]
+    assert {max(prefix.length for prefix in keep.prefixes) for keep in asked} == {8}
+    # What the first step had computed was kept before the second one was sent.
+    assert (await say(model, PROMPT)).num_cached == 16
     assert (await say(model, [*PROMPT[:8], *other])).num_cached == 8
 
 
