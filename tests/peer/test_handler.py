@@ -24,6 +24,7 @@ from swarm.wire.messages import (
     Held,
     Hold,
     HopTime,
+    Keep,
     Leaving,
     Meet,
     Next,
@@ -31,6 +32,7 @@ from swarm.wire.messages import (
     Opened,
     Output,
     Place,
+    Prefix,
     Queued,
     RowRange,
     Step,
@@ -71,6 +73,10 @@ class FakeEngine:
     def __init__(self) -> None:
         self.queue: list[tuple[HopSession, Arrival]] = []
         self.retired: list[str] = []
+        self.keeping: list[tuple[str, Keep]] = []
+
+    def keep(self, session: HopSession, keep: Keep) -> None:
+        self.keeping.append((session.id, keep))
 
     def submit(self, session: HopSession, arrival: Arrival) -> None:
         self.queue.append((session, arrival))
@@ -153,11 +159,27 @@ async def bench(make: Any) -> Bench:
 
 @pytest.mark.parametrize(
     "limits",
-    [{"history_bytes": -1}, {"growth_patience": 0}, {"max_sessions": 0}],
+    [
+        {"history_bytes": -1},
+        {"growth_patience": 0},
+        {"max_sessions": 0},
+        {"keep_seconds": -1},
+        {"keep_share": 1.1},
+    ],
 )
 def test_limits_are_checked(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         HandlerConfig(**limits)
+
+
+async def test_only_its_own_client_has_something_of_a_session_kept(bench: Bench) -> None:
+    keep = Keep(A, 0, (Prefix(4, b"k" * 16),))
+    await bench.tell(keep)  # It may have closed, or failed.
+    await bench.open()
+    await bench.tell(keep, link=FakeLink("stranger"))
+    assert bench.engine.keeping == [] and bench.client.take() == []
+    await bench.tell(keep)
+    assert bench.engine.keeping == [(A, keep)]
 
 
 async def test_a_session_opens_with_room_and_gives_it_back(bench: Bench) -> None:
