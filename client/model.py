@@ -27,6 +27,7 @@ from .route import Route
 from .sampling import Sampler, SamplingConfig
 from .session import Session
 from .text import TextStream
+from .transcript import Transcript, transcript_key
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Reply:
     """What is known of a reply; grows while it streams. Times in seconds.
 
     `hop_seconds` holds, for each hop of the route, the mean queue and compute time of a decode
-    step.
+    step. `num_cached` positions of the prompt were computed by no peer, as all had kept them from
+    earlier replies.
     """
 
     prompt_ids: list[int]
@@ -58,6 +60,7 @@ class Reply:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     num_recoveries: int = 0
+    num_cached: int = 0
     _num_timed: int = 0
     _sampler: Sampler | None = None
 
@@ -114,11 +117,17 @@ class RemoteModel:
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Session:
         """A new session; `async with` closes it. What travels is of the head's type by default."""
+        unit_len, transcript = self._access.config.unit_len, None
+        if num_rows == 1 and unit_len:
+            embeddings = str(self.head.dtype)
+            key = transcript_key(self._access.secret, self.key.fingerprint, embeddings)
+            transcript = Transcript(key, unit_len)
         return Session(
             self.key,
             self._access,
             dtype=dtype or wire_dtype(self.head.dtype),
             num_rows=num_rows,
+            transcript=transcript,
         )
 
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
@@ -218,7 +227,8 @@ class RemoteModel:
         clock = time.perf_counter()
         while reply.finish is None and len(reply.ids) < sampling.max_new_tokens:
             hidden = self.head.embed(fresh)
-            (last,) = await session.step([RowInput(0, position, hidden)])
+            row = RowInput(0, position, hidden, tuple(fresh.tolist()))
+            (last,) = await session.step([row])
             clock = self._note(reply, session, clock, prefill=not position)
             position += len(fresh)
             logits = await self.readout.logits(last)
@@ -256,6 +266,7 @@ class RemoteModel:
         now = time.perf_counter()
         if prefill:
             reply.prefill_seconds += now - since
+            reply.num_cached = session.num_recalled
         else:
             reply.decode_seconds += now - since
             reply.note_times(session.last_times)

@@ -8,14 +8,17 @@ import logging
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import pairwise
+from types import MappingProxyType
 
 from swarm.directory import Announcement, Directory
 from swarm.errors import NoRouteError, PeerError
 from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
+from swarm.wire.messages import Prefix
 
 from .avoidance import Avoidance
 from .model_key import ModelKey
+from .recollection import Recollection
 from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ class Router:
     def __init__(self, directory: Directory, neighbours: Neighbours) -> None:
         self._directory = directory
         self._neighbours = neighbours
+        self.recollection = Recollection()
         self._avoidance = Avoidance()
         self._apart = Avoidance()
         self._missed = Avoidance()
@@ -56,25 +60,29 @@ class Router:
         kept: Sequence[Hop],
         positions: int,
         excluded: Collection[str] = (),
+        prefixes: Sequence[Prefix] = (),
     ) -> Route:
         """A route that keeps the hops `kept` and uses none of the peers `excluded` for new ones.
 
+        Peers to which an earlier session has left some of `prefixes` are preferred to equal ones.
         Peers whose whole KV memory is below `positions` are left out where others serve their
         blocks. Raises `NoRouteError` naming the blocks that nobody serves.
         """
+        held = self.recollection.held(prefixes)
         if kept or excluded:
             # A session stands still: take who is known to be there before looking further. Links
             # tell who that is; the directory may itself be waiting for the peer that is lost.
             serving = _roomy(self._known(model.fingerprint), model, kept, positions)
             with contextlib.suppress(NoRouteError):
                 met = self._met(serving)
-                return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
+                choices = self._choices(serving, met, excluded, held)
+                return self._fill(kept, model.num_blocks, choices)
         else:
             with contextlib.suppress(NoRouteError):
                 found = await self.find(model.fingerprint)
-                return await self._seek(model, found, kept, positions, excluded)
+                return await self._seek(model, found, kept, positions, excluded, held)
         found = await self.find(model.fingerprint, fresh=True)
-        return await self._seek(model, found, kept, positions, excluded)
+        return await self._seek(model, found, kept, positions, excluded, held)
 
     async def _seek(
         self,
@@ -83,6 +91,7 @@ class Router:
         kept: Sequence[Hop],
         positions: int,
         excluded: Iterable[str],
+        held: Mapping[str, int],
     ) -> Route:
         """A route over peers that are met now, and if that is not enough, over others."""
         serving = _roomy(found, model, kept, positions)
@@ -90,7 +99,8 @@ class Router:
 
         def fill_with(others: Mapping[str, float]) -> Route:
             met = {**others, **self._met(serving)}
-            return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
+            choices = self._choices(serving, met, excluded, held)
+            return self._fill(kept, model.num_blocks, choices)
 
         async with aclosing(self._greetings(welcome)) as greetings:
             async for _ in greetings:
@@ -160,9 +170,10 @@ class Router:
         announcements: Sequence[Announcement],
         met: Mapping[str, float],
         excluded: Iterable[str],
+        held: Mapping[str, int] = MappingProxyType({}),
     ) -> list[Candidate]:
         strangers = {entry.peer for entry in announcements} - set(met)
-        return candidates(announcements, met, strangers | self._avoided() | set(excluded))
+        return candidates(announcements, met, strangers | self._avoided() | set(excluded), held)
 
     def _fill(self, kept: Sequence[Hop], num_blocks: int, choices: list[Candidate]) -> Route:
         """As `route.fill`, and where it can be done without joining peers that are apart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,6 +86,7 @@ class Swarm:
             Standbys(self._router),
             tasks,
             session_config or SessionConfig(),
+            hashlib.blake2b(member.group.id.encode(), key=member.secret, digest_size=32).digest(),
             on_wait,
         )
         tasks.create_task(self._access.standbys.run())

@@ -10,14 +10,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
 import torch
 
-from swarm.wire.messages import HopTime
+from swarm.wire.messages import HopTime, Keep
 from swarm.wire.tensors import from_buffers, to_buffer
 
+from .kept import Kept, KeptPrefixes
 from .runner import RowStep, Runner
 from .scheduler import Scheduler, Slice
 from .session import Arrival, Done, HopSession, Part, cut
@@ -44,16 +46,30 @@ class Engine:
         scheduler: Scheduler[Arrival],
         on_done: Callable[[HopSession, Done], None],
         on_failed: Callable[[HopSession, Exception], None],
+        kept: KeptPrefixes,
     ) -> None:
         self._runner = runner
         self._scheduler = scheduler
         self._on_done = on_done
         self._on_failed = on_failed
         self._sessions: dict[str, HopSession] = {}
+        self._kept = kept
+        self._recalled: list[tuple[HopSession, Kept, int]] = []
+        self._keeping: list[tuple[HopSession, Keep]] = []
         self._retired: list[HopSession] = []
         self._wake = asyncio.Event()
         self.num_batches = 0
         self.num_positions = 0
+
+    def recall(self, session: HopSession, kept: Kept, length: int) -> None:
+        """The session's row begins as the first `length` positions of what was kept."""
+        self._recalled.append((session, kept, length))
+        self._wake.set()
+
+    def keep(self, session: HopSession, keep: Keep) -> None:
+        """Keeps some of what the session has in here, also if it is retired now."""
+        self._keeping.append((session, keep))
+        self._wake.set()
 
     def submit(self, session: HopSession, arrival: Arrival) -> None:
         """Queues a step; its parts come back through `on_done`, in order."""
@@ -76,11 +92,10 @@ class Engine:
         """Computes until cancelled."""
         with ThreadPoolExecutor(1, thread_name_prefix="compute") as thread:
             while True:
-                self._free_retired()
+                self._settle_rows()
                 batch = self._next_batch()
                 if not batch:
-                    self._wake.clear()
-                    await self._wake.wait()
+                    await self._rest()
                     continue
                 await self._run_batch(thread, batch)
 
@@ -95,6 +110,9 @@ class Engine:
             # A batch is the root of its computation: whatever goes wrong in it ends the sessions
             # that were in it, not the peer.
             logger.exception("batch failed sessions=%d", len(batch))
+            # It may have written over what was to be kept.
+            failed = {entry.session.id for entry in batch}
+            self._keeping = [entry for entry in self._keeping if entry[0].id not in failed]
             for entry in batch:
                 entry.session.running = False
                 self._on_failed(entry.session, error)
@@ -114,7 +132,17 @@ class Engine:
             part = cut(piece.work, piece.start, piece.count, session.position_len)
             session.prepare(self._runner.pages, part)
             entries.append(_Entry(session, piece, part))
+        self._kept.make_room(lambda: self._pages_needed(entries))
         return entries
+
+    def _pages_needed(self, batch: list[_Entry]) -> int:
+        pages = self._runner.pages
+        return sum(
+            pages.pages_needed(entry.session.rows[span.row], span.position, span.count)
+            for entry in batch
+            if entry.session.rows is not None
+            for span in entry.part.rows
+        )
 
     def _compute(self, batch: list[_Entry]) -> tuple[list[memoryview], float]:
         started = perf_counter()
@@ -146,9 +174,28 @@ class Engine:
         parts = [from_buffers([e.part.payload], e.session.dtype, size).float() for e in batch]
         return torch.cat(parts)
 
-    def _free_retired(self) -> None:
+    def _settle_rows(self) -> None:
+        """Makes the rows of sessions that have opened and frees those of closed ones.
+
+        What is kept changes last: whoever was told of it has its row by then.
+        """
+        now, pages = asyncio.get_running_loop().time(), self._runner.pages
+        for session, kept, length in self._recalled:
+            session.rows = [pages.copy_row(kept.row, length)]
+        self._recalled.clear()
+        for session, keep in self._keeping:
+            self._kept.take(session, keep, now)
+        self._keeping.clear()
         for session in self._retired:
             for row in session.rows or ():
-                self._runner.pages.remove_row(row)
+                pages.remove_row(row)
             session.rows = None
         self._retired.clear()
+        self._kept.expire(now)
+
+    async def _rest(self) -> None:
+        """Until there is something to do."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._kept.expires_at):
+                await self._wake.wait()

@@ -11,6 +11,7 @@ from swarm.transport.neighbours import Neighbours
 
 from .engine import Engine
 from .handler import Handler, HandlerConfig
+from .kept import KeptPrefixes
 from .leases import Leases
 from .openings import Served
 from .runner import Runner
@@ -46,10 +47,16 @@ class Hosting:
         self.leases = Leases(runner.pages.num_pages, peer_id)
         span = runner.span
         served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
-        self.handler = Handler(served, self.leases, tasks, handler_config)
+        limits = handler_config or HandlerConfig()
+        self.kept = KeptPrefixes(runner.pages, seconds=limits.keep_seconds, share=limits.keep_share)
+        self.handler = Handler(served, self.leases, self.kept, tasks, limits)
         self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config)
         self._engine = Engine(
-            runner, self._scheduler, self.handler.on_done, self.handler.on_compute_failed
+            runner,
+            self._scheduler,
+            self.handler.on_done,
+            self.handler.on_compute_failed,
+            self.kept,
         )
 
     @property

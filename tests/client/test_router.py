@@ -11,6 +11,7 @@ from swarm.client.route import Hop
 from swarm.client.router import FRESH, MAX_MET, Router
 from swarm.directory import Announcement, State
 from swarm.errors import NoRouteError, Unreachable
+from swarm.wire.messages import Prefix
 
 pytestmark = pytest.mark.simulated_time
 
@@ -109,6 +110,19 @@ async def test_who_was_blamed_excluded_or_does_not_serve_is_left_out(bench: Benc
     assert caught.value.missing == ((0, 4),)
     await asyncio.sleep(1.1)
     assert await bench.route("b", "c") == "a:0-4"
+
+
+async def test_of_equal_peers_those_that_were_left_the_beginning(bench: Bench) -> None:
+    bench.found = [serves("a"), serves("b")]
+    known, new = Prefix(32, b"k" * 16), Prefix(64, b"n" * 16)
+    bench.router.recollection.note([known], {"b", "gone"})
+    (hop,) = await bench.router.route(KEY, (), 1, prefixes=(known, new))
+    assert hop.peer == "b"
+    (hop,) = await bench.router.route(KEY, (), 1, prefixes=(new,))
+    assert hop.peer == "a"
+    # Whoever is to be left alone is left alone all the same.
+    (hop,) = await bench.router.route(KEY, (), 1, {"b"}, (known,))
+    assert hop.peer == "a"
 
 
 async def test_peers_that_could_never_hold_a_session_are_the_last_choice(bench: Bench) -> None:

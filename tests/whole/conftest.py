@@ -331,16 +331,18 @@ class World:
             if hosting is None:
                 continue
             handler, leases, pages = hosting.handler, hosting.leases, hosting.runner.pages
-            engine = hosting._engine
+            engine, kept = hosting._engine, hosting.kept
             counts = {
                 "sessions": len(handler._sessions),
                 "openings": len(handler._openings),
                 "leased pages": leases.num_pages - leases.free,
                 "waiting requests": leases.num_waiting,
-                "used pages": pages.num_pages - pages.free_pages,
-                "rows": len(pages._rows),
+                "used pages": pages.num_pages - pages.free_pages - kept.num_pages,
+                "rows": len(pages._rows) - len(kept),
                 "steps": len(hosting._scheduler),
                 "sessions in the engine": len(engine._sessions) + len(engine._retired),
+                "rows to be found": len(engine._recalled),
+                "rows to be kept": len(engine._keeping),
             }
             found += [f"{name}: {number} {what}" for what, number in counts.items() if number]
         for name, swarm in self.swarms.items():

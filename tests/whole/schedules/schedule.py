@@ -76,7 +76,12 @@ class Pause:
     seconds: float
 
 
-Move = Say | Guess | Back | Shuffle | Hasten | Pause
+@dataclass(frozen=True)
+class Again:
+    """The session ends, and another one goes on with the same text."""
+
+
+Move = Say | Guess | Back | Shuffle | Hasten | Pause | Again
 
 
 @dataclass(frozen=True)
