@@ -21,6 +21,7 @@ class LocalSession:
 
     route = ()
     num_recoveries = 0
+    num_handovers = 0
     last_times = (HopTime(0, 2, 1000, 3000, 1),)
 
     def __init__(self, reference: Any) -> None:
@@ -36,7 +37,7 @@ class LocalSession:
         self.open = False
 
     async def step(self, rows: Any, want: Want = Want.LAST) -> list[torch.Tensor]:
-        assert self.open and want is Want.LAST
+        assert self.open
         (row,) = rows
         self._hidden = torch.cat([self._hidden[: row.position], row.hidden])
         seen = []
@@ -45,7 +46,8 @@ class LocalSession:
         with torch.no_grad():
             self._reference(inputs_embeds=self._hidden[None])
         hook.remove()
-        return [seen[0][0, -1:]]
+        num_wanted = len(row.hidden) if want is Want.ALL else 1
+        return [seen[0][0, -num_wanted:]]
 
 
 class LocalModel(RemoteModel):
