@@ -62,10 +62,11 @@ class Decoding:
         """Adds tokens to the reply, and yields each that is part of its text."""
         reply = self._reply
         self._speculator.push(self._ids.tolist())
+        self._speculator.prepare()
         self._clock = time.perf_counter()
         position, fresh = 0, self._ids
         while reply.finish is None and self._room > 0:
-            drafts = self._speculator.draft(self._room - 1) if position else []
+            drafts = await self._speculator.draft(self._room - 1) if position else []
             num_recoveries = self._num_recoveries
             outputs = await self._step(position, fresh, drafts)
             disturbed = not position or self._num_recoveries != num_recoveries

@@ -20,7 +20,8 @@ from .model_key import ModelKey
 from .reply import Finish, Reply
 from .sampling import SamplingConfig
 from .session import Session
-from .speculation import SpeculationConfig, drafters
+from .speculation import SpeculationConfig, quick_drafters
+from .speculation.draft_model import DraftModel
 from .speculation.speculator import Speculator
 from .text import TextStream
 
@@ -37,6 +38,7 @@ class RemoteModel:
         checkpoint: Checkpoint,
         head: Head,
         access: Access,
+        draft_model: DraftModel | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
@@ -47,6 +49,7 @@ class RemoteModel:
             checkpoint.context_length,
         )
         self._access = access
+        self._draft_model = draft_model
 
     @property
     def tokenizer(self) -> Any:
@@ -166,7 +169,8 @@ class RemoteModel:
         speculation: SpeculationConfig | None = None,
     ) -> AsyncGenerator[int, None]:
         ends = set() if sampling.ignore_eos else self.eos_ids
-        speculator = Speculator(speculation or SpeculationConfig(), drafters())
+        slow = self._draft_model.drafter() if self._draft_model is not None else None
+        speculator = Speculator(speculation or SpeculationConfig(), quick_drafters(), slow)
         return Decoding(session, self.head, reply, sampling, ends, speculator).tokens()
 
     @property

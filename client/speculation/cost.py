@@ -17,7 +17,14 @@ _RIDGE = 32.0
 of one row is about as firm."""
 
 _OUTLIER = 4.0
-"""So many times what was expected is the most that one step is believed."""
+"""So many times what was expected is the most that one step is believed, once some have been seen.
+"""
+
+_SOME = 2.0
+"""Steps' worth of weight."""
+
+_PRESUMED = 0.05
+"""The weight of what is presumed of a step: nearly nothing as soon as one has been seen."""
 
 _LEAST = 1e-6
 """Seconds, so that in simulated time there is something to divide by."""
@@ -53,7 +60,7 @@ class StepCost:
         With `first` 0, nothing is known before a step has been noted.
         """
         self._presumed = per_row
-        self._sums = _Sums().with_step(1, first, 0.5, 0.0) if first else _Sums()
+        self._sums = _Sums().with_step(1, first, _PRESUMED, 0.0) if first else _Sums()
         self._fit()
 
     @property
@@ -63,7 +70,7 @@ class StepCost:
 
     def note(self, rows: int, seconds: float) -> None:
         """A step of so many rows has taken so long."""
-        if self.known:
+        if self._sums.weight >= _SOME:
             seconds = min(seconds, _OUTLIER * self.seconds(rows))
         self._sums = self._sums.with_step(rows, seconds, 1.0, _MEMORY)
         self._fit()

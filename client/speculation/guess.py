@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -29,8 +29,17 @@ class Guess(NamedTuple):
 class Drafter(Protocol):
     """Guesses how a text goes on, in no time worth counting."""
 
-    def push(self, tokens: Sequence[int]) -> None:
-        """The text has grown by `tokens`."""
+    def push(self, token: int) -> None:
+        """The text has grown by a token."""
 
     def guesses(self) -> Iterator[Guess]:
         """The next tokens, as far as anybody wants to know; none where nothing suggests itself."""
+
+
+class SlowDrafter(Drafter, Protocol):
+    """One whose guesses are computed: each takes about `seconds`, and is made in a thread."""
+
+    seconds: float
+
+    def prepare(self) -> None:
+        """Does what has to be done once for the text so far."""

@@ -7,7 +7,7 @@ the longest end of the text that occurs elsewhere is found at any length (`suffi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from .guess import Grade, Guess
 from .suffixes import Suffixes
@@ -19,15 +19,17 @@ _GRADES = tuple(Grade("lookup", *each) for each in zip(_BORDERS, _CHANCES, stric
 
 
 class Lookup:
-    """Guesses that the text goes on as it did where its longest repeated end occurred last."""
+    """Guesses that the text goes on as it did where its longest repeated end occurred last.
 
-    def __init__(self) -> None:
-        self._suffixes = Suffixes()
+    `suffixes` gets the text from here, and may be read by others.
+    """
 
-    def push(self, tokens: Sequence[int]) -> None:
-        """The text has grown by `tokens`."""
-        for token in tokens:
-            self._suffixes.push(token)
+    def __init__(self, suffixes: Suffixes) -> None:
+        self._suffixes = suffixes
+
+    def push(self, token: int) -> None:
+        """The text has grown by a token."""
+        self._suffixes.push(token)
 
     def guesses(self) -> Iterator[Guess]:
         """What followed; where it reaches the text's end, what would then repeat itself."""
