@@ -73,7 +73,7 @@ class DraftModel:
         tokens = list(range(_PROBE_LEN))
         try:
             whole = self.read(tokens, cache)
-            cache.crop(_PROBE_LEN - 1)
+            cache.crop(-1)
             started = time.perf_counter()
             again = self.read(tokens[-1:], cache)
             self.seconds = time.perf_counter() - started
@@ -120,7 +120,7 @@ class ModelDrafter:
                 break
             agreed += 1
         if agreed < len(self._read):
-            self._cache.crop(agreed)
+            self._cache.crop(agreed - len(self._read))
             del self._read[agreed:]
         return self._feed(self._text[agreed:])
 

@@ -46,14 +46,18 @@ def test_a_passage_goes_on_behind_something_put_in() -> None:
 
 
 def test_a_replacement_is_expected_wherever_the_replaced_comes() -> None:
-    follower = Follower(SOURCE).push("| for row in rows : out . append ( row ) # all lines done ; if")
+    follower = Follower(SOURCE).push(
+        "| for row in rows : out . append ( row ) # all lines done ; if"
+    )
     assert follower.guessed(6) == "not all lines : return None"
     assert follower.push("not all").guessed(4) == "lines : return None", "also from within it"
 
 
 def test_a_replacement_that_does_not_come_is_not_expected_again() -> None:
     source = SOURCE + " ; or rows = [ ]"
-    follower = Follower(source).push("| for row in rows : out . append ( row ) # lines done ; if not")
+    follower = Follower(source).push(
+        "| for row in rows : out . append ( row ) # lines done ; if not"
+    )
     assert follower.guessed(2) == "lines :"
     assert follower.push("rows").guessed(6) == ": return None ; or rows"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swarm.checkpoint import open_checkpoint
-from swarm.client import Finish, RemoteModel, Reply, SamplingConfig
+from swarm.client import Finish, RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.errors import ConfigError, RequestError
@@ -53,12 +53,16 @@ class LocalSession:
 class LocalModel(RemoteModel):
     """A model without a swarm; `sessions` are those it has made."""
 
-    def __init__(self, checkpoint: Any, reference: Any) -> None:
+    def __init__(self, checkpoint: Any, reference: Any, speculate: str = "auto") -> None:
         head = Head.load(checkpoint, torch.float32)
         nobody: Any = None
         super().__init__(checkpoint, head, nobody)
         self.reference = reference
         self.sessions: list[LocalSession] = []
+        self.speculation = SpeculationConfig.parse(speculate)
+
+    def reply(self, reply: Reply, sampling: SamplingConfig, speculation: Any = None) -> Any:
+        return super().reply(reply, sampling, speculation or self.speculation)
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Any:
         self.sessions.append(LocalSession(self.reference))
@@ -77,11 +81,12 @@ class LocalModel(RemoteModel):
         return out[0, len(ids) :].tolist()
 
 
-@pytest.fixture
-async def model(make_model: Any) -> AsyncIterator[LocalModel]:
+@pytest.fixture(params=["off", "auto", "5"])
+async def model(make_model: Any, request: pytest.FixtureRequest) -> AsyncIterator[LocalModel]:
+    """However it guesses ahead, nothing else about a reply is to change."""
     folder, reference = make_model("llama")
     with open_checkpoint(str(folder)) as checkpoint:
-        yield LocalModel(checkpoint, reference)
+        yield LocalModel(checkpoint, reference, request.param)
 
 
 @pytest.fixture
