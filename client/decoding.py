@@ -123,7 +123,7 @@ class Decoding:
 
     def _logits(self, outputs: torch.Tensor) -> Iterator[torch.Tensor]:
         """Logits `[vocab_size]` of one position after the other."""
-        for part in outputs.split(_HEAD_LEN):
+        for part in torch.split(outputs, _HEAD_LEN):
             started = time.perf_counter()
             logits = self._head.logits(part)
             self._seconds += time.perf_counter() - started

@@ -63,7 +63,7 @@ class DraftModel:
     @torch.inference_mode()
     def read(self, tokens: Sequence[int], cache: DynamicCache) -> torch.Tensor:
         """Reads tokens behind those in `cache`; logits `[vocab_size]` of what comes next."""
-        for part in torch.tensor([list(tokens)]).split(_CHUNK_LEN, dim=1):
+        for part in torch.split(torch.tensor([list(tokens)]), _CHUNK_LEN, dim=1):
             logits = self._model(part, past_key_values=cache, logits_to_keep=1).logits
         row: torch.Tensor = logits[0, -1, : self._vocab_size].float()
         return row
