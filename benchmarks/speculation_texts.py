@@ -1,8 +1,8 @@
 """What `benchmarks/speculation.py` has a model write: prose, edits of code, and extraction.
 
 The model of the demonstration is a small one: it repeats what it is given well, and changes it
-badly. So beside its own edit there is one that is dictated, token by token what a larger model would
-have written; the blocks compute it all the same.
+badly. So beside its own edit there is one that is dictated, token by token what a larger model
+would have written; the blocks compute it all the same.
 """
 
 from __future__ import annotations

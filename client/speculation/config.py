@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from swarm.errors import ConfigError
 
 MOST = 63
-"""Guesses in one window: with the token before them, what peers count as a decode step."""
+"""Guesses in one window, at most: with the token before them, what a session still takes for a
+short step."""
 
 
 @dataclass(frozen=True)
