@@ -25,7 +25,7 @@ class Readout:
     """Hidden states to logits, for any number of tasks that ask at the same time."""
 
     def __init__(self, head: Head) -> None:
-        self._head = head
+        self.head = head
         self._waiting: list[_Asked] = []
         self._turn = asyncio.Lock()
         self.num_batches = 0
@@ -55,5 +55,5 @@ class Readout:
             asked.logits = logits
 
     def _run(self, rows: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        logits = self._head.logits(rows[0] if len(rows) == 1 else torch.cat(rows))
-        return logits.split([len(each) for each in rows])
+        logits = self.head.logits(rows[0] if len(rows) == 1 else torch.cat(rows))
+        return torch.split(logits, [len(each) for each in rows])

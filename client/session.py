@@ -60,8 +60,9 @@ from .transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
-_SHORT = 8
-"""Positions of a step whose time is compared with that of the steps before it."""
+_SHORT = 64
+"""Positions of a step whose time is compared with that of the steps before it: a token, perhaps
+with guesses. Longer ones are prompts."""
 
 _KEEP_LEN = 256
 """Positions after which what was computed is kept for others while the session goes on."""
@@ -340,7 +341,7 @@ class Session:
     async def _collect(self, collector: Collector, num_positions: int) -> None:
         """Waits for the outputs, and rebuilds the chain as often as it breaks."""
         clock = asyncio.get_running_loop().time
-        started, silences, num_recoveries = clock(), 0, self.num_recoveries
+        started, silences, epoch = clock(), 0, self._chain.epoch
         rebuilds, settled_before = 0, self._progress.settled
         while not collector.done:
             self._raise_what_ended_it()
@@ -368,7 +369,7 @@ class Session:
                 self._chain.wired = False
             if self._progress.settled != settled:
                 silences = 0
-        if num_positions <= _SHORT and self.num_recoveries == num_recoveries:
+        if num_positions <= _SHORT and self._chain.epoch == epoch:
             self._pace.note(clock() - started)
 
     def _raise_what_ended_it(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..wire.messages import Want
 
@@ -81,7 +81,9 @@ class History:
                 del self._users[id(last.data)]
                 self.num_bytes -= len(last.data)
             if last.position < length:
-                self._add(self._cut(last, last.position, length))
+                # A copy: what is kept must not keep the memory of what is forgotten.
+                kept = self._cut(last, last.position, length)
+                self._add(replace(kept, data=memoryview(bytes(kept.data))))
         self._dropped[row] = min(self._dropped[row], length)
 
     def reorder(self, sources: Sequence[int]) -> None:

@@ -35,6 +35,15 @@ def test_an_empty_piece_only_rolls_back() -> None:
     assert (history.lengths, history.num_bytes, text_of(history, 0)) == ((1,), 2, b"aa")
 
 
+def test_what_is_rolled_back_frees_its_memory() -> None:
+    """A window of guesses of which one came true must not stay whole for that one."""
+    history, window = History(1, SIZE), bytearray(b"aabbcc")
+    history.append(Piece(0, 0, 3, memoryview(window), Want.ALL))
+    history.truncate(0, 1)
+    window.clear()  # Raises BufferError while somebody holds a view of it.
+    assert text_of(history, 0) == b"aa"
+
+
 def test_dropped_rows_keep_their_lengths_and_can_start_anew() -> None:
     history = History(3, SIZE)
     history.append(piece(0, 0, b"aabb"))

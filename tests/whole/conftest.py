@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
-from swarm.client import RemoteModel, RowInput, Session, Swarm
+from swarm.client import RemoteModel, RowInput, Session, SpeculationConfig, Swarm
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.client.model import Reply
@@ -404,6 +404,8 @@ class Asker:
 
     model: RemoteModel
     reply: Reply = field(default_factory=lambda: Reply([]))
+    # Which guesses are sent goes by the time that steps take: tests that count steps send none.
+    speculation: SpeculationConfig = field(default_factory=lambda: SpeculationConfig(0))
 
     async def greedy(
         self,
@@ -419,7 +421,8 @@ class Asker:
         """Goes on with the reply until it has `count` tokens."""
         sampling = SamplingConfig(max_new_tokens=count, ignore_eos=True)
         async with self.model.session() as session:
-            async for _ in self.model._tokens(session, self.reply, sampling):
+            tokens = self.model._tokens(session, self.reply, sampling, self.speculation)
+            async for _ in tokens:
                 if on_token is not None:
                     await on_token(len(self.reply.ids))
         return self.reply.ids

@@ -33,6 +33,7 @@ from schedule import (
     Shuffle,
     Talk,
     Weather,
+    Write,
 )
 
 STEPS = ("Step", "Output")
@@ -85,6 +86,16 @@ _moves = {
         st.builds(Back, count=st.integers(1, 5), row=_any_row),
         st.builds(Shuffle, order=st.tuples(*[st.integers(0, 2)] * 3)),
         st.builds(Guess, right=st.integers(0, 2), wrong=st.integers(0, 2)),
+    ),
+    "writing": st.one_of(
+        _say,
+        st.builds(
+            Write,
+            count=st.integers(2, 12),
+            window=st.integers(1, 6),
+            errs=st.sampled_from([3, 2, 1, 5, 100]),
+        ),
+        st.builds(Back, count=st.integers(2, 9)),
     ),
     "hasty": st.one_of(
         _say,
@@ -210,6 +221,11 @@ THEMES = {
         _hosts(history=st.none() | st.sampled_from([0, 1500, 4000])),
         _talks(("rewinding", "rows"), rows=st.integers(1, 3), most_moves=6),
         _events(_kill, _kill, _disconnect, _join_wide),
+    ),
+    "guessing": _schedule(
+        _hosts(history=st.none() | st.sampled_from([0, 1500, 4000])),
+        _talks(("writing",), most=2),
+        _events(*(_kill,) * 3, _leave, _freeze, _disconnect, _join_wide, _double, _weather, most=4),
     ),
     "crowding": _schedule(
         _hosts(room=st.sampled_from([2, 2.5, 4, 0])),

@@ -81,7 +81,19 @@ class Again:
     """The session ends, and another one goes on with the same text."""
 
 
-Move = Say | Guess | Back | Shuffle | Hasten | Pause | Again
+@dataclass(frozen=True)
+class Write:
+    """`count` greedy tokens, written as a reply is: with `window` guesses along with each token.
+
+    Every `errs`-th guess is wrong. Only where there is one row.
+    """
+
+    count: int
+    window: int
+    errs: int
+
+
+Move = Say | Guess | Back | Shuffle | Hasten | Pause | Again | Write
 
 
 @dataclass(frozen=True)
