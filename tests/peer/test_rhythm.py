@@ -151,8 +151,8 @@ def test_costs_are_learnt_from_what_runs() -> None:
     assert rhythm._fixed_seconds == pytest.approx(0.005, rel=0.4)
     assert rhythm._row_seconds == pytest.approx(0.001, rel=0.25)
     assert rhythm._away == pytest.approx(0.09)
-    # 40 ms of rows are worth parting, as nearly everything passes elsewhere meanwhile: in two.
-    assert rhythm.parts(20) == 2 and rhythm.parts(2) == 1
+    # Rows of 40 ms are worth parting while nearly all of a round passes elsewhere.
+    assert rhythm.parts(20) > 1 and rhythm.parts(2) == 1
 
 
 def test_rows_are_kept_together_where_sessions_come_back_at_once() -> None:
