@@ -296,7 +296,10 @@ class Session:
             if self._progress.settled != settled:
                 silences = 0
         if num_positions <= _SHORT and self.num_recoveries == num_recoveries:
-            self._pace.note(clock() - started)
+            seconds = clock() - started
+            self._pace.note(seconds)
+            if not rebuilds:
+                self._access.router.learn(self.route, collector.times, seconds)
 
     def _raise_what_ended_it(self) -> None:
         if self._request_error is not None:
