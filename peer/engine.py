@@ -90,8 +90,21 @@ class Engine:
                 if not batch:
                     self._wake.clear()
                     await self._wake.wait()
+                    await self._linger()
                     continue
                 await self._run_batch(thread, batch)
+
+    async def _linger(self) -> None:
+        """Waits a moment for steps that come just behind the first."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._rhythm.linger(len(self._scheduler), clock())
+        while clock() < until and self._rhythm.linger(len(self._scheduler), clock()):
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
 
     async def _run_batch(self, thread: ThreadPoolExecutor, batch: list[_Entry]) -> None:
         loop = asyncio.get_running_loop()

@@ -24,6 +24,10 @@ _PATIENCE = 4.0
 """Rounds after which a session no longer counts as decoding, at least `_LEAST` seconds."""
 
 _LEAST = 1.0
+_LINGER = 0.1
+_TICK = 0.001
+"""See `Rhythm.linger`; event loops count milliseconds."""
+
 _MAX_TIMED = 5.0
 """Seconds that a session may be away without being somewhere else than on its way."""
 
@@ -85,6 +89,17 @@ class Rhythm:
         """How many decode steps one batch should take at most."""
         num_steps = len(self.decoding(now))
         return -(-num_steps // self.parts(num_steps)) if num_steps else 1
+
+    def linger(self, num_ready: int, now: float) -> float:
+        """Seconds for which a hop that has nothing to do should wait behind a first step.
+
+        The steps of a batch leave the hop before one after the other: without waiting, the first
+        would be computed alone, and after a few hops every session would travel alone. A tenth of
+        a batch's fixed time is enough for them, and little to lose.
+        """
+        if num_ready >= len(self.decoding(now)) or self._fixed_seconds < 4 * _TICK:
+            return 0.0
+        return max(_TICK, _LINGER * self._fixed_seconds)
 
     def parts(self, num_steps: int) -> int:
         """Groups into which to part `num_steps` sessions.

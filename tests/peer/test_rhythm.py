@@ -167,6 +167,21 @@ def test_rows_are_kept_together_where_sessions_come_back_at_once() -> None:
     assert rhythm.parts(16) == 1 and rhythm.max_steps(now) == 16
 
 
+def test_a_hop_lingers_only_for_those_who_may_come() -> None:
+    rhythm = Rhythm(0.02, 0.001)
+    assert rhythm.linger(1, 0.0) == 0.0
+    rhythm.came("a", 0.0)
+    assert rhythm.linger(1, 0.0) == 0.0
+    rhythm.came("b", 0.0)
+    assert rhythm.linger(1, 0.0) == pytest.approx(0.0019)
+    assert rhythm.linger(2, 0.0) == 0.0
+    # Nor where batches are quicker than timers.
+    quick = Rhythm(0.002, 0.0)
+    for name in "ab":
+        quick.came(name, 0.0)
+    assert quick.linger(1, 0.0) == 0.0
+
+
 def test_nothing_is_known_at_first() -> None:
     rhythm = Rhythm(0.01, 0.001)
     assert rhythm.max_steps(0.0) == 1 and not rhythm.decoding(0.0)
