@@ -46,7 +46,7 @@ class Router:
         self._apart = Avoidance()
         self._missed = Avoidance()
         self._experience = Experience()
-        self._crowd = Crowd(client)
+        self.crowd = Crowd(client)
         self._missed_at: dict[str, float] = {}
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
@@ -82,7 +82,7 @@ class Router:
             with contextlib.suppress(NoRouteError):
                 found = await self.find(model.fingerprint)
                 route = await self._seek(model, found, kept, positions, excluded)
-                self._crowd.send((hop.peer for hop in route), asyncio.get_running_loop().time())
+                self.crowd.send((hop.peer for hop in route), asyncio.get_running_loop().time())
                 return route
         found = await self.find(model.fingerprint, fresh=True)
         return await self._seek(model, found, kept, positions, excluded)
@@ -190,7 +190,7 @@ class Router:
         return replace(
             choice,
             seconds_per_block=choice.seconds_per_block + self._experience.slower(choice.peer, now),
-            weight=self._crowd.weight(choice.peer, now),
+            weight=self.crowd.weight(choice.peer, now),
         )
 
     def _fill(self, kept: Sequence[Hop], num_blocks: int, choices: list[Candidate]) -> Route:

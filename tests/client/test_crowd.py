@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from swarm.client.crowd import SPREAD, Crowd
 
 
@@ -24,11 +26,33 @@ def test_who_has_no_name_leans_nowhere() -> None:
     assert crowd.weight("a", 0.0) == crowd.weight("b", 0.0) == 1.0
 
 
-def test_sessions_sent_just_now_count_until_announcements_tell() -> None:
+def test_sessions_that_are_about_to_be_opened_count_at_once() -> None:
     crowd = Crowd("client")
     first = crowd.weight("a", 0.0)
     crowd.send(["a", "b"], 0.0)
-    crowd.send(["a"], 6.0)
-    assert crowd.weight("a", 7.0) > first + 1.9 * SPREAD
-    assert first + 0.9 * SPREAD < crowd.weight("a", 11.0) < first + 1.1 * SPREAD
-    assert crowd.weight("a", 17.0) == first
+    crowd.send(["a"], 1.5)
+    assert crowd.weight("a", 1.6) == pytest.approx(first + 2 * SPREAD)
+    assert crowd.weight("a", 3.0) == pytest.approx(first + SPREAD)
+    assert crowd.weight("a", 4.0) == first
+
+
+def test_open_sessions_count_until_announcements_tell() -> None:
+    crowd = Crowd("client")
+    first = crowd.weight("a", 0.0)
+    crowd.send("ab", 0.0)
+    crowd.enter("one", "ab", 0.1)
+    assert crowd.weight("a", 1.0) == pytest.approx(first + SPREAD), "it counts once"
+    crowd.enter("one", "a", 8.0)
+    assert crowd.weight("a", 9.0) == pytest.approx(first + SPREAD)
+    assert crowd.weight("a", 11.0) == first
+
+
+def test_one_reply_after_the_other_is_no_crowd() -> None:
+    """What the first has left in the peers' memory is of use to the next."""
+    crowd = Crowd("client")
+    first = crowd.weight("a", 0.0)
+    crowd.send("a", 0.0)
+    crowd.enter("one", "a", 0.1)
+    crowd.leave("one")
+    crowd.leave("one")
+    assert crowd.weight("a", 3.0) == first
