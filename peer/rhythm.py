@@ -46,7 +46,7 @@ class Rhythm:
         # batches are alike, it is what tells the cost of a row.
         self._alone = (1.0, 1.0, decode_seconds, 1.0, decode_seconds)
         # Weighted sums over batches: of 1, rows, seconds, rows², rows times seconds.
-        self._sums = (0.0,) * 5
+        self._sums: tuple[float, ...] = (0.0,) * 5
         self._rows_per_step = 1.0
         self._away: float | None = None
         # When each session's last decode step came or was done; the oldest first.
