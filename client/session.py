@@ -59,6 +59,9 @@ logger = logging.getLogger(__name__)
 _SHORT = 8
 """Positions of a step whose time is compared with that of the steps before it."""
 
+_FEW = 8
+"""Positions that take about as long as one: what peers announce is for those."""
+
 _RETRY = 0.25
 _LONGEST_RETRY = 4.0
 """Seconds until a handover that did not come about is tried again, at first and in the end."""
@@ -298,7 +301,7 @@ class Session:
         if num_positions <= _SHORT and self.num_recoveries == num_recoveries:
             seconds = clock() - started
             self._pace.note(seconds)
-            if not rebuilds:
+            if not rebuilds and num_positions <= _FEW:
                 self._access.router.learn(self.route, collector.times, seconds)
 
     def _raise_what_ended_it(self) -> None:
