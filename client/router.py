@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -14,9 +15,11 @@ from swarm.directory import Announcement, Directory
 from swarm.errors import NoRouteError, PeerError
 from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
-from swarm.wire.messages import Prefix
+from swarm.wire.messages import HopTime, Prefix
 
 from .avoidance import Avoidance
+from .crowd import Crowd
+from .experience import Experience
 from .model_key import ModelKey
 from .recollection import Recollection
 from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing
@@ -33,15 +36,20 @@ _MEETING = 2.0
 
 
 class Router:
-    """Plans routes from the directory's announcements and the links' round trips."""
+    """Plans routes from the directory's announcements, the links' round trips and experience.
 
-    def __init__(self, directory: Directory, neighbours: Neighbours) -> None:
+    `client` is our name in the group, by which clients differ in which of equal peers they choose.
+    """
+
+    def __init__(self, directory: Directory, neighbours: Neighbours, client: str = "") -> None:
         self._directory = directory
         self._neighbours = neighbours
         self.recollection = Recollection()
         self._avoidance = Avoidance()
         self._apart = Avoidance()
         self._missed = Avoidance()
+        self._experience = Experience()
+        self.crowd = Crowd(client)
         self._missed_at: dict[str, float] = {}
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
@@ -80,7 +88,9 @@ class Router:
         else:
             with contextlib.suppress(NoRouteError):
                 found = await self.find(model.fingerprint)
-                return await self._seek(model, found, kept, positions, excluded, held)
+                route = await self._seek(model, found, kept, positions, excluded, held)
+                self.crowd.send((hop.peer for hop in route), asyncio.get_running_loop().time())
+                return route
         found = await self.find(model.fingerprint, fresh=True)
         return await self._seek(model, found, kept, positions, excluded, held)
 
@@ -131,6 +141,14 @@ class Router:
         choices = self._choices(serving, self._met(serving), (lost,))
         return self._fill(kept, model.num_blocks, choices)
 
+    def learn(self, route: Route, times: Sequence[HopTime], seconds: float) -> None:
+        """A short step took `seconds` through `route`, of which the hops admit `times`."""
+        peers = {hop.peer for hop in route}
+        announced = {entry.peer: entry for entry in self._found if entry.peer in peers}
+        now = asyncio.get_running_loop().time()
+        met = self._met(list(announced.values()))
+        self._experience.note(route, times, seconds, announced, met, now)
+
     def open_link(self, peer: str) -> Link | None:
         """The link to a peer, if there is one now."""
         return self._neighbours.get(peer)
@@ -173,7 +191,17 @@ class Router:
         held: Mapping[str, int] = MappingProxyType({}),
     ) -> list[Candidate]:
         strangers = {entry.peer for entry in announcements} - set(met)
-        return candidates(announcements, met, strangers | self._avoided() | set(excluded), held)
+        choices = candidates(announcements, met, strangers | self._avoided() | set(excluded), held)
+        now = asyncio.get_running_loop().time()
+        return [self._judged(choice, now) for choice in choices]
+
+    def _judged(self, choice: Candidate, now: float) -> Candidate:
+        """A candidate as this client sees it, who may know it better than its announcement."""
+        return replace(
+            choice,
+            seconds_per_block=choice.seconds_per_block + self._experience.slower(choice.peer, now),
+            weight=self.crowd.weight(choice.peer, now),
+        )
 
     def _fill(self, kept: Sequence[Hop], num_blocks: int, choices: list[Candidate]) -> Route:
         """As `route.fill`, and where it can be done without joining peers that are apart."""

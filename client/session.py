@@ -67,6 +67,9 @@ with guesses. Longer ones are prompts."""
 _KEEP_LEN = 256
 """Positions after which what was computed is kept for others while the session goes on."""
 
+_FEW = 8
+"""Positions that take about as long as one: what peers announce is for those."""
+
 _RETRY = 0.25
 _LONGEST_RETRY = 4.0
 """Seconds until a handover that did not come about is tried again, at first and in the end."""
@@ -370,7 +373,10 @@ class Session:
             if self._progress.settled != settled:
                 silences = 0
         if num_positions <= _SHORT and self._chain.epoch == epoch:
-            self._pace.note(clock() - started)
+            seconds = clock() - started
+            self._pace.note(seconds)
+            if not rebuilds and num_positions <= _FEW:
+                self._access.router.learn(self.route, collector.times, seconds)
 
     def _raise_what_ended_it(self) -> None:
         if self._request_error is not None:

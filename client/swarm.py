@@ -84,7 +84,7 @@ class Swarm:
             self._exchange.on_lost,
             link_config,
         )
-        self._router = Router(member.directory, self._neighbours)
+        self._router = Router(member.directory, self._neighbours, member.peer_id)
         self._access = Access(
             self._router,
             self._exchange,

@@ -12,6 +12,7 @@ from swarm.background import background
 from swarm.peer.blocks import load_span
 from swarm.peer.engine import Engine
 from swarm.peer.kept import KeptPrefixes
+from swarm.peer.rhythm import Rhythm
 from swarm.peer.runner import RowStep, Runner
 from swarm.peer.scheduler import Scheduler
 from swarm.peer.session import Done, HopSession
@@ -131,6 +132,28 @@ async def test_sessions_on_other_blocks_do_not_share_a_batch(bench: Bench) -> No
         session, done = await bench.done.get()
         torch.testing.assert_close(result(session, done), expected[session.blocks[1]])
     assert bench.engine.num_batches == 2
+
+
+async def test_steps_that_come_one_after_the_other_share_a_batch(bench: Bench) -> None:
+    """As from the hop before, which has computed them together."""
+    bench.engine._rhythm = Rhythm(0.5, 0.0)
+    sessions = [bench.session(name) for name in "abc"]
+    for session in sessions:
+        bench.submit(session, torch.randn(1, 64), 0, 0)
+    for _ in sessions:
+        assert (await bench.done.get())[1].time.batch == 3
+    await asyncio.sleep(0)
+    for session in sessions:
+        bench.submit(session, torch.randn(1, 64), 1, 1)
+        await asyncio.sleep(0.005)
+    for _ in sessions:
+        assert (await bench.done.get())[1].time.batch == 3
+    # Who has nobody to wait for does not wait.
+    for session in sessions[1:]:
+        bench.engine.retire(session)
+    bench.submit(sessions[0], torch.randn(1, 64), 2, 2)
+    _, done = await bench.done.get()
+    assert done.time.batch == 1 and bench.engine.num_batches == 3
 
 
 async def test_a_retired_session_gives_its_rows_back(bench: Bench) -> None:
