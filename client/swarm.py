@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from .head import Head
 from .model import RemoteModel
 from .recovery import OnWait, log_wait
 from .router import Router
+from .speculation.draft_model import DraftModel
 from .standbys import Standbys
 
 logger = logging.getLogger(__name__)
@@ -40,12 +42,16 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16."""
+    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16.
+
+    `draft` names a small model with the same vocabulary, which guesses ahead on this machine.
+    """
 
     revision: str | None = None
     dtype: str = "auto"
     cache_dir: Path | None = None
     progress: Progress | None = None
+    draft: str | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -78,13 +84,14 @@ class Swarm:
             self._exchange.on_lost,
             link_config,
         )
-        self._router = Router(member.directory, self._neighbours)
+        self._router = Router(member.directory, self._neighbours, member.peer_id)
         self._access = Access(
             self._router,
             self._exchange,
             Standbys(self._router),
             tasks,
             session_config or SessionConfig(),
+            hashlib.blake2b(member.group.id.encode(), key=member.secret, digest_size=32).digest(),
             on_wait,
         )
         tasks.create_task(self._access.standbys.run())
@@ -153,11 +160,16 @@ class Swarm:
         """
         options = options or ModelOptions()
         checkpoint, head = await asyncio.to_thread(_load, name, options)
-        return self.remote(checkpoint, head)
+        if not options.draft:
+            return self.remote(checkpoint, head)
+        draft = await asyncio.to_thread(_load_draft, options.draft, options, checkpoint)
+        return self.remote(checkpoint, head, draft)
 
-    def remote(self, checkpoint: Checkpoint, head: Head) -> RemoteModel:
+    def remote(
+        self, checkpoint: Checkpoint, head: Head, draft: DraftModel | None = None
+    ) -> RemoteModel:
         """A model whose client's part is loaded already."""
-        return RemoteModel(checkpoint, head, self._access)
+        return RemoteModel(checkpoint, head, self._access, draft)
 
 
 def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
@@ -168,3 +180,10 @@ def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
         progress=options.progress,
     )
     return checkpoint, Head.load(checkpoint, options.torch_dtype)
+
+
+def _load_draft(name: str, options: ModelOptions, large: Checkpoint) -> DraftModel:
+    with open_checkpoint(
+        name, cache_dir=options.cache_dir, progress=options.progress
+    ) as checkpoint:
+        return DraftModel.load(checkpoint, large, options.torch_dtype)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm.errors import RemoteProtocolError
 from swarm.session.feed import Computed, Feed
+from swarm.session.history import History
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
@@ -71,6 +72,12 @@ class HopSession:
         self.next_link: Link | None = None
         self._expected_seq = 0
         self._planned = [0] * request.rows
+
+    def recall(self, history: History) -> None:
+        """Begins where an earlier session was, with its history; the engine finds the row."""
+        assert self.num_rows == 1 and self.rows is None
+        self.feed.history = history
+        self._planned = list(history.lengths)
 
     def accept(self, step: Step, payload: Buffer, now: float) -> Arrival | None:
         """Checks a step's place in the session; None if it is an old one or a double.

@@ -76,18 +76,23 @@ def of_process() -> Counts:
 
 
 def of_peer(peer: Peer) -> Counts:
-    """What sessions and neighbours take of a peer, and the bytes that crossed its links so far."""
+    """What sessions and neighbours take of a peer, and the bytes that crossed its links so far.
+
+    What finished sessions have left for others is counted apart.
+    """
     counts = {"links": peer.num_links, "streams": peer.member.transport.num_streams}
     counts["sent"], counts["received"] = peer.traffic
     if (hosting := peer.hosting) is not None:
-        pages, leases = hosting.runner.pages, hosting.leases
+        pages, leases, kept = hosting.runner.pages, hosting.leases, hosting.kept
         counts |= {
             "sessions": hosting.handler.num_sessions,
             "openings": hosting.handler.num_openings,
             "leased_pages": leases.num_pages - leases.free,
-            "used_pages": pages.num_pages - pages.free_pages,
+            "used_pages": pages.num_pages - pages.free_pages - kept.num_pages,
             "waiting": leases.num_waiting,
-            "rows": pages.num_rows,
+            "rows": pages.num_rows - len(kept),
             "queued_steps": hosting.num_queued_steps,
+            "kept_rows": len(kept),
+            "kept_pages": kept.num_pages,
         }
     return counts

@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
-from swarm.client import RemoteModel, RowInput, Session, Swarm
+from swarm.client import RemoteModel, RowInput, Session, SpeculationConfig, Swarm
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.client.model import Reply
@@ -28,6 +28,7 @@ from swarm.group import Group
 from swarm.member import Member
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
+from swarm.peer.runner import Runner
 from swarm.peer.service import Peer, serving
 from swarm.transport import Buffer
 from swarm.transport.control import Place
@@ -331,16 +332,18 @@ class World:
             if hosting is None:
                 continue
             handler, leases, pages = hosting.handler, hosting.leases, hosting.runner.pages
-            engine = hosting._engine
+            engine, kept = hosting._engine, hosting.kept
             counts = {
                 "sessions": len(handler._sessions),
                 "openings": len(handler._openings),
                 "leased pages": leases.num_pages - leases.free,
                 "waiting requests": leases.num_waiting,
-                "used pages": pages.num_pages - pages.free_pages,
-                "rows": len(pages._rows),
+                "used pages": pages.num_pages - pages.free_pages - kept.num_pages,
+                "rows": len(pages._rows) - len(kept),
                 "steps": len(hosting._scheduler),
                 "sessions in the engine": len(engine._sessions) + len(engine._retired),
+                "rows to be found": len(engine._recalled),
+                "rows to be kept": len(engine._keeping),
             }
             found += [f"{name}: {number} {what}" for what, number in counts.items() if number]
         for name, swarm in self.swarms.items():
@@ -372,9 +375,19 @@ def bare_world() -> type[World]:
     return World
 
 
+def _even_speed(runner: Runner) -> tuple[float, float]:
+    num_blocks = runner.span.end - runner.span.start
+    return 0.004 * num_blocks, 0.0004 * num_blocks
+
+
 @pytest.fixture
-async def make_world() -> AsyncIterator[Callable[[Tiny], World]]:
-    """Makes worlds; after the test each must be clean, and is then ended."""
+async def make_world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Tiny], World]]:
+    """Makes worlds; after the test each must be clean, and is then ended.
+
+    Peers announce the same speed per block, whatever else this machine does: routes follow from
+    that.
+    """
+    monkeypatch.setattr(Runner, "measure", _even_speed)
     worlds: list[World] = []
     async with contextlib.AsyncExitStack() as stack:
 
@@ -402,6 +415,8 @@ class Asker:
 
     model: RemoteModel
     reply: Reply = field(default_factory=lambda: Reply([]))
+    # Which guesses are sent goes by the time that steps take: tests that count steps send none.
+    speculation: SpeculationConfig = field(default_factory=lambda: SpeculationConfig(0))
 
     async def greedy(
         self,
@@ -417,7 +432,8 @@ class Asker:
         """Goes on with the reply until it has `count` tokens."""
         sampling = SamplingConfig(max_new_tokens=count, ignore_eos=True)
         async with self.model.session() as session:
-            async for _ in self.model._tokens(session, self.reply, sampling):
+            tokens = self.model._tokens(session, self.reply, sampling, self.speculation)
+            async for _ in tokens:
                 if on_token is not None:
                     await on_token(len(self.reply.ids))
         return self.reply.ids
