@@ -45,6 +45,8 @@ class Head:
         """The transformers model without layers."""
         self._model = model
         self._norm_input = norm_input
+        self.direct = False
+        """Whether logits are nothing but norm and head, as checked when it was loaded."""
         self.dtype: torch.dtype = model.dtype
         self.vocab_size: int = model.config.vocab_size
 
@@ -62,6 +64,7 @@ class Head:
         # One row times a vocabulary is a good part of a small model's step. A tied embedding keeps
         # its own copy.
         prepack(model)
+        head.direct = head._is_direct()
         return head
 
     @torch.inference_mode()
@@ -73,14 +76,37 @@ class Head:
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """The last block's output `[n, hidden_size]` to logits `[n, vocab_size]`, float32."""
+        rows = hidden.to(self.dtype)[:, None]
+        logits = self._norm_and_head(rows) if self.direct else self._whole(rows)
+        return logits[:, 0].float()
+
+    def _whole(self, rows: torch.Tensor) -> torch.Tensor:
         # Each position is a sequence of its own: there is nothing left that looks back.
         output = self._model(
-            inputs_embeds=hidden.to(self.dtype)[:, None],
-            position_ids=torch.zeros(len(hidden), 1, dtype=torch.long),
+            inputs_embeds=rows,
+            position_ids=torch.zeros(len(rows), 1, dtype=torch.long),
             use_cache=False,
         )
-        logits: torch.Tensor = output.logits[:, 0].float()
+        logits: torch.Tensor = output.logits
         return logits
+
+    def _norm_and_head(self, rows: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._model.get_output_embeddings()(self._norm_input.norm(rows))
+        return logits
+
+    @torch.inference_mode()
+    def _is_direct(self) -> bool:
+        """Whether the rest of the model's code (masks, rotations: a millisecond) changes nothing.
+
+        Embeddings as inputs make some logits large, which is where a soft cap shows.
+        """
+        if self._model.get_output_embeddings() is None:
+            return False
+        known = self.embed(torch.arange(min(8, self.vocab_size)))
+        # A generator of its own: what a user has seeded stays as it was.
+        noise = torch.randn(known.shape, generator=torch.Generator().manual_seed(0))
+        rows = torch.cat([known, noise.to(known.dtype)])[:, None]
+        return torch.equal(self._whole(rows), self._norm_and_head(rows))
 
     def _check(self, name: str) -> None:
         ids = torch.arange(min(4, self.vocab_size))
@@ -97,11 +123,11 @@ class _Probe:
     """Sees what goes into the final norm while it is entered."""
 
     def __init__(self, norm: nn.Module) -> None:
-        self._norm = norm
+        self.norm = norm
         self.value: torch.Tensor
 
     def __enter__(self) -> _Probe:
-        self._handle = self._norm.register_forward_pre_hook(self._see)
+        self._handle = self.norm.register_forward_pre_hook(self._see)
         return self
 
     def __exit__(self, *_: object) -> None:

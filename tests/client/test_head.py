@@ -55,6 +55,36 @@ def test_embeddings_and_logits_are_the_whole_models(make_model, name) -> None:
     assert sum(p.numel() for p in head.module.parameters()) <= 2 * 300 * 32 + 64
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "direct"),
+    [
+        ("llama", {"tie_word_embeddings": True}, True),
+        ("gemma2", {"final_logit_softcapping": 5.0}, False),
+        ("cohere", {"logit_scale": 0.0625}, False),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_only_what_changes_nothing_is_left_out(make_model, name, changes, direct, dtype) -> None:
+    folder, _ = make_model(name, **changes)
+    with open_checkpoint(str(folder)) as checkpoint:
+        head = Head.load(checkpoint, dtype)
+    assert head.direct is direct
+    hidden = torch.randn(5, 32)
+    found = head.logits(hidden)
+    head.direct = False
+    torch.testing.assert_close(found, head.logits(hidden), atol=0, rtol=0)
+
+
+def test_loading_leaves_the_random_numbers_alone(make_model) -> None:
+    folder, _ = make_model("llama")
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    with open_checkpoint(str(folder)) as checkpoint:
+        Head.load(checkpoint, torch.float32)
+    assert torch.equal(torch.rand(1), expected)
+
+
 def test_no_block_is_loaded(make_model) -> None:
     folder, _ = make_model("llama")
     with open_checkpoint(str(folder)) as checkpoint:
