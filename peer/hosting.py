@@ -40,6 +40,7 @@ class Hosting:
         tasks: asyncio.TaskGroup,
         handler_config: HandlerConfig | None = None,
         scheduler_config: SchedulerConfig | None = None,
+        brief: float = 0.0,
     ) -> None:
         self.runner = runner
         self.speed = speed
@@ -49,7 +50,7 @@ class Hosting:
         self.handler = Handler(served, self.leases, tasks, handler_config)
         self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config)
         self._engine = Engine(
-            runner, self._scheduler, self.handler.on_done, self.handler.on_compute_failed
+            runner, self._scheduler, self.handler.on_done, self.handler.on_compute_failed, brief
         )
 
     @property

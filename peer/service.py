@@ -221,6 +221,7 @@ class Peer:
             self.member.peer_id,
             self._tasks,
             self._handler_config,
+            brief=self.config.brief,
         )
         self._hosting.attach(self._neighbours)
         self._hosting.leases.on_change = self._changed.set
