@@ -77,7 +77,7 @@ class Session:
         self._access = access
         self._dtype = dtype
         self._config = config = access.config
-        self._position_len = key.hidden_size * dtype.itemsize
+        self._position_len = dtype.position_len(key.hidden_size)
         self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)

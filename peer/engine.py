@@ -163,10 +163,7 @@ class Engine:
                 for span in entry.part.rows
             ]
         output = self._runner.run(rows, self._gather(batch), batch[0].session.blocks)
-        parts = torch.split(output, counts)
-        if len(batch) > 1:
-            # Histories keep what is sent on: as a view, each would keep the whole batch alive.
-            parts = tuple(part.clone() for part in parts)
+        parts = torch.split(output, counts) if len(batch) > 1 else (output,)
         buffers = [
             to_buffer(part, entry.session.dtype) for part, entry in zip(parts, batch, strict=True)
         ]
