@@ -26,6 +26,7 @@ from .route import Route
 from .sampling import Sampler, SamplingConfig
 from .session import Session
 from .text import TextStream
+from .wire import AUTO, Sender, choose, wire_type
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class RemoteModel:
         checkpoint: Checkpoint,
         head: Head,
         access: Access,
+        wire: str = AUTO,
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
@@ -104,6 +106,8 @@ class RemoteModel:
             checkpoint.context_length,
         )
         self._access = access
+        self._exact = wire_dtype(head.dtype)
+        self._wire = wire_type(wire, self._exact)
 
     @property
     def tokenizer(self) -> Any:
@@ -111,13 +115,25 @@ class RemoteModel:
         return self.checkpoint.tokenizer()
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Session:
-        """A new session; `async with` closes it. What travels is of the head's type by default."""
-        return Session(
-            self.key,
-            self._access,
-            dtype=dtype or wire_dtype(self.head.dtype),
-            num_rows=num_rows,
-        )
+        """A new session; `async with` closes it.
+
+        `dtype` is what travels: by default what was asked for when the model was opened, and if
+        that was "auto", what pays by all that is known of the lines now (`swarm.client.wire`).
+        """
+        dtype = dtype or self._wire or choose(self._exact, self.key.hidden_size, self._senders())
+        return Session(self.key, self._access, dtype=dtype, num_rows=num_rows)
+
+    def _senders(self) -> list[Sender]:
+        """The client and the hops that a session would go through now, as far as is known."""
+        router = self._access.router
+        senders = [Sender(router.upload_rate)]
+        for entry, round_trip in router.outlook(self.key):
+            senders.append(
+                Sender(
+                    entry.upload_rate, entry.decode_seconds, entry.prefill_seconds, round_trip / 2
+                )
+            )
+        return senders if len(senders) > 1 else []
 
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.

@@ -120,6 +120,7 @@ class Peer:
             version=__version__,
             time=time.time(),
             reach=self.member.transport.reach,
+            upload_rate=self._neighbours.upload_rate,
         )
 
     async def start(self) -> None:

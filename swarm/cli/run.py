@@ -53,7 +53,14 @@ def run(
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
     ] = 20.0,
     dtype: Annotated[
-        str, typer.Option(help="Of the client's part and of what travels: auto, bfloat16, float32.")
+        str, typer.Option(help="Of the client's part: auto, bfloat16, float16, float32.")
+    ] = "auto",
+    wire: Annotated[
+        str,
+        typer.Option(
+            help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
+            " float16, int8."
+        ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
     revision: RevisionOption = None,
@@ -75,7 +82,7 @@ def run(
         seed=seed,
         stop=tuple(stop or ()),
     )
-    options = ModelOptions(revision, dtype, cache, progress())
+    options = ModelOptions(revision, dtype, cache, progress(), wire)
     question = Question(_options.existing_model(model), text, raw, sampling, as_json)
     run_async(_ask(join, question, options, wait, threads))
 

@@ -48,7 +48,7 @@ MAX_ROWS = 256
 Lengths = Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_ROWS)]
 
 
-BLOCK_LEN = 64
+BLOCK_LEN = 32
 """Numbers that share a scale in `DType.INT8`."""
 
 SCALE_LEN = 2
