@@ -88,7 +88,9 @@ class Cutter:
         reorder: tuple[int, ...] | None,
         generation: int,
     ) -> Computed:
-        payload = to_buffer(torch.cat([part.hidden for part, _ in chunk]), self.dtype)
+        parts = [part.hidden for part, _ in chunk]
+        hidden = torch.cat(parts) if len(parts) > 1 else parts[0]
+        payload = to_buffer(hidden, self.dtype)
         if want is Want.LAST and not any(ends for _, ends in chunk):
             want = Want.NOTHING
         spans = tuple(part.range for part, _ in chunk)

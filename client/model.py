@@ -26,6 +26,7 @@ from .speculation.draft_model import DraftModel
 from .speculation.speculator import Speculator
 from .text import TextStream
 from .transcript import Transcript, transcript_key
+from .wire import AUTO, Sender, choose, wire_type
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class RemoteModel:
         head: Head,
         access: Access,
         draft_model: DraftModel | None = None,
+        wire: str = AUTO,
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
@@ -53,6 +55,8 @@ class RemoteModel:
         )
         self._access = access
         self._draft_model = draft_model
+        self._exact = wire_dtype(head.dtype)
+        self._wire = wire_type(wire, self._exact)
 
     @property
     def tokenizer(self) -> Any:
@@ -60,19 +64,36 @@ class RemoteModel:
         return self.checkpoint.tokenizer()
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Session:
-        """A new session; `async with` closes it. What travels is of the head's type by default."""
-        unit_len, transcript = self._access.config.unit_len, None
-        if num_rows == 1 and unit_len:
-            embeddings = str(self.head.dtype)
-            key = transcript_key(self._access.secret, self.key.fingerprint, embeddings)
-            transcript = Transcript(key, unit_len)
+        """A new session; `async with` closes it.
+
+        `dtype` is what travels: by default what was asked for when the model was opened, and if
+        that was "auto", what pays by all that is known of the lines now (`swarm.client.wire`).
+        """
+        dtype = dtype or self._wire or choose(self._exact, self.key.hidden_size, self._senders())
+        transcript = self._transcript() if num_rows == 1 else None
         return Session(
-            self.key,
-            self._access,
-            dtype=dtype or wire_dtype(self.head.dtype),
-            num_rows=num_rows,
-            transcript=transcript,
+            self.key, self._access, dtype=dtype, num_rows=num_rows, transcript=transcript
         )
+
+    def _transcript(self) -> Transcript | None:
+        unit_len = self._access.config.unit_len
+        if not unit_len:
+            return None
+        embeddings = str(self.head.dtype)
+        key = transcript_key(self._access.secret, self.key.fingerprint, embeddings)
+        return Transcript(key, unit_len)
+
+    def _senders(self) -> list[Sender]:
+        """The client and the hops that a session would go through now, as far as is known."""
+        router = self._access.router
+        senders = [Sender(router.upload_rate)]
+        for entry, round_trip in router.outlook(self.key):
+            senders.append(
+                Sender(
+                    entry.upload_rate, entry.decode_seconds, entry.prefill_seconds, round_trip / 2
+                )
+            )
+        return senders if len(senders) > 1 else []
 
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.

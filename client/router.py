@@ -130,6 +130,25 @@ class Router:
         strangers = [e for e in self._welcome(serving) if self._neighbours.get(e.peer) is None]
         await self._meet_all(strangers[: max(0, MAX_MET - known)])
 
+    def outlook(self, model: ModelKey) -> list[tuple[Announcement, float]]:
+        """The peers of the route that looks best now, and the round trips to them in seconds.
+
+        By what is known already, nobody is asked; empty where that makes no route.
+        """
+        serving = [entry for entry in self._known(model.fingerprint) if entry.serving]
+        met = {entry.peer: UNKNOWN_ROUND_TRIP for entry in serving} | self._met(serving)
+        try:
+            route = self._fill((), model.num_blocks, self._choices(serving, met, ()))
+        except NoRouteError:
+            return []
+        entries = {entry.peer: entry for entry in serving}
+        return [(entries[hop.peer], met[hop.peer]) for hop in route]
+
+    @property
+    def upload_rate(self) -> float:
+        """Bytes per second that we have sent with lately; 0 if that is not known."""
+        return self._neighbours.upload_rate
+
     def without(self, model: ModelKey, route: Route, lost: str) -> Route:
         """The route that would take the place of `route` if the peer `lost` were gone now.
 

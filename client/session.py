@@ -100,7 +100,7 @@ class Session:
         assert transcript is None or num_rows == 1
         self._transcript = transcript
         self._config = config = access.config
-        self._position_len = key.hidden_size * dtype.itemsize
+        self._position_len = dtype.position_len(key.hidden_size)
         self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)

@@ -33,6 +33,7 @@ class Hosting:
         tasks: asyncio.TaskGroup,
         handler_config: HandlerConfig | None = None,
         scheduler_config: SchedulerConfig | None = None,
+        brief: float = 0.0,
     ) -> None:
         self.runner = runner
         self.leases = Leases(runner.pages.num_pages, peer_id)
@@ -51,6 +52,7 @@ class Hosting:
             self.handler.on_compute_failed,
             self.kept,
             self._load,
+            brief=brief,
         )
 
     @property

@@ -128,6 +128,7 @@ class Peer:
             time=time.time(),
             reach=self.member.transport.reach,
             queue_seconds=speed.queue_seconds,
+            upload_rate=self._neighbours.upload_rate,
         )
 
     async def start(self) -> None:
@@ -229,6 +230,7 @@ class Peer:
             self.member.peer_id,
             self._tasks,
             self._handler_config,
+            brief=self.config.brief,
         )
         self._hosting.attach(self._neighbours)
         self._hosting.leases.on_change = self._changed.set

@@ -57,7 +57,7 @@ class HopSession:
         self.blocks = (request.start, request.end)
         self.dtype = request.dtype
         self.num_rows = request.rows
-        self.position_len = hidden_size * request.dtype.itemsize
+        self.position_len = request.dtype.position_len(hidden_size)
         self.epoch = request.epoch
         self.feed = Feed(request.rows, self.position_len)
         self.feed.generation = request.generation
@@ -94,7 +94,7 @@ class HopSession:
             raise RemoteProtocolError(
                 f"{len(payload)} bytes for {num_positions} positions of {self.position_len}"
             )
-        if not all_finite(payload, self.dtype):
+        if not all_finite(payload, self.dtype, self.position_len):
             raise RemoteProtocolError("hidden states that are not finite numbers")
         self._plan(step)
         self._expected_seq += 1

@@ -53,17 +53,30 @@ DIGEST_LEN = 16
 """Bytes of a prefix's name."""
 
 
+BLOCK_LEN = 32
+"""Numbers that share a scale in `DType.INT8`."""
+
+SCALE_LEN = 2
+"""Bytes of such a scale."""
+
+
 class DType(StrEnum):
-    """Element types of hidden states on the wire."""
+    """Element types of hidden states on the wire; `swarm.wire.tensors` makes bytes of them."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
     @property
     def itemsize(self) -> int:
-        """Bytes per element."""
-        return 4 if self is DType.FLOAT32 else 2
+        """Bytes per element, without the scales of `INT8`."""
+        return {DType.FLOAT32: 4, DType.INT8: 1}.get(self, 2)
+
+    def position_len(self, hidden_size: int) -> int:
+        """Bytes per position."""
+        scales = -(-hidden_size // BLOCK_LEN) * SCALE_LEN if self is DType.INT8 else 0
+        return hidden_size * self.itemsize + scales
 
 
 class Want(StrEnum):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from swarm.client.model_key import ModelKey
-from swarm.client.route import Hop
+from swarm.client.route import UNKNOWN_ROUND_TRIP, Hop
 from swarm.client.router import FRESH, MAX_MET, Router
 from swarm.directory import Announcement, State
 from swarm.errors import NoRouteError, Unreachable
@@ -300,3 +300,17 @@ async def test_x11_nor_does_it_help_to_hide_the_time(bench: Bench) -> None:
 async def test_a_loaded_peer_is_passed_by(bench: Bench) -> None:
     bench.found = [serves("a", queue_seconds=0.05), serves("z")]
     assert await bench.route() == "z:0-4"
+
+
+async def test_the_outlook_is_the_route_that_would_be_taken_and_asks_nobody(bench: Bench) -> None:
+    bench.found = [serves("a", 0, 2), serves("b", 2, 4), serves("slow", 0, 2, decode_seconds=1.0)]
+    assert bench.router.outlook(KEY) == []
+    await bench.router.find("model")
+    await bench.router.link(Hop("a", 0, 2))
+    bench.neighbours.take()
+    outlook = [(entry.peer, trip) for entry, trip in bench.router.outlook(KEY)]
+    assert outlook == [("a", 0.01), ("b", UNKNOWN_ROUND_TRIP)]
+    assert (bench.neighbours.dialled, bench.num_finds) == ([], 1)
+    bench.found.pop(1)
+    await bench.router.find("model", fresh=True)
+    assert bench.router.outlook(KEY) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from swarm.background import background
 from swarm.peer.blocks import load_span
-from swarm.peer.engine import Engine
+from swarm.peer.engine import Brief, Engine
 from swarm.peer.kept import KeptPrefixes
 from swarm.peer.rhythm import Rhythm
 from swarm.peer.runner import RowStep, Runner
@@ -26,7 +27,7 @@ PREFIX = Prefix(8, b"the first eight!")
 class Bench:
     """An engine over two real blocks; `done` is what came out."""
 
-    def __init__(self, tiny: Any) -> None:
+    def __init__(self, tiny: Any, brief: float = 0.0) -> None:
         span = load_span(tiny("llama"), 0, 2, device=torch.device("cpu"), dtype=torch.float32)
         self.runner = Runner(span, num_pages=32, page_len=4)
         self.done: asyncio.Queue[tuple[HopSession, Done]] = asyncio.Queue()
@@ -38,6 +39,7 @@ class Bench:
             lambda *entry: self.done.put_nowait(entry),
             lambda *entry: self.failed.put_nowait(entry),
             self.kept,
+            brief=brief,
         )
 
     def session(self, name: str, dtype: DType = DType.FLOAT32, end: int = 2) -> HopSession:
@@ -237,3 +239,80 @@ async def test_a_batch_that_fails_ends_its_sessions_and_not_the_engine(
     bench.engine.retire(broken)
     bench.submit(bench.session("b"), torch.randn(1, 64), 0, 0)
     await bench.done.get()
+
+
+def test_a_batch_is_brief_if_others_of_its_size_were() -> None:
+    brief = Brief(0.01, one_thread=True)
+    assert not brief.expects(1)
+    brief.note(1, 0.002)
+    assert brief.expects(1) and not brief.expects(2)
+    brief.note(1, 0.02)
+    assert brief.expects(1), "a single slow one may be anybody's fault"
+    for _ in range(4):
+        brief.note(1, 0.02)
+    assert not brief.expects(1)
+    for _ in range(8):
+        brief.note(1, 0.002)
+    assert brief.expects(1), "it is looked at again, whichever way it was computed"
+
+
+@pytest.mark.parametrize("limit, one_thread", [(0.0, True), (0.01, False)])
+def test_nothing_is_brief_without_a_limit_or_with_several_threads(
+    limit: float, one_thread: bool
+) -> None:
+    brief = Brief(limit, one_thread=one_thread)
+    brief.note(1, 0.0)
+    assert not brief.expects(1)
+
+
+async def test_brief_batches_need_no_thread_and_let_others_have_a_turn(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    bench, threads, turns = Bench(tiny, brief=60.0), [], 0
+    run = bench.runner.run
+
+    def watched(*args: Any) -> torch.Tensor:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return run(*args)
+
+    monkeypatch.setattr(bench.runner, "run", watched)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    session = bench.session("a")
+    for position in range(4):
+        bench.submit(session, torch.randn(1, 64), position, position)
+    async with background() as tasks:
+        tasks.create_task(bench.engine.run())
+        await bench.done.get()
+        tasks.create_task(others())
+        for _ in range(3):
+            await bench.done.get()
+    assert threads == [False, True, True, True]
+    assert turns >= 2
+
+
+async def test_a_brief_batch_that_fails_ends_its_sessions_and_not_the_engine(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    bench = Bench(tiny, brief=60.0)
+    session = bench.session("a")
+    bench.submit(session, torch.randn(1, 64), 0, 0)
+    async with background() as tasks:
+        tasks.create_task(bench.engine.run())
+        await bench.done.get()
+        with monkeypatch.context() as broken:
+            broken.setattr(bench.runner, "run", lambda *_: 1 / 0)
+            bench.submit(session, torch.randn(1, 64), 1, 1)
+            _, error = await bench.failed.get()
+        assert isinstance(error, ZeroDivisionError) and not session.running
+        assert "batch failed" in caplog.text
+        caplog.clear()
+        bench.submit(bench.session("b"), torch.randn(1, 64), 0, 0)
+        await bench.done.get()

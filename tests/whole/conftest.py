@@ -243,6 +243,8 @@ class World:
             "threads": 1,
             "kv_memory": 4 << 20,
             "page_len": 8,
+            # On the thread, so that time passes for others while something is computed.
+            "brief": 0.0,
             **options,
         }
         config = PeerConfig(name=name, blocks=blocks, **settings)
