@@ -59,6 +59,12 @@ logger = logging.getLogger(__name__)
 _SHORT = 8
 """Positions of a step whose time is compared with that of the steps before it."""
 
+_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+"""Seconds before a third chain in a row is built where two have broken at once, and at most: two
+peers that dialled each other in the same moment are told for 5 s that they cannot (libp2p's dial
+backoff), and then can."""
+
 _RETRY = 0.25
 _LONGEST_RETRY = 4.0
 """Seconds until a handover that did not come about is tried again, at first and in the end."""
@@ -325,6 +331,8 @@ class Session:
         if number > self._config.max_attempts:
             last = self._chain.hops[-1].hop.peer if self._chain.hops else ""
             raise StepTimeout(last, f"{number - 1} routes broke before anything came of them")
+        if number > 2:
+            await asyncio.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** (number - 3)))
         if self._chain.epoch:
             self.num_recoveries += 1
         recovery = Recovery(self._config, self._excluded, self._access.on_wait)
