@@ -73,7 +73,7 @@ ROUNDS ?= 30
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)
 
-# Fifteen networks take about eight minutes. HOME_NETWORK="--rtt 50 --uplink 100" takes one.
+# Fifteen networks, half a minute each or more; HOME_NETWORK="--rtt 50 --uplink 100" is one of them.
 HOME_NETWORK ?=
 bench-home: setup
 	$(BIN)/python benchmarks/home.py $(HOME_NETWORK)
