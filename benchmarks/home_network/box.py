@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -168,6 +168,3 @@ def build(folder: Path, setting: Setting | None = None, *, seed: int = 0) -> Ite
             yield box
         finally:
             box.close()
-
-
-__all__: Sequence[str] = ("Box", "Setting", "build")

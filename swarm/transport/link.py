@@ -38,6 +38,9 @@ _PROBE_LEN = 64 * 1024
 _SHORTEST_WAY = 1e-3
 """Seconds; an event loop's clock may not be finer."""
 
+_LONG = 16 * 1024
+"""Bytes between two looks that mean that something long is arriving: heartbeats are far less."""
+
 _MAX_PINGS = 64
 """Heartbeats whose answers are waited for; older ones count as lost."""
 
@@ -52,7 +55,9 @@ class LinkConfig:
 
     While somebody waits for the other side (`Link.attend`), silence is noticed sooner: it is asked
     for a sign of life after `alert_interval` without one, and gone after `alert_patience`, or
-    later where its measured round trips say so. `backlog` bounds the bytes that wait to be sent.
+    later where its measured round trips say so. Who is sent something long gives signs of life as
+    often without being asked: the question would wait behind what is sent. `backlog` bounds the
+    bytes that wait to be sent.
     """
 
     interval: float = 0.5
@@ -100,6 +105,7 @@ class Link:
         self._least_trip = float("inf")
         self._attentive_since = self._attentive_until = float("-inf")
         self._alert = asyncio.Event()
+        self._fills = False
         self._closed = False
         self.traffic = Traffic()
         self.upload_rate = 0.0
@@ -280,7 +286,9 @@ class Link:
         while True:
             asked, arrived, interval = clock(), self._stream.arrived_bytes, self._interval()
             await self._pause(interval)
-            if self._stream.arrived_bytes > arrived:
+            num_arrived = self._stream.arrived_bytes - arrived
+            self._fills = num_arrived >= _LONG
+            if num_arrived > 0:
                 self._last_received = max(self._last_received, asked)
             if self._outbox_bytes > self._config.backlog:
                 raise Silent(self.peer, f"reads too slowly: {self._outbox_bytes} bytes wait")
@@ -308,7 +316,8 @@ class Link:
         return asyncio.get_running_loop().time() < self._attentive_until
 
     def _interval(self) -> float:
-        return self._config.alert_interval if self._attentive() else self._config.interval
+        quick = self._attentive() or self._fills
+        return self._config.alert_interval if quick else self._config.interval
 
     def _overdue(self) -> bool:
         """Whether the other side has been silent for so long that it counts as gone."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from home_network import namespaces
+from home_network.box import Box, build
 from home_network.namespaces import Host, NoNamespacesError, do
 
 NFT_ROUTER = """
@@ -188,3 +189,13 @@ def internet(can_build: None, tmp_path: Path) -> Iterator[Internet]:
         built = Internet(tmp_path, prefix)
         yield built
         built.close()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A home network in a box, without hosts; gone when the test ends."""
+    try:
+        with build(tmp_path) as built:
+            yield built
+    except NoNamespacesError as error:
+        pytest.skip(f"no networks can be built here: {error}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from home_network.box import TOP_MBIT, Setting, build
-from home_network.namespaces import NoNamespacesError
+from home_network.box import TOP_MBIT, Setting
 
+COMMAND = [sys.executable, str(Path(__file__).parents[2] / "benchmarks" / "home.py")]
 SERVE = """
 import socket
 
@@ -44,16 +46,6 @@ with socket.create_connection((address, 7000)) as connection:
 print(json.dumps({"round_trips": taken, "bulk": bulk}))
 """
 """Short round trips, and one that is long: seconds."""
-
-
-@pytest.fixture
-def box(tmp_path):
-    """A box without hosts."""
-    try:
-        with build(tmp_path) as built:
-            yield built
-    except NoNamespacesError as error:
-        pytest.skip(f"no networks can be built here: {error}")
 
 
 def ask(box, size):
@@ -114,3 +106,15 @@ def test_rates_that_nobody_has_seen_are_refused():
     for rate in (0, TOP_MBIT + 1):
         with pytest.raises(ValueError, match="Mbit/s"):
             Setting(uplink=rate)
+
+
+def test_the_command_runs_programs_in_a_box(box):
+    look = "import os; print(*sorted(os.listdir('/sys/class/net'))); exit(7)"
+    inside = [*COMMAND, "--", sys.executable, "-c", look]
+    done = subprocess.run(inside, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7, "eth0 lo\n"), done.stderr
+
+
+def test_the_command_refuses_what_cannot_be():
+    done = subprocess.run([*COMMAND, "--uplink", "5000"], capture_output=True, text=True)
+    assert done.returncode == 2 and "1000 Mbit/s" in done.stderr

@@ -282,6 +282,23 @@ async def test_silence_on_a_line_that_varies_is_noticed_too(network: Network) ->
 
 
 @pytest.mark.simulated_time
+async def test_who_is_sent_something_long_does_not_wait_to_be_asked(network: Network) -> None:
+    """Our question would come after what we send, and the answer after our patience."""
+    near, far = await linked(network, WATCHFUL)
+    async with background() as tasks:
+        tasks.create_task(far.run())
+        tasks.create_task(near.run())
+        await asyncio.sleep(7)
+        network.default = Condition(delay=0.05, jitter=0.4, rate=2.5e6)
+        near.link.attend(20)
+        for _ in range(60):
+            near.link.post(Close(SESSION), bytes(500_000))
+        while far.inbox.qsize() < 60:
+            await asyncio.sleep(0.1)
+            assert not near.link.closed
+
+
+@pytest.mark.simulated_time
 async def test_attention_ends(network: Network) -> None:
     near, far = await linked(network, WATCHFUL)
     with pytest.raises(TimeoutError):

@@ -11,7 +11,15 @@ from swarm.client import RowInput
 from swarm.client.chain import OpenHop
 from swarm.client.config import SessionConfig
 from swarm.client.standbys import INTERVAL
-from swarm.errors import LocalProtocolError, NoRouteError, PeerError, RequestError, SessionLost
+from swarm.errors import (
+    LocalProtocolError,
+    NoRouteError,
+    PeerError,
+    RequestError,
+    SessionLost,
+    Unreachable,
+)
+from swarm.transport.memory import MemoryTransport
 from swarm.wire.messages import Close, Code, Failed, Hold, Open, Output, RowRange, Step, Want
 
 pytestmark = pytest.mark.simulated_time
@@ -250,6 +258,22 @@ async def test_a_disconnected_pair_of_neighbours_goes_on(three, asker):
 
     ids = await asker(model).greedy(PROMPT, NUM_TOKENS, at(5, cut))
     assert ids == three.tiny.greedy(PROMPT, NUM_TOKENS)
+
+
+async def test_a_pair_that_cannot_connect_for_seconds_is_waited_for(three, asker, monkeypatch):
+    """Two that dialled each other at once may not dial again for 5 s: attempts are no use then."""
+    open_, clock = MemoryTransport.open, asyncio.get_running_loop().time
+    until = clock() + 6
+
+    async def refuse(transport, peer, *place):
+        if (transport.peer_id, peer) == ("peer-0", "peer-1") and clock() < until:
+            raise Unreachable(peer, "dial backoff")
+        return await open_(transport, peer, *place)
+
+    monkeypatch.setattr(MemoryTransport, "open", refuse)
+    ids = await asker(await three.client()).greedy(PROMPT, NUM_TOKENS)
+    assert ids == three.tiny.greedy(PROMPT, NUM_TOKENS)
+    assert until <= clock() < until + 2
 
 
 @pytest.mark.parametrize("name", PEERS)
