@@ -113,6 +113,7 @@ class StreamedLinear(nn.Module):
             TYPES[weight.dtype],
             weight.data_ptr(),
             None if bias is None else bias.data_ptr(),
+            None,
             weight.shape[1],
             weight.shape[0],
             rows,

@@ -79,6 +79,9 @@ class Batch(ctypes.Structure):
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 """Number types of weights, keys and values that the kernels read."""
 
+WEIGHT_TYPES = TYPES | {torch.int8: 2}
+"""Number types of weights: those in int8 come with a float32 scale for each output."""
+
 MAX_ROWS = 16
 """Rows up to which the kernels are meant: beyond, torch's products are faster."""
 
@@ -93,9 +96,10 @@ class Library:
         self.run.argtypes = [_pointer, ctypes.c_int64, _pointer]
         self.run.restype = None
         self.linear = library.homeswarm_linear
-        """`(x, type, weight, bias, width, outputs, rows, to, num_threads)`, x and to float32."""
+        """`(x, type, weight, bias, scales, width, outputs, rows, to, num_threads)`; x, to float32."""
         self.linear.argtypes = [
-            _pointer, _int, _pointer, _pointer, ctypes.c_int64, ctypes.c_int64, _int, _pointer, _int
+            _pointer, _int, _pointer, _pointer, _pointer,
+            ctypes.c_int64, ctypes.c_int64, _int, _pointer, _int,
         ]  # fmt: skip
         self.linear.restype = None
 

@@ -33,8 +33,9 @@ typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef int8_t i8x16 __attribute__((vector_size(16)));
 
-enum Type { FLOAT32 = 0, BFLOAT16 = 1 };
+enum Type { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
 enum Kind { NORM = 0, LINEAR = 1, ROTATE = 2, STORE = 3, ATTEND = 4, GATE = 5, ADD = 6 };
 enum Activation { SILU = 0, GELU_TANH = 1, GELU = 2 };
 
@@ -83,15 +84,23 @@ INLINE uint16_t narrow(float number) { /* to nearest even; numbers are finite */
     return (uint16_t)((u.bits + 0x7fff + ((u.bits >> 16) & 1)) >> 16);
 }
 
-/* Sixteen weights of either type, as float32. */
+INLINE long size_of(int type) { return type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1; }
+
+/* Sixteen numbers of any type, as float32. */
 INLINE f32x16 load_as(const void *from, long index, int type) {
     if (type == FLOAT32) return load((const float *)from + index);
+    if (type == INT8) {
+        i8x16 whole;
+        memcpy(&whole, (const int8_t *)from + index, sizeof whole);
+        return __builtin_convertvector(__builtin_convertvector(whole, i32x16), f32x16);
+    }
     u16x16 half;
     memcpy(&half, (const uint16_t *)from + index, sizeof half);
     return (f32x16)(__builtin_convertvector(half, u32x16) << 16);
 }
 
 INLINE float number(const void *from, long index, int type) {
+    if (type == INT8) return ((const int8_t *)from)[index];
     return type == FLOAT32 ? ((const float *)from)[index] : widen(((const uint16_t *)from)[index]);
 }
 
@@ -136,7 +145,7 @@ INLINE f32x16 exponential(f32x16 x) {
 /* The part of `count` things that thread `part` of `parts` does. */
 INLINE long share(long count, int part, int parts) { return count * part / parts; }
 
-/* LINEAR: target = source @ first.T [+ second], or added to the target.
+/* LINEAR: target = source @ first.T [* third] [+ second], or added to the target.
  *
  * Whatever the number of rows, each result is summed in the same order: a position gives the same
  * bits alone, beside others', and in a row of guesses that are checked together. */
@@ -146,7 +155,8 @@ typedef struct {
     long x_stride;
     const void *weight;
     int type;
-    const float *bias;
+    const float *bias;   /* [outputs] or NULL */
+    const float *scales; /* [outputs], of INT8 */
     long width, outputs;
     int rows;
     float *to;
@@ -160,7 +170,7 @@ INLINE void sums_of(
 ) {
     f32x16 sums[8];
     for (int r = 0; r < rows; r++) sums[r] = (f32x16){};
-    long size = type == FLOAT32 ? 4 : 2, k = 0;
+    long size = size_of(type), k = 0;
     for (; k + LANES <= width; k += LANES) {
         __builtin_prefetch((const char *)row + k * size + PREFETCH);
         f32x16 weights = load_as(row, k, type);
@@ -187,6 +197,26 @@ INLINE void sums_of(
 #define STRIDE(width) ((width) * 2)
 #define SUMS(x, stride, row, width, rows, four) sums_of(x, stride, row, BFLOAT16, width, rows, four)
 #include "product.inc"
+
+#define NAME by_int8
+#define TARGET CLONES
+#define WITHIN
+#define NUMBER float
+#define STRIDE(width) (width)
+#define SUMS(x, stride, row, width, rows, four) sums_of(x, stride, row, INT8, width, rows, four)
+#include "product.inc"
+
+/* Memory that a thread keeps for what it makes of x. NULL where there is none. */
+static void *kept(size_t needed) {
+    static _Thread_local void *memory;
+    static _Thread_local size_t size;
+    if (needed > size) {
+        void *larger = realloc(memory, needed);
+        if (!larger) return 0;
+        memory = larger, size = needed;
+    }
+    return memory;
+}
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -223,39 +253,123 @@ DOTS INLINE void dots_of(
 #define SUMS dots_of
 #include "product.inc"
 
+/* x as bfloat16. */
+CLONES static const uint16_t *narrowed(const Product *p) {
+    uint16_t *to = kept(p->rows * p->width * sizeof(uint16_t));
+    for (int r = 0; to && r < p->rows; r++)
+        for (long k = 0; k < p->width; k++)
+            to[r * p->width + k] = narrow(p->x[r * p->x_stride + k]);
+    return to;
+}
+
+/* x as whole numbers of 15 bits, of which up to GROUP share a scale: about as fine as bfloat16, and
+ * the sums with 8-bit weights are exact. Each row lies behind its scales. */
+enum { BLOCK = 64, GROUP = 256, LARGEST = 16383 };
+
+INLINE long groups_of(long width) { return (width + GROUP - 1) / GROUP; }
+
+/* Bytes of a row; its numbers begin at a multiple of 64. */
+INLINE long scales_size(long width) { return (groups_of(width) * 4 + 63) / 64 * 64; }
+INLINE long whole_size(long width) { return scales_size(width) + width * 2; }
+
+CLONES static const char *wholes(const Product *p) {
+    long width = p->width;
+    char *to = kept(p->rows * whole_size(width));
+    for (int r = 0; to && r < p->rows; r++) {
+        float *scales = (float *)(to + r * whole_size(width));
+        int16_t *numbers = (int16_t *)(to + r * whole_size(width) + scales_size(width));
+        for (long start = 0; start < width; start += GROUP) {
+            const float *x = p->x + r * p->x_stride + start;
+            long count = width - start < GROUP ? width - start : GROUP;
+            float most = 1e-30f;
+            for (long k = 0; k < count; k++) most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
+            scales[start / GROUP] = most / LARGEST;
+            for (long k = 0; k < count; k++)
+                numbers[start + k] =
+                    (int16_t)(x[k] * (LARGEST / most) + (x[k] < 0 ? -0.5f : 0.5f));
+        }
+    }
+    return to;
+}
+
+#define WHOLE __attribute__((target("arch=x86-64-v4,avx512vnni")))
+
+WHOLE INLINE void whole_sums_of(
+    const char *x, long x_stride, const void *row, long width, int rows, float (*four)[4]
+) {
+    __m512 sums[8];
+    for (int r = 0; r < rows; r++) sums[r] = _mm512_setzero_ps();
+    for (long start = 0; start < width; start += GROUP) {
+        long end = start + GROUP < width ? start + GROUP : width;
+        __m512i exact[8];
+        for (int r = 0; r < rows; r++) exact[r] = _mm512_setzero_si512();
+        for (long k = start; k < end; k += BLOCK) {
+            const __m256i *at = (const __m256i *)((const char *)row + k);
+            __builtin_prefetch((const char *)at + PREFETCH);
+            __m512i a = _mm512_cvtepi8_epi16(_mm256_loadu_si256(at));
+            __m512i b = _mm512_cvtepi8_epi16(_mm256_loadu_si256(at + 1));
+            for (int r = 0; r < rows; r++) {
+                const char *numbers = x + r * x_stride + scales_size(width) + 2 * k;
+                exact[r] = _mm512_dpwssd_epi32(exact[r], a, _mm512_loadu_si512(numbers));
+                exact[r] = _mm512_dpwssd_epi32(exact[r], b, _mm512_loadu_si512(numbers + BLOCK));
+            }
+        }
+        for (int r = 0; r < rows; r++) {
+            const float *scales = (const float *)(x + r * x_stride);
+            __m512 sum = _mm512_cvtepi32_ps(exact[r]);
+            sums[r] = _mm512_fmadd_ps(sum, _mm512_set1_ps(scales[start / GROUP]), sums[r]);
+        }
+    }
+    for (int r = 0; r < rows; r++) fold((f32x16)sums[r], four[r]);
+}
+
+#define NAME by_whole
+#define TARGET WHOLE
+#define WITHIN WHOLE
+#define NUMBER char
+#define STRIDE(width) (width)
+#define SUMS whole_sums_of
+#include "product.inc"
+
+/* Whether the processor can run these. */
 static int has_dots(void) {
     static int known = -1;
     if (known < 0) known = __builtin_cpu_supports("avx512bf16") != 0;
     return known;
 }
+
+static int has_whole(void) {
+    static int known = -1;
+    if (known < 0)
+        known = __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    return known;
+}
+
+static int by_processor(const Product *p, long first, long last) {
+    if (p->type == BFLOAT16 && has_dots()) {
+        const uint16_t *x = narrowed(p);
+        if (x) by_dots(x, p->width, p, first, last);
+        return x != 0;
+    }
+    if (p->type == INT8 && p->width % BLOCK == 0 && has_whole()) {
+        const char *x = wholes(p);
+        if (x) by_whole(x, whole_size(p->width), p, first, last);
+        return x != 0;
+    }
+    return 0;
+}
 #else
-static int has_dots(void) { return 0; }
-static void by_dots(const uint16_t *x, long stride, const Product *p, long first, long last) {
-    (void)x, (void)stride, (void)p, (void)first, (void)last;
+static int by_processor(const Product *p, long first, long last) {
+    (void)p, (void)first, (void)last;
+    return 0;
 }
 #endif
 
-/* x as bfloat16, in memory that the thread keeps for this; NULL where there is none. */
-CLONES static const uint16_t *narrowed(const Product *p) {
-    static _Thread_local uint16_t *kept;
-    static _Thread_local long size;
-    long needed = p->rows * p->width;
-    if (needed > size) {
-        uint16_t *larger = realloc(kept, needed * sizeof(uint16_t));
-        if (!larger) return 0;
-        kept = larger, size = needed;
-    }
-    for (int r = 0; r < p->rows; r++)
-        for (long k = 0; k < p->width; k++)
-            kept[r * p->width + k] = narrow(p->x[r * p->x_stride + k]);
-    return kept;
-}
-
 static void linear(const Product *p, int part, int parts) {
     long first = share(p->outputs, part, parts), last = share(p->outputs, part + 1, parts);
-    const uint16_t *narrow_x = p->type == BFLOAT16 && has_dots() ? narrowed(p) : 0;
-    if (narrow_x) by_dots(narrow_x, p->width, p, first, last);
-    else if (p->type == BFLOAT16) by_bfloat16(p->x, p->x_stride, p, first, last);
+    if (by_processor(p, first, last)) return;
+    if (p->type == BFLOAT16) by_bfloat16(p->x, p->x_stride, p, first, last);
+    else if (p->type == INT8) by_int8(p->x, p->x_stride, p, first, last);
     else by_float32(p->x, p->x_stride, p, first, last);
 }
 
@@ -386,8 +500,8 @@ static void execute(const Instruction *i, const Batch *b, int part, int parts) {
     const float *x = b->buffers[i->source] + i->source_at;
     float *to = b->buffers[i->target] + i->target_at;
     if (i->kind == LINEAR) {
-        Product product = {x, source_stride, i->first, i->type, i->second, i->width, i->outputs,
-                           b->rows, to, target_stride, i->option};
+        Product product = {x, source_stride, i->first, i->type, i->second, i->third, i->width,
+                           i->outputs, b->rows, to, target_stride, i->option};
         linear(&product, part, parts);
         return;
     }
@@ -448,10 +562,10 @@ void homeswarm_run(const Instruction *program, int64_t count, const Batch *batch
 
 /* to[rows][outputs] = x[rows][width] @ weight.T + bias */
 void homeswarm_linear(
-    const float *x, int32_t type, const void *weight, const float *bias, int64_t width,
-    int64_t outputs, int32_t rows, float *to, int32_t num_threads
+    const float *x, int32_t type, const void *weight, const float *bias, const float *scales,
+    int64_t width, int64_t outputs, int32_t rows, float *to, int32_t num_threads
 ) {
-    Product product = {x, width, weight, type, bias, width, outputs, rows, to, outputs, 0};
+    Product product = {x, width, weight, type, bias, scales, width, outputs, rows, to, outputs, 0};
 #ifdef _OPENMP
     if (num_threads > 1) {
 #pragma omp parallel num_threads(num_threads)
