@@ -38,7 +38,6 @@ from swarm.wire.messages import (
     HopTimes,
     Leaving,
     Output,
-    Prefix,
     RowRange,
     Step,
     Want,
@@ -51,6 +50,7 @@ from .chunks import Cutter, RowInput
 from .collector import Collector
 from .handover import Handover
 from .hop import OpenHop
+from .keeping import Keeping
 from .model_key import ModelKey
 from .pace import Pace
 from .progress import Progress
@@ -104,21 +104,18 @@ class Session:
         self._access = access
         self._dtype = dtype
         assert transcript is None or num_rows == 1
-        self._transcript = transcript
         self._config = config = access.config
         self._position_len = dtype.position_len(key.hidden_size)
         self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)
+        recollection = access.router.recollection
+        self._keeping = Keeping(transcript, self._chain, self._progress, recollection)
         self._cutter = Cutter(config.chunk_len, dtype)
         self._pace = Pace(config.step_patience, config.least_step_patience)
         self._expected_seq = 0
         # Positions that are computed anew before anything can come out.
         self._lacking = 0
-        # Whether all peers have made sense: else nothing of theirs is worth to be kept.
-        self._trusted = True
-        # The longest prefix that all hops of the chain were asked to keep.
-        self._kept: Prefix | None = None
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
         self._closed = False
@@ -161,7 +158,7 @@ class Session:
         self._news.set()
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
-        self._keep(0)
+        self._keeping.tell(0)
         self._chain.close()
         if self._handing_over is not None:
             self._handing_over.cancel()
@@ -195,7 +192,7 @@ class Session:
             try:
                 await self._collect(self._collector, num_positions)
                 self.last_times = self._collector.times
-                self._keep(_KEEP_LEN)
+                self._keeping.tell(_KEEP_LEN)
                 return self._tensors(self._collector)
             finally:
                 self._collector = None
@@ -248,7 +245,7 @@ class Session:
         except RemoteProtocolError as error:
             self._access.router.blame(link.peer, str(error))
             self._excluded.add(link.peer)
-            self._trusted = False
+            self._keeping.distrust()
             chain.lose(chain.hops[-1])
         else:
             self._lacking = 0
@@ -267,7 +264,8 @@ class Session:
         if isinstance(fault.error, RequestError):
             self._request_error = fault.error
             return
-        self._trusted = self._trusted and not isinstance(fault.error, Misbehaved)
+        if isinstance(fault.error, Misbehaved):
+            self._keeping.distrust()
         self._chain.wired = False
         if failed.code is Code.NEXT_UNREACHABLE:
             self._access.router.separate(hop.hop.peer, fault.error.peer)
@@ -306,12 +304,10 @@ class Session:
         That is treated as what has been computed before and lost: the chain is filled from where
         each hop says that it is. Returns what remains of the step.
         """
-        if self._transcript is None:
-            return rows
-        (whole,) = rows
-        self._transcript.write(whole.position, whole.ids)
+        whole = rows[0]
+        self._keeping.write(whole)
         fresh = not self._chain.epoch and not self.lengths[0]
-        offer = self._prefixes(len(whole.hidden) - 1)
+        offer = self._keeping.prefixes(len(whole.hidden) - 1)
         if not (fresh and offer) or want is Want.ALL:
             return rows
         length = offer[-1].length
@@ -320,23 +316,6 @@ class Session:
         for computed in self._cutter.cut([begin], Want.NOTHING, None, self._progress.generation):
             self._feed.push(replace(computed, refill=True))
         return [RowInput(0, length, whole.hidden[length:])]
-
-    def _keep(self, every: int) -> None:
-        """Has the hops keep the text for other sessions, once it is `every` positions longer.
-
-        The first time any length will do: others may wait to begin in the same way.
-        """
-        common, kept = self._progress.common[0], self._kept
-        if kept is not None and kept.length <= common < kept.length + every:
-            return
-        prefixes = self._prefixes(common)
-        if self._trusted and prefixes and prefixes[-1] != kept:
-            self._kept = prefixes[-1]
-            self._chain.keep(self._progress.generation, prefixes)
-            self._access.router.recollection.note(prefixes, {hop.peer for hop in self.route})
-
-    def _prefixes(self, limit: int) -> tuple[Prefix, ...]:
-        return self._transcript.prefixes(limit) if self._transcript is not None else ()
 
     def _send(self, message: tuple[Step | Output, memoryview] | None) -> None:
         if message is None or not self._chain.wired:
@@ -428,12 +407,12 @@ class Session:
             return
         standing = self._progress.standing(self.lengths)
         known = max(standing.settled[0], standing.spared[0])
-        standing = replace(standing, prefixes=self._prefixes(known))
+        standing = replace(standing, prefixes=self._keeping.prefixes(known))
         num_settled = sum(standing.settled)
         next_ = await self._chain.build(standing, self, excluded)
         if not num_settled:
             self.num_recalled = min(self._chain.has)
-        self._kept = None
+        self._keeping.forget()
         self._lacking = max(map(sub, next_.settled, self._chain.has))
         self._progress.recall(next_.settled)
         # Only now: what the old epoch still brought while others were asked has counted there.

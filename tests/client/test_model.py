@@ -21,7 +21,7 @@ class LocalSession:
 
     route = ()
     num_recoveries = 0
-    num_recalled = 0
+    num_recalled = 16
     num_handovers = 0
     last_times = (HopTime(0, 2, 1000, 3000, 1),)
 
@@ -113,6 +113,7 @@ async def test_a_reply_knows_its_times(model: LocalModel) -> None:
     assert reply.prefill_seconds > 0 and reply.decode_seconds > 0
     assert reply.tokens_per_second == pytest.approx(3 / reply.decode_seconds)
     assert reply.hop_seconds == [pytest.approx((0.001, 0.003))]
+    assert reply.num_cached == 16
     assert Reply([1]).tokens_per_second == 0
 
 
