@@ -77,7 +77,6 @@ class Decoding:
                     yield token
                 # Lets a caller who only consumes be cancelled and others' messages through.
                 await asyncio.sleep(0)
-            reply.num_accepted += len(drawn) - 1
             self._speculator.note(drawn, None if disturbed else self._seconds)
             position, fresh = len(self._ids) - 1, self._ids[-1:]
 
@@ -117,8 +116,10 @@ class Decoding:
                 reply.finish = Finish.EOS
             elif not self._room:
                 reply.finish = Finish.LENGTH
+            goes_on = token == guess and reply.finish is None
+            reply.num_accepted += goes_on
             yield token
-            if token != guess or reply.finish is not None:
+            if not goes_on:
                 return
 
     def _logits(self, outputs: torch.Tensor) -> Iterator[torch.Tensor]:
