@@ -64,12 +64,13 @@ class Decoding:
         self._speculator.push(self._ids.tolist())
         self._speculator.prepare()
         self._clock = time.perf_counter()
-        position, fresh = 0, self._ids
+        position, fresh, prefill = 0, self._ids, True
         while reply.finish is None and self._room > 0:
-            drafts = await self._speculator.draft(self._room - 1) if position else []
+            drafts = [] if prefill else await self._speculator.draft(self._room - 1)
             num_recoveries = self._num_recoveries
             outputs = await self._step(position, fresh, drafts)
-            disturbed = not position or self._num_recoveries != num_recoveries
+            self._note(prefill=prefill)
+            disturbed = prefill or self._num_recoveries != num_recoveries
             drawn: list[int] = []
             for token in self._draw(outputs, drafts):
                 drawn.append(token)
@@ -78,7 +79,7 @@ class Decoding:
                 # Lets a caller who only consumes be cancelled and others' messages through.
                 await asyncio.sleep(0)
             self._speculator.note(drawn, None if disturbed else self._seconds)
-            position, fresh = len(self._ids) - 1, self._ids[-1:]
+            position, fresh, prefill = len(self._ids) - 1, self._ids[-1:], False
 
     @property
     def _room(self) -> int:
@@ -100,9 +101,8 @@ class Decoding:
         hidden = self._head.embed(torch.cat([fresh, torch.tensor(drafts, dtype=torch.long)]))
         want = Want.ALL if drafts else Want.LAST
         (outputs,) = await self._session.step([RowInput(0, position, hidden)], want)
-        self._note(time.perf_counter(), prefill=not position)
         self._reply.num_drafted += len(drafts)
-        self._seconds = self._clock - started
+        self._seconds = time.perf_counter() - started
         return outputs
 
     def _draw(self, outputs: torch.Tensor, drafts: Sequence[int]) -> Iterator[int]:
@@ -130,8 +130,8 @@ class Decoding:
             self._seconds += time.perf_counter() - started
             yield from logits
 
-    def _note(self, now: float, *, prefill: bool) -> None:
-        reply, session = self._reply, self._session
+    def _note(self, *, prefill: bool) -> None:
+        reply, session, now = self._reply, self._session, time.perf_counter()
         if prefill:
             reply.prefill_seconds += now - self._clock
         else:
