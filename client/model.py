@@ -17,6 +17,7 @@ from .access import Access
 from .decoding import Decoding
 from .head import Head
 from .model_key import ModelKey
+from .readout import Readout
 from .reply import Finish, Reply
 from .sampling import SamplingConfig
 from .session import Session
@@ -24,6 +25,8 @@ from .speculation import SpeculationConfig, quick_drafters
 from .speculation.draft_model import DraftModel
 from .speculation.speculator import Speculator
 from .text import TextStream
+from .transcript import Transcript, transcript_key
+from .wire import AUTO, Sender, choose, wire_type
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +42,11 @@ class RemoteModel:
         head: Head,
         access: Access,
         draft_model: DraftModel | None = None,
+        wire: str = AUTO,
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
+        self.readout = Readout(head)
         self.key = ModelKey(
             checkpoint.fingerprint,
             checkpoint.num_blocks,
@@ -50,6 +55,8 @@ class RemoteModel:
         )
         self._access = access
         self._draft_model = draft_model
+        self._exact = wire_dtype(head.dtype)
+        self._wire = wire_type(wire, self._exact)
 
     @property
     def tokenizer(self) -> Any:
@@ -57,13 +64,36 @@ class RemoteModel:
         return self.checkpoint.tokenizer()
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Session:
-        """A new session; `async with` closes it. What travels is of the head's type by default."""
+        """A new session; `async with` closes it.
+
+        `dtype` is what travels: by default what was asked for when the model was opened, and if
+        that was "auto", what pays by all that is known of the lines now (`swarm.client.wire`).
+        """
+        dtype = dtype or self._wire or choose(self._exact, self.key.hidden_size, self._senders())
+        transcript = self._transcript() if num_rows == 1 else None
         return Session(
-            self.key,
-            self._access,
-            dtype=dtype or wire_dtype(self.head.dtype),
-            num_rows=num_rows,
+            self.key, self._access, dtype=dtype, num_rows=num_rows, transcript=transcript
         )
+
+    def _transcript(self) -> Transcript | None:
+        unit_len = self._access.config.unit_len
+        if not unit_len:
+            return None
+        embeddings = str(self.head.dtype)
+        key = transcript_key(self._access.secret, self.key.fingerprint, embeddings)
+        return Transcript(key, unit_len)
+
+    def _senders(self) -> list[Sender]:
+        """The client and the hops that a session would go through now, as far as is known."""
+        router = self._access.router
+        senders = [Sender(router.upload_rate)]
+        for entry, round_trip in router.outlook(self.key):
+            senders.append(
+                Sender(
+                    entry.upload_rate, entry.decode_seconds, entry.prefill_seconds, round_trip / 2
+                )
+            )
+        return senders if len(senders) > 1 else []
 
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.
@@ -171,7 +201,7 @@ class RemoteModel:
         ends = set() if sampling.ignore_eos else self.eos_ids
         slow = self._draft_model.drafter() if self._draft_model is not None else None
         speculator = Speculator(speculation or SpeculationConfig(), quick_drafters(), slow)
-        return Decoding(session, self.head, reply, sampling, ends, speculator).tokens()
+        return Decoding(session, self.readout, reply, sampling, ends, speculator).tokens()
 
     @property
     def eos_ids(self) -> set[int]:

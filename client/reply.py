@@ -25,7 +25,8 @@ class Reply:
 
     `hop_seconds` holds, for each hop of the route, the mean queue and compute time of a decode
     step. Of `num_drafted` guesses that travelled with it, `num_accepted` came true; so `num_steps`
-    decode steps may have brought more tokens than that.
+    decode steps may have brought more tokens than that. `num_cached` positions of the prompt were
+    computed by no peer, as all had kept them from earlier replies.
     """
 
     prompt_ids: list[int]
@@ -37,6 +38,7 @@ class Reply:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     num_recoveries: int = 0
+    num_cached: int = 0
     num_steps: int = 0
     num_drafted: int = 0
     num_accepted: int = 0

@@ -1,13 +1,15 @@
 """Which peers a session goes through: pure planning over announcements.
 
-Fewest hops first, since every hop costs a trip; among those the fastest, by each peer's announced
-speed and the round trip measured to it. A peer may be used for a part of its span.
+The fastest comes first, by each peer's announced speed and queue and the round trip measured to it.
+Every hop costs a trip and some time of its own, so that fewer hops win where they are not slower. A
+peer may be used for a part of its span.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from swarm.directory import Announcement
 from swarm.errors import NoRouteError
@@ -15,6 +17,12 @@ from swarm.transport.reach import Reach
 
 UNKNOWN_ROUND_TRIP = 0.05
 """Seconds assumed for a peer to which no round trip has been measured yet."""
+
+HOP_SECONDS = 0.002
+"""What a hop takes beside computing and the way: reading, copying, being woken up."""
+
+_REPLY_LEN = 128
+"""Tokens over which the time counts that a kept prefix saves once."""
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -38,7 +46,10 @@ Route = tuple[Hop, ...]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A peer that serves blocks `[start, end)`; times in seconds."""
+    """A peer that serves blocks `[start, end)`; times in seconds.
+
+    `weight` multiplies all of its times: what a client has against it.
+    """
 
     peer: str
     start: int
@@ -48,36 +59,50 @@ class Candidate:
     addresses: tuple[str, ...] = ()
     prefill_seconds_per_block: float = 0.0
     relayed: bool = False
+    queue_seconds: float = 0.0
+    weight: float = 1.0
 
     @classmethod
-    def of(cls, entry: Announcement, round_trip: float | None) -> Candidate:
-        """The candidate that an announcement describes."""
+    def of(cls, entry: Announcement, round_trip: float | None, held: int = 0) -> Candidate:
+        """The candidate that an announcement describes; it holds `held` positions already."""
         num_blocks = max(1, entry.end - entry.start)
+        saved = held * entry.prefill_seconds / _REPLY_LEN
         return cls(
             entry.peer,
             entry.start,
             entry.end,
-            entry.decode_seconds / num_blocks,
+            (entry.decode_seconds - saved) / num_blocks,
             UNKNOWN_ROUND_TRIP if round_trip is None else round_trip,
             entry.addresses,
             entry.prefill_seconds / num_blocks,
             entry.reach is Reach.RELAYED,
+            entry.queue_seconds,
         )
 
-    def seconds(self, start: int, end: int) -> float:
-        """Expected time for one position through blocks `[start, end)`, with the way there."""
-        return (end - start) * self.seconds_per_block + self.round_trip / 2
+    def seconds(self, start: int, end: int, num_ends: int = 0) -> float:
+        """Expected time for one position through blocks `[start, end)`, with the way there.
+
+        Between two peers it is as far as to each of them from here on average. So each hop costs
+        half of its round trip, and the `num_ends` ends of a route another quarter.
+        """
+        way = self.round_trip / 2 + num_ends * self.round_trip / 4
+        computing = (end - start) * self.seconds_per_block
+        return self.weight * (computing + self.queue_seconds + way + HOP_SECONDS)
 
 
 def candidates(
     announcements: Iterable[Announcement],
     round_trips: Mapping[str, float],
     avoided: Iterable[str] = (),
+    held: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """The peers that may be used now, without those to be avoided."""
+    """The peers that may be used now, without those to be avoided.
+
+    `held` are positions of the text that some need not compute any more.
+    """
     shunned = set(avoided)
     return [
-        Candidate.of(entry, round_trips.get(entry.peer))
+        Candidate.of(entry, round_trips.get(entry.peer), held.get(entry.peer, 0))
         for entry in announcements
         if entry.serving and entry.peer not in shunned
     ]
@@ -101,7 +126,7 @@ def missing(choices: Sequence[Candidate | Announcement | Hop], start: int, end: 
 def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
     """The best route through blocks `[start, end)`; raises `NoRouteError` naming what is missing.
 
-    Shortest path over the borders of spans, by number of hops and then by time. What passes
+    Shortest path over the borders of spans, by time and then by number of hops. What passes
     between two peers that only relays reach crosses the network twice, so that such a peer stands
     beside one that can be dialled where that is possible. Equal routes are told apart by peer
     ids, so that the same swarm always gives the same route.
@@ -114,21 +139,23 @@ def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
     borders = sorted(inner | {start, end})
     choices = sorted(choices, key=lambda c: c.peer)
     # The best way to each border, of those that end on a relayed peer and of the others.
-    best: dict[tuple[int, bool], tuple[int, float, Route]] = {(start, False): (0, 0.0, ())}
+    best: dict[tuple[int, bool], tuple[float, int, Route]] = {(start, False): (0.0, 0, ())}
     for place in ((border, relayed) for border in borders for relayed in (False, True)):
         if place not in best:
             continue
         border, behind_relay = place
-        num_hops, seconds, route = best[place]
+        seconds, num_hops, route = best[place]
         for choice in choices:
             if not choice.start <= border < choice.end:
                 continue
             detour = choice.round_trip / 2 if choice.relayed and behind_relay else 0.0
             for target in (b for b in borders if border < b <= choice.end):
-                cost = seconds + detour + choice.seconds(border, target)
+                num_ends = (border == start) + (target == end)
+                cost = seconds + detour + choice.seconds(border, target, num_ends)
                 prefill = (target - border) * choice.prefill_seconds_per_block
                 hop = Hop(choice.peer, border, target, choice.addresses, prefill)
-                entry = (num_hops + 1, cost, (*route, hop))
+                # Without the last digits, in which sums differ by the order of their parts.
+                entry = (round(cost, 9), num_hops + 1, (*route, hop))
                 reached = (target, choice.relayed)
                 if reached not in best or entry[:2] < best[reached][:2]:
                     best[reached] = entry

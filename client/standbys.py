@@ -38,11 +38,14 @@ class Standbys:
     def note(self, session: str, key: ModelKey, route: Route) -> None:
         """A session goes through `route` from now on."""
         self._routes[session] = (key, route)
+        now = asyncio.get_running_loop().time()
+        self._router.crowd.enter(session, (hop.peer for hop in route), now)
         self._changed.set()
 
     def forget(self, session: str) -> None:
         """A session has ended."""
         self._routes.pop(session, None)
+        self._router.crowd.leave(session)
 
     async def run(self) -> None:
         """Plans until cancelled; while no session runs, nothing is done."""

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
 from swarm.errors import ConfigError
 from swarm.transport.neighbours import Neighbours
 
 from .engine import Engine
 from .handler import Handler, HandlerConfig
+from .kept import KeptPrefixes
 from .leases import Leases
+from .load import Load, Speed
 from .openings import Served
 from .runner import Runner
 from .scheduler import Scheduler, SchedulerConfig
 from .session import Arrival
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What a span takes, in seconds: a decode step, and each position of a long prefill."""
-
-    decode_seconds: float
-    prefill_seconds: float
 
 
 class Hosting:
@@ -40,17 +33,32 @@ class Hosting:
         tasks: asyncio.TaskGroup,
         handler_config: HandlerConfig | None = None,
         scheduler_config: SchedulerConfig | None = None,
+        brief: float = 0.0,
     ) -> None:
         self.runner = runner
-        self.speed = speed
         self.leases = Leases(runner.pages.num_pages, peer_id)
         span = runner.span
         served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
-        self.handler = Handler(served, self.leases, tasks, handler_config)
-        self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config)
+        limits = handler_config or HandlerConfig()
+        self.kept = KeptPrefixes(runner.pages, seconds=limits.keep_seconds, share=limits.keep_share)
+        self.handler = Handler(served, self.leases, self.kept, tasks, limits)
+        sizes = SchedulerConfig.timed(speed.decode_seconds, speed.prefill_seconds)
+        self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config or sizes)
+        self._load = Load(speed)
         self._engine = Engine(
-            runner, self._scheduler, self.handler.on_done, self.handler.on_compute_failed
+            runner,
+            self._scheduler,
+            self.handler.on_done,
+            self.handler.on_compute_failed,
+            self.kept,
+            self._load,
+            brief=brief,
         )
+
+    @property
+    def speed(self) -> Speed:
+        """How fast this span is now, for one session more."""
+        return self._load.speed(asyncio.get_running_loop().time())
 
     @property
     def free_positions(self) -> int:

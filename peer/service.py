@@ -28,8 +28,9 @@ from .blocks import block_bytes, load_span
 from .config import PeerConfig
 from .devices import choose_device, choose_dtype, free_memory
 from .handler import Handler, HandlerConfig
-from .hosting import Hosting, Speed, num_pages
+from .hosting import Hosting, num_pages
 from .kv_cache import page_bytes
+from .load import Speed
 from .runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -97,9 +98,15 @@ class Peer:
         """Links to other members, whoever opened them."""
         return self._neighbours.num_links
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received over all links, ended ones included."""
+        return self._neighbours.traffic
+
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
         hosting, checkpoint = self._hosting, self._checkpoint
+        speed = hosting.speed if hosting else Speed(0.0, 0.0)
         return Announcement(
             peer=self.member.peer_id,
             name=self.config.name,
@@ -109,8 +116,8 @@ class Peer:
             start=self._span[0],
             end=self._span[1],
             state=self._state,
-            decode_seconds=hosting.speed.decode_seconds if hosting else 0.0,
-            prefill_seconds=hosting.speed.prefill_seconds if hosting else 0.0,
+            decode_seconds=speed.decode_seconds,
+            prefill_seconds=speed.prefill_seconds,
             free_positions=hosting.free_positions if hosting else 0,
             total_positions=hosting.total_positions if hosting else 0,
             capacity=0 if self.config.blocks else self._span[1] - self._span[0],
@@ -120,6 +127,8 @@ class Peer:
             version=__version__,
             time=time.time(),
             reach=self.member.transport.reach,
+            queue_seconds=speed.queue_seconds,
+            upload_rate=self._neighbours.upload_rate,
         )
 
     async def start(self) -> None:
@@ -221,6 +230,7 @@ class Peer:
             self.member.peer_id,
             self._tasks,
             self._handler_config,
+            brief=self.config.brief,
         )
         self._hosting.attach(self._neighbours)
         self._hosting.leases.on_change = self._changed.set

@@ -32,6 +32,7 @@ class Report:
             "text": reply.text,
             "ids": reply.ids,
             "prompt_ids": reply.prompt_ids,
+            "cached": reply.num_cached,
             "finish": str(reply.finish) if reply.finish else None,
             "route": [
                 {
@@ -93,7 +94,9 @@ class Report:
         reply = self.reply
         tokens = len(reply.ids)
         prompt_len = len(reply.prompt_ids)
-        lines = [f"First token after {reply.prefill_seconds:.2f} s ({prompt_len} in the prompt)"]
+        kept = f", {reply.num_cached} of them kept by the peers" if reply.num_cached else ""
+        first = f"First token after {reply.prefill_seconds:.2f} s"
+        lines = [f"{first} ({prompt_len} in the prompt{kept})"]
         if tokens > 1:
             step = reply.decode_seconds / (tokens - 1)
             busy = sum(compute + queue for queue, compute in reply.hop_seconds)

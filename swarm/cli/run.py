@@ -59,7 +59,14 @@ def run(
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
     ] = 20.0,
     dtype: Annotated[
-        str, typer.Option(help="Of the client's part and of what travels: auto, bfloat16, float32.")
+        str, typer.Option(help="Of the client's part: auto, bfloat16, float16, float32.")
+    ] = "auto",
+    wire: Annotated[
+        str,
+        typer.Option(
+            help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
+            " float16, int8."
+        ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
     speculate: Annotated[
@@ -92,7 +99,7 @@ def run(
         stop=tuple(stop or ()),
     )
     small = _options.existing_model(draft) if draft else None
-    options = ModelOptions(revision, dtype, cache, progress(), small)
+    options = ModelOptions(revision, dtype, cache, progress(), small, wire)
     speculation = SpeculationConfig.parse(speculate)
     question = Question(_options.existing_model(model), text, raw, sampling, as_json, speculation)
     run_async(_ask(join, question, options, wait, threads))

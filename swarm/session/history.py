@@ -95,6 +95,14 @@ class History:
         self._dropped = [self._dropped[source] for source in sources]
         self._count()
 
+    def head(self, length: int) -> History:
+        """Another history, of the first `length` positions of row 0; it shares the bytes."""
+        other = History(1, self._position_len)
+        other._rows, other._dropped = [list(self._rows[0])], self._dropped[:1]
+        other._count()
+        other.truncate(0, length)
+        return other
+
     def drop(self) -> None:
         """Forgets the bytes but not the lengths: only what is added from now on can be replayed."""
         self._dropped = list(self.lengths)

@@ -21,6 +21,7 @@ class LocalSession:
 
     route = ()
     num_recoveries = 0
+    num_recalled = 0
     num_handovers = 0
     last_times = (HopTime(0, 2, 1000, 3000, 1),)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from swarm.background import background
+from swarm.client.crowd import Crowd
 from swarm.client.model_key import ModelKey
 from swarm.client.route import Hop, Route
 from swarm.client.standbys import INTERVAL, Standbys
@@ -41,6 +42,7 @@ class FakeRouter:
     """Without `b` the route goes through a spare; nobody could replace the others."""
 
     def __init__(self) -> None:
+        self.crowd = Crowd()
         self.links = {peer: FakeLink() for peer in "abcs"}
         self.num_meetings = 0
         self.broken = False

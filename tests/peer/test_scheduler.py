@@ -51,6 +51,49 @@ def test_prefill_is_not_starved_by_any_number_of_decode_steps() -> None:
         assert len(batch) == 9 and batch[-1] == ("long", start, 8)
 
 
+def test_prefills_stay_short_while_others_decode_elsewhere() -> None:
+    """Their next steps may come in the middle of the batch."""
+    scheduler = Scheduler[str](SMALL)
+    scheduler.add("long", "p", 24)
+    assert shape(scheduler.next_batch(decoding={"other"})) == [("long", 0, 8)]
+    # Its own steps wait for it anyway.
+    assert shape(scheduler.next_batch(decoding={"long"})) == [("long", 8, 16)]
+
+
+def test_decode_steps_are_parted_evenly() -> None:
+    scheduler = Scheduler[str](SMALL)
+    for number in range(9):
+        scheduler.add(f"s{number}", "d", 1)
+    sizes = [len(scheduler.next_batch(max_decode=4)) for _ in range(4)]
+    assert sizes == [3, 3, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("decode", "prefill", "chunk_len", "prefill_len"),
+    [
+        (0.005, 0.0005, 40, 500),
+        (0.1, 0.01, 20, 25),
+        (1.0, 0.5, 8, 8),
+        (0.02, 0.0001, 256, 2500),
+    ],
+)
+def test_sizes_follow_from_times(decode, prefill, chunk_len, prefill_len) -> None:
+    config = SchedulerConfig.timed(decode, prefill)
+    assert (config.chunk_len, config.prefill_len) == (chunk_len, prefill_len)
+    assert SchedulerConfig.timed(0.0, 0.0) == SchedulerConfig()
+
+
+def test_a_slow_peer_keeps_others_waiting_by_time_not_by_number() -> None:
+    """10 ms per position: 128 positions beside each token would be 1.3 s."""
+    scheduler = Scheduler[str](SchedulerConfig.timed(0.1, 0.01))
+    scheduler.add("long", "p", 1000)
+    for _ in range(5):
+        scheduler.add("short", "d", 1)
+        batch = scheduler.next_batch()
+        assert sum(piece.count for piece in batch) * 0.01 < 0.25 and batch[0].session == "short"
+    assert len(scheduler.next_batch()) == 1
+
+
 def test_prefills_take_turns() -> None:
     scheduler = Scheduler[str](SMALL)
     for name in "abc":

@@ -28,6 +28,7 @@ from swarm.group import Group
 from swarm.member import Member
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
+from swarm.peer.runner import Runner
 from swarm.peer.service import Peer, serving
 from swarm.transport import Buffer
 from swarm.transport.control import Place
@@ -242,6 +243,8 @@ class World:
             "threads": 1,
             "kv_memory": 4 << 20,
             "page_len": 8,
+            # On the thread, so that time passes for others while something is computed.
+            "brief": 0.0,
             **options,
         }
         config = PeerConfig(name=name, blocks=blocks, **settings)
@@ -331,16 +334,18 @@ class World:
             if hosting is None:
                 continue
             handler, leases, pages = hosting.handler, hosting.leases, hosting.runner.pages
-            engine = hosting._engine
+            engine, kept = hosting._engine, hosting.kept
             counts = {
                 "sessions": len(handler._sessions),
                 "openings": len(handler._openings),
                 "leased pages": leases.num_pages - leases.free,
                 "waiting requests": leases.num_waiting,
-                "used pages": pages.num_pages - pages.free_pages,
-                "rows": len(pages._rows),
+                "used pages": pages.num_pages - pages.free_pages - kept.num_pages,
+                "rows": len(pages._rows) - len(kept),
                 "steps": len(hosting._scheduler),
                 "sessions in the engine": len(engine._sessions) + len(engine._retired),
+                "rows to be found": len(engine._recalled),
+                "rows to be kept": len(engine._keeping),
             }
             found += [f"{name}: {number} {what}" for what, number in counts.items() if number]
         for name, swarm in self.swarms.items():
@@ -372,9 +377,19 @@ def bare_world() -> type[World]:
     return World
 
 
+def _even_speed(runner: Runner) -> tuple[float, float]:
+    num_blocks = runner.span.end - runner.span.start
+    return 0.004 * num_blocks, 0.0004 * num_blocks
+
+
 @pytest.fixture
-async def make_world() -> AsyncIterator[Callable[[Tiny], World]]:
-    """Makes worlds; after the test each must be clean, and is then ended."""
+async def make_world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Tiny], World]]:
+    """Makes worlds; after the test each must be clean, and is then ended.
+
+    Peers announce the same speed per block, whatever else this machine does: routes follow from
+    that.
+    """
+    monkeypatch.setattr(Runner, "measure", _even_speed)
     worlds: list[World] = []
     async with contextlib.AsyncExitStack() as stack:
 

@@ -56,7 +56,7 @@ async def three(world):
 async def write(model, reply, sampling, speculator, on_token=None):
     """Fills a reply, and calls `on_token` with its length after each token."""
     async with model.session() as session:
-        decoding = Decoding(session, model.head, reply, sampling, set(), speculator)
+        decoding = Decoding(session, model.readout, reply, sampling, set(), speculator)
         async with aclosing(decoding.tokens()) as tokens:
             async for _ in tokens:
                 if on_token is not None:
@@ -127,7 +127,7 @@ async def test_the_end_token_ends_a_window(three):
     shown = []
     async with model.session() as session:
         speculator = knowing(PROMPT, answer, window=63)
-        decoding = Decoding(session, model.head, reply, sampling(), {end}, speculator)
+        decoding = Decoding(session, model.readout, reply, sampling(), {end}, speculator)
         async for token in decoding.tokens():
             shown.append(token)
     until = answer.index(end)

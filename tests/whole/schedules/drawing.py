@@ -11,6 +11,7 @@ from schedule import (
     NUM_BLOCKS,
     Abandon,
     After,
+    Again,
     AtFrame,
     AtToken,
     Back,
@@ -70,11 +71,13 @@ def _hosts(draw: Any, *, most_spares: int = 2, **options: Any) -> tuple[Host, ..
 # What is asked
 
 _say = st.builds(Say, count=st.integers(1, 6))
+_again = st.just(Again())
 _any_row = st.none() | st.integers(0, 2)
 _moves = {
-    "plain": _say,
+    "plain": st.one_of(_say, _say, _again),
     "rewinding": st.one_of(
         _say,
+        _again,
         st.builds(Guess, right=st.integers(0, 2), wrong=st.integers(1, 3)),
         st.builds(Back, count=st.integers(2, 9)),
     ),
@@ -96,6 +99,7 @@ _moves = {
     ),
     "hasty": st.one_of(
         _say,
+        _again,
         st.builds(Hasten, seconds=st.sampled_from([0.002, 0.01, 0.1, 0.7])),
         st.builds(Pause, seconds=st.sampled_from([0.5, 3.0])),
         st.builds(Back, count=st.integers(1, 5)),

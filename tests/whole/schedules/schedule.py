@@ -77,6 +77,11 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Again:
+    """The session ends, and another one goes on with the same text."""
+
+
+@dataclass(frozen=True)
 class Write:
     """`count` greedy tokens, written as a reply is: with `window` guesses along with each token.
 
@@ -88,7 +93,7 @@ class Write:
     errs: int
 
 
-Move = Say | Guess | Back | Shuffle | Hasten | Pause | Write
+Move = Say | Guess | Back | Shuffle | Hasten | Pause | Again | Write
 
 
 @dataclass(frozen=True)

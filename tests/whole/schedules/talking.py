@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from schedule import Back, Guess, Hasten, Move, Pause, Say, Shuffle, Talk, Write
+from schedule import Again, Back, Guess, Hasten, Move, Pause, Say, Shuffle, Talk, Write
 
 from swarm.client import RemoteModel, Reply, RowInput, SamplingConfig, Session, SpeculationConfig
 from swarm.client.decoding import Decoding
@@ -92,10 +92,20 @@ class Talker:
         draw, vocabulary = random.Random(self.talk.seed), range(self.undisturbed.vocab_size)
         for _ in range(self.talk.num_rows):
             self._texts.append(draw.choices(vocabulary, k=self.talk.length))
-        self._sent = [0] * self.talk.num_rows
-        async with self.model.session(self.talk.num_rows) as self.session:
+        self._begin()
+        try:
             for move in self.talk.moves:
                 await self._move(move)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._sent, self._order = [0] * self.talk.num_rows, None
+        self.session = self.model.session(self.talk.num_rows)
+
+    def _end(self) -> None:
+        if self.session is not None:
+            self.session.close()
 
     def check(self) -> None:
         """Compares every answer with the undisturbed one."""
@@ -129,6 +139,9 @@ class Talker:
                 self._haste = seconds
             case Pause(seconds):
                 await asyncio.sleep(seconds)
+            case Again():
+                self._end()
+                self._begin()
             case Write():
                 await self._write(move)
 
@@ -191,7 +204,7 @@ class Talker:
 
     async def _go_on(self, reply: Reply, sampling: SamplingConfig, speculator: Speculator) -> None:
         assert self.session is not None
-        decoding = Decoding(self.session, self.model.head, reply, sampling, set(), speculator)
+        decoding = Decoding(self.session, self.model.readout, reply, sampling, set(), speculator)
         async with aclosing(decoding.tokens()) as tokens:
             async for _ in tokens:
                 self.on_answer()
@@ -211,9 +224,10 @@ class Talker:
         """One step's outputs, or None if they did not come in haste."""
         assert self.session is not None
         embed = self.model.head.embed
+        news = {row: text[self._sent[row] :] for row, text in texts.items()}
         rows = [
-            RowInput(row, self._sent[row], embed(torch.tensor(text[self._sent[row] :])))
-            for row, text in texts.items()
+            RowInput(row, self._sent[row], embed(torch.tensor(ids)), tuple(ids))
+            for row, ids in news.items()
         ]
         while True:
             # What was asked in vain has reordered the rows already.
