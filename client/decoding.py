@@ -65,12 +65,13 @@ class Decoding:
         self._speculator.push(self._ids.tolist())
         self._speculator.prepare()
         self._clock = time.perf_counter()
-        position, fresh = 0, self._ids
+        position, fresh, prefill = 0, self._ids, True
         while reply.finish is None and self._room > 0:
-            drafts = await self._speculator.draft(self._room - 1) if position else []
+            drafts = [] if prefill else await self._speculator.draft(self._room - 1)
             num_recoveries = self._num_recoveries
             outputs = await self._step(position, fresh, drafts)
-            disturbed = not position or self._num_recoveries != num_recoveries
+            self._note(prefill=prefill)
+            disturbed = prefill or self._num_recoveries != num_recoveries
             drawn: list[int] = []
             async with aclosing(self._draw(outputs, drafts)) as tokens:
                 async for token in tokens:
@@ -79,9 +80,8 @@ class Decoding:
                         yield token
                     # Lets a caller who only consumes be cancelled and others' messages through.
                     await asyncio.sleep(0)
-            reply.num_accepted += len(drawn) - 1
             self._speculator.note(drawn, None if disturbed else self._seconds)
-            position, fresh = len(self._ids) - 1, self._ids[-1:]
+            position, fresh, prefill = len(self._ids) - 1, self._ids[-1:], False
 
     @property
     def _room(self) -> int:
@@ -103,9 +103,8 @@ class Decoding:
         ids = [*fresh.tolist(), *drafts]
         row = RowInput(0, position, self._readout.head.embed(torch.tensor(ids)), tuple(ids))
         (outputs,) = await self._session.step([row], Want.ALL if drafts else Want.LAST)
-        self._note(time.perf_counter(), prefill=not position)
         self._reply.num_drafted += len(drafts)
-        self._seconds = self._clock - started
+        self._seconds = time.perf_counter() - started
         return outputs
 
     async def _draw(
@@ -125,12 +124,14 @@ class Decoding:
                     reply.finish = Finish.EOS
                 elif not self._room:
                     reply.finish = Finish.LENGTH
+                goes_on = token == guess and reply.finish is None
+                reply.num_accepted += goes_on
                 yield token
-                if token != guess or reply.finish is not None:
+                if not goes_on:
                     return
 
-    def _note(self, now: float, *, prefill: bool) -> None:
-        reply, session = self._reply, self._session
+    def _note(self, *, prefill: bool) -> None:
+        reply, session, now = self._reply, self._session, time.perf_counter()
         if prefill:
             reply.prefill_seconds += now - self._clock
             reply.num_cached = session.num_recalled

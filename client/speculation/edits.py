@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .guess import Grade, Guess
 from .suffixes import Suffixes
@@ -39,6 +40,13 @@ class _Change:
     target: int
 
 
+class _Replacement(NamedTuple):
+    """What has stood in place of what."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
 class Edits:
     """Guesses along a copied passage. `suffixes` is given each token before this is."""
 
@@ -52,13 +60,15 @@ class Edits:
         self._change: _Change | None = None
         # What is still to come of a replacement.
         self._pending: tuple[int, ...] = ()
-        # By the first token of what is replaced: all of that, and what stands in its place.
-        self._replaced: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        # By the first token of what is replaced.
+        self._replaced: dict[int, _Replacement] = {}
 
     def push(self, token: int) -> None:
         """The text has grown by a token."""
-        if self._source is not None:
+        if self._source is not None and self._source < self._length:
             self._advance(self._source, token)
+        else:
+            self._source, self._change, self._pending = None, None, ()
         self._length += 1
         match = self._suffixes
         # Another passage has to be clearly the better one.
@@ -76,9 +86,9 @@ class Edits:
             yield Guess(token, _REPLACED)
         while source < self._length:
             if found := self._replacement(source):
-                for token in found[1]:
+                for token in found.after:
                     yield Guess(token, _REPLACED)
-                source += len(found[0])
+                source += len(found.before)
                 continue
             yield Guess(self._text[source], _grade(agreed))
             source, agreed = source + 1, agreed + 1
@@ -91,11 +101,10 @@ class Edits:
                 return
             self._pending = ()
         elif found := self._replacement(source):
-            before, after = found
-            if token == after[0]:
-                self._source, self._pending = source + len(before), after[1:]
+            if token == found.after[0]:
+                self._source, self._pending = source + len(found.before), found.after[1:]
                 return
-            del self._replaced[before[0]]
+            del self._replaced[found.before[0]]
         if token == self._text[source]:
             self._source, self._agreed = source + 1, self._agreed + 1
             if self._change is not None and self._agreed >= _AGREED:
@@ -130,17 +139,16 @@ class Edits:
         before = tuple(self._text[change.source : end])
         after = tuple(self._text[change.target : self._length + 1 - self._agreed])
         if before and after:
-            self._replaced[before[0]] = before, after
+            self._replaced[before[0]] = _Replacement(before, after)
         self._change = None
 
-    def _replacement(self, source: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        if self._change is not None:
+    def _replacement(self, source: int) -> _Replacement | None:
+        """What the passage at `source` is expected to be replaced by, if it is."""
+        found = self._replaced.get(self._text[source])
+        if found is None or self._change is not None:
             return None
-        found = self._replaced.get(self._text[source]) if source < self._length else None
-        return found if found and self._is_at(source, found[0]) else None
-
-    def _is_at(self, source: int, tokens: tuple[int, ...]) -> bool:
-        return tuple(self._text[source : min(source + len(tokens), self._length)]) == tokens
+        end = min(source + len(found.before), self._length)
+        return found if tuple(self._text[source:end]) == found.before else None
 
 
 def _grade(agreed: int) -> Grade:

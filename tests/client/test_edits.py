@@ -75,7 +75,7 @@ def test_guesses_are_surer_the_longer_the_copy_has_agreed() -> None:
     assert chances == sorted(chances) and chances[0] < chances[-1]
 
 
-def test_any_text_in_any_pieces_is_borne() -> None:
+def test_after_any_text_a_new_passage_is_followed() -> None:
     for seed in range(300):
         draw, follower, text = random.Random(seed), Follower(), ["a"]
         words = "abcdefgh"[: draw.choice([1, 2, 3, 8])]
@@ -86,3 +86,5 @@ def test_any_text_in_any_pieces_is_borne() -> None:
             follower.push(" ".join(piece))
             text += piece
             assert set(follower.guessed(30).split()) <= set(text)
+        passage = " ".join(map(str, range(40)))
+        assert follower.push(passage).push("| " + passage[:43]).guessed(3) == "18 19 20"

@@ -13,6 +13,7 @@ from swarm.client import Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
 from swarm.client.decoding import Decoding
 from swarm.client.speculation import quick_drafters
+from swarm.client.speculation.draft_model import DraftModel
 from swarm.client.speculation.guess import Grade, Guess
 from swarm.client.speculation.speculator import Speculator
 from swarm.errors import NoRouteError
@@ -139,7 +140,7 @@ async def test_the_end_token_ends_a_window(three):
 @pytest.mark.simulated_time
 @pytest.mark.parametrize("victim", PEERS)
 @pytest.mark.parametrize("number", [0, 1, 3])
-@pytest.mark.parametrize("errs", [(), (3,), (2, 5)], ids=str)
+@pytest.mark.parametrize("errs", [(), (2, 5)], ids=str)
 async def test_x1_killed_with_a_window_on_its_way(three, victim, number, errs):
     """The window has left the client, or the hop before the one that dies."""
     await three.spare((0, 4))
@@ -247,7 +248,18 @@ async def test_x4_a_reply_that_was_cut_short_goes_on_where_it_was(three, options
     assert await write(model, reply, sampling(**options), knowing(PROMPT, plain, 5)) == plain
 
 
-# What it is for
+# Who guesses, and what for
+
+
+async def test_a_small_model_guesses_as_well(three):
+    """Here it is the large one itself, so that it is always right."""
+    model, reply = await three.client(), Reply(list(PROMPT))
+    drafter = DraftModel(three.tiny.reference, 300).drafter()
+    speculator = Speculator(SpeculationConfig(4), quick_drafters(), drafter)
+    assert await write(model, reply, sampling(), speculator) == three.tiny.greedy(
+        PROMPT, NUM_TOKENS
+    )
+    assert reply.num_accepted > 10
 
 
 async def test_what_can_be_guessed_saves_round_trips(three):
