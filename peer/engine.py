@@ -98,8 +98,8 @@ class Engine:
         """Waits a moment for steps that come just behind the first."""
         clock, rhythm = asyncio.get_running_loop().time, self._rhythm
         now, num_ready = clock(), len(self._scheduler)
-        if num_ready >= len(rhythm.decoding(now)):
-            return  # Nobody else could come.
+        if not 0 < num_ready < len(rhythm.decoding(now)):
+            return  # Nobody waits, or nobody else could come.
         seconds = rhythm.linger()
         while clock() < now + seconds and len(self._scheduler) < len(rhythm.decoding(now)):
             self._wake.clear()
