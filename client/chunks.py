@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from swarm.errors import LocalProtocolError
 from swarm.session.feed import Computed
 from swarm.wire.messages import DType, RowRange, Want
 from swarm.wire.tensors import to_buffer
@@ -16,12 +17,19 @@ from swarm.wire.tensors import to_buffer
 class RowInput:
     """New positions of one row: `hidden` is `[n, hidden_size]`, from `position` on.
 
-    A position below the row's length rolls the row back first.
+    A position below the row's length rolls the row back first. `ids` are the tokens that were
+    embedded, if it was tokens: they never leave the client, but what peers have computed for them
+    can then be used again.
     """
 
     row: int
     position: int
     hidden: torch.Tensor
+    ids: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.ids is not None and len(self.ids) != len(self.hidden):
+            raise LocalProtocolError(f"{len(self.ids)} tokens for {len(self.hidden)} positions")
 
     @property
     def range(self) -> RowRange:
@@ -80,7 +88,9 @@ class Cutter:
         reorder: tuple[int, ...] | None,
         generation: int,
     ) -> Computed:
-        payload = to_buffer(torch.cat([part.hidden for part, _ in chunk]), self.dtype)
+        parts = [part.hidden for part, _ in chunk]
+        hidden = torch.cat(parts) if len(parts) > 1 else parts[0]
+        payload = to_buffer(hidden, self.dtype)
         if want is Want.LAST and not any(ends for _, ends in chunk):
             want = Want.NOTHING
         spans = tuple(part.range for part, _ in chunk)

@@ -41,7 +41,7 @@ class Collector:
         counts = [self._num_returned(span, output.want) for span in output.rows]
         if len(payload) != sum(counts) * self._position_len:
             raise RemoteProtocolError(f"{len(payload)} bytes for {sum(counts)} positions")
-        if not all_finite(payload, self._dtype):
+        if not all_finite(payload, self._dtype, self._position_len):
             raise RemoteProtocolError("hidden states that are not finite numbers")
         view, offset = memoryview(payload), 0
         ends: dict[int, int] = {}

@@ -4,86 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
-
-import torch
 
 from swarm.checkpoint import Checkpoint
 from swarm.errors import RequestError
-from swarm.wire.messages import DType, HopTimes
+from swarm.wire.messages import DType
 from swarm.wire.tensors import wire_dtype
 
 from .access import Access
-from .chunks import RowInput
+from .decoding import Decoding
 from .head import Head
 from .model_key import ModelKey
-from .route import Route
-from .sampling import Sampler, SamplingConfig
+from .readout import Readout
+from .reply import Finish, Reply
+from .sampling import SamplingConfig
 from .session import Session
+from .speculation import SpeculationConfig, quick_drafters
+from .speculation.draft_model import DraftModel
+from .speculation.speculator import Speculator
 from .text import TextStream
+from .transcript import Transcript, transcript_key
+from .wire import AUTO, Sender, choose, wire_type
 
 logger = logging.getLogger(__name__)
 
 Conversation = Sequence[Mapping[str, str]]
-
-
-class Finish(StrEnum):
-    """Why a reply ended."""
-
-    EOS = "eos"
-    STOP = "stop"
-    LENGTH = "length"
-
-
-@dataclass
-class Reply:
-    """What is known of a reply; grows while it streams. Times in seconds.
-
-    `hop_seconds` holds, for each hop of the route, the mean queue and compute time of a decode
-    step.
-    """
-
-    prompt_ids: list[int]
-    ids: list[int] = field(default_factory=list)
-    text: str = ""
-    finish: Finish | None = None
-    route: Route = ()
-    hop_seconds: list[tuple[float, float]] = field(default_factory=list)
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    num_recoveries: int = 0
-    _num_timed: int = 0
-    _sampler: Sampler | None = None
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Decoded tokens per second after the first one; 0 where there were none."""
-        return (len(self.ids) - 1) / self.decode_seconds if self.decode_seconds else 0.0
-
-    def sampler(self, sampling: SamplingConfig) -> Sampler:
-        """Who chooses the tokens; the same one, and its random state, where a reply goes on."""
-        if self._sampler is None or self._sampler.config != sampling:
-            self._sampler = Sampler(sampling)
-        return self._sampler
-
-    def note_times(self, times: HopTimes) -> None:
-        """Adds one decode step's times; a changed route starts the mean anew."""
-        if len(times) != len(self.hop_seconds):
-            self.hop_seconds, self._num_timed = [(0.0, 0.0)] * len(times), 0
-        self._num_timed += 1
-        weight = 1 / self._num_timed
-        self.hop_seconds = [
-            (
-                queue + weight * (hop.queue / 1e6 - queue),
-                compute + weight * (hop.compute / 1e6 - compute),
-            )
-            for (queue, compute), hop in zip(self.hop_seconds, times, strict=True)
-        ]
 
 
 class RemoteModel:
@@ -94,9 +41,12 @@ class RemoteModel:
         checkpoint: Checkpoint,
         head: Head,
         access: Access,
+        draft_model: DraftModel | None = None,
+        wire: str = AUTO,
     ) -> None:
         self.checkpoint = checkpoint
         self.head = head
+        self.readout = Readout(head)
         self.key = ModelKey(
             checkpoint.fingerprint,
             checkpoint.num_blocks,
@@ -104,6 +54,9 @@ class RemoteModel:
             checkpoint.context_length,
         )
         self._access = access
+        self._draft_model = draft_model
+        self._exact = wire_dtype(head.dtype)
+        self._wire = wire_type(wire, self._exact)
 
     @property
     def tokenizer(self) -> Any:
@@ -111,13 +64,36 @@ class RemoteModel:
         return self.checkpoint.tokenizer()
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Session:
-        """A new session; `async with` closes it. What travels is of the head's type by default."""
+        """A new session; `async with` closes it.
+
+        `dtype` is what travels: by default what was asked for when the model was opened, and if
+        that was "auto", what pays by all that is known of the lines now (`swarm.client.wire`).
+        """
+        dtype = dtype or self._wire or choose(self._exact, self.key.hidden_size, self._senders())
+        transcript = self._transcript() if num_rows == 1 else None
         return Session(
-            self.key,
-            self._access,
-            dtype=dtype or wire_dtype(self.head.dtype),
-            num_rows=num_rows,
+            self.key, self._access, dtype=dtype, num_rows=num_rows, transcript=transcript
         )
+
+    def _transcript(self) -> Transcript | None:
+        unit_len = self._access.config.unit_len
+        if not unit_len:
+            return None
+        embeddings = str(self.head.dtype)
+        key = transcript_key(self._access.secret, self.key.fingerprint, embeddings)
+        return Transcript(key, unit_len)
+
+    def _senders(self) -> list[Sender]:
+        """The client and the hops that a session would go through now, as far as is known."""
+        router = self._access.router
+        senders = [Sender(router.upload_rate)]
+        for entry, round_trip in router.outlook(self.key):
+            senders.append(
+                Sender(
+                    entry.upload_rate, entry.decode_seconds, entry.prefill_seconds, round_trip / 2
+                )
+            )
+        return senders if len(senders) > 1 else []
 
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.
@@ -154,6 +130,7 @@ class RemoteModel:
         *,
         raw: bool = False,
         sampling: SamplingConfig | None = None,
+        speculation: SpeculationConfig | None = None,
         **options: Any,
     ) -> AsyncGenerator[str, None]:
         """Yields the reply's text as it comes.
@@ -161,7 +138,8 @@ class RemoteModel:
         Options are the fields of `SamplingConfig`, such as `max_new_tokens` or `temperature`.
         """
         reply = await self.prepare(prompt, raw=raw)
-        async with aclosing(self.reply(reply, _sampling(sampling, options))) as pieces:
+        chosen = _sampling(sampling, options)
+        async with aclosing(self.reply(reply, chosen, speculation)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -171,18 +149,25 @@ class RemoteModel:
         *,
         raw: bool = False,
         sampling: SamplingConfig | None = None,
+        speculation: SpeculationConfig | None = None,
         **options: Any,
     ) -> Reply:
         """The whole reply at once, with its token ids, route and times."""
         reply = await self.prepare(prompt, raw=raw)
-        async for _ in self.reply(reply, _sampling(sampling, options)):
+        async for _ in self.reply(reply, _sampling(sampling, options), speculation):
             pass
         return reply
 
-    async def reply(self, reply: Reply, sampling: SamplingConfig) -> AsyncGenerator[str, None]:
+    async def reply(
+        self,
+        reply: Reply,
+        sampling: SamplingConfig,
+        speculation: SpeculationConfig | None = None,
+    ) -> AsyncGenerator[str, None]:
         """Fills `reply`, which begins with its prompt's ids, and yields its text piece by piece.
 
-        A reply that an error has cut short goes on where it was: what it has is not yielded again.
+        `speculation` changes how fast it comes, never what comes. A reply that an error has cut
+        short goes on where it was: what it has is not yielded again.
         """
         self._check_room(reply, sampling)
         text = TextStream(self.tokenizer, sampling.stop)
@@ -190,7 +175,7 @@ class RemoteModel:
             text.push(token)
         async with self.session() as session:
             # Closed with the session, not when the garbage is collected.
-            async with aclosing(self._tokens(session, reply, sampling)) as tokens:
+            async with aclosing(self._tokens(session, reply, sampling, speculation)) as tokens:
                 async for token in tokens:
                     piece = text.push(token)
                     if text.finished:
@@ -206,31 +191,17 @@ class RemoteModel:
         if text.finished:
             reply.finish = Finish.STOP
 
-    async def _tokens(
-        self, session: Session, reply: Reply, sampling: SamplingConfig
+    def _tokens(
+        self,
+        session: Session,
+        reply: Reply,
+        sampling: SamplingConfig,
+        speculation: SpeculationConfig | None = None,
     ) -> AsyncGenerator[int, None]:
-        sampler = reply.sampler(sampling)
         ends = set() if sampling.ignore_eos else self.eos_ids
-        ids = torch.tensor([*reply.prompt_ids, *reply.ids])
-        fresh, position = ids, 0
-        clock = time.perf_counter()
-        while reply.finish is None and len(reply.ids) < sampling.max_new_tokens:
-            hidden = self.head.embed(fresh)
-            (last,) = await session.step([RowInput(0, position, hidden)])
-            clock = self._note(reply, session, clock, prefill=not position)
-            position += len(fresh)
-            token = sampler.choose(ids, self.head.logits(last)[0])
-            fresh = torch.tensor([token])
-            ids = torch.cat([ids, fresh])
-            reply.ids.append(token)
-            if token in ends:
-                reply.finish = Finish.EOS
-                return
-            if len(reply.ids) == sampling.max_new_tokens:
-                reply.finish = Finish.LENGTH
-            yield token
-            # Lets a caller who only consumes be cancelled and others' messages through.
-            await asyncio.sleep(0)
+        slow = self._draft_model.drafter() if self._draft_model is not None else None
+        speculator = Speculator(speculation or SpeculationConfig(), quick_drafters(), slow)
+        return Decoding(session, self.readout, reply, sampling, ends, speculator).tokens()
 
     @property
     def eos_ids(self) -> set[int]:
@@ -248,16 +219,6 @@ class RemoteModel:
                 f"{len(reply.prompt_ids)} prompt tokens and up to {sampling.max_new_tokens} new"
                 f" ones do not fit the model's context of {limit}"
             )
-
-    def _note(self, reply: Reply, session: Session, since: float, *, prefill: bool) -> float:
-        now = time.perf_counter()
-        if prefill:
-            reply.prefill_seconds += now - since
-        else:
-            reply.decode_seconds += now - since
-            reply.note_times(session.last_times)
-        reply.route, reply.num_recoveries = session.route, session.num_recoveries
-        return now
 
 
 def _sampling(sampling: SamplingConfig | None, options: Mapping[str, Any]) -> SamplingConfig:

@@ -108,11 +108,17 @@ class SwarmCache(Cache):  # type: ignore[misc]
             self._closer()
             self.session = None
 
-    def step(self, hidden: torch.Tensor, real: torch.Tensor, want: Want) -> list[torch.Tensor]:
+    def step(
+        self,
+        hidden: torch.Tensor,
+        real: torch.Tensor,
+        want: Want,
+        ids: torch.Tensor | None = None,
+    ) -> list[torch.Tensor]:
         """Runs the real (not padding) positions of `hidden` `[rows, n, hidden_size]`.
 
-        `real` `[rows, n]` is a boolean mask. One result per row, `[its real positions or 1,
-        hidden_size]`.
+        `real` `[rows, n]` is a boolean mask, `ids` `[rows, n]` are the tokens where it is tokens.
+        One result per row, `[its real positions or 1, hidden_size]`.
         """
         if self.session is None:
             self.session = self._remote.session(len(hidden))
@@ -122,7 +128,12 @@ class SwarmCache(Cache):  # type: ignore[misc]
         if len(hidden) != len(self._padding):
             raise RequestError(f"{len(hidden)} rows in a cache of {len(self._padding)}")
         rows = [
-            RowInput(row, self.width - self._padding[row], hidden[row][real[row]])
+            RowInput(
+                row,
+                self.width - self._padding[row],
+                hidden[row][real[row]],
+                None if ids is None else tuple(ids[row][real[row]].tolist()),
+            )
             for row in range(len(hidden))
         ]
         order, self._order = self._order, None
@@ -232,7 +243,8 @@ class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[m
         _check_positions(position_ids, attention_mask, real)
         last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1 and labels is None
         only_last = last_only and bool(real[:, -1].all())
-        outputs = cache.step(inputs_embeds, real, Want.LAST if only_last else Want.ALL)
+        want = Want.LAST if only_last else Want.ALL
+        outputs = cache.step(inputs_embeds, real, want, input_ids)
         if only_last:
             logits = torch.stack([self.remote.head.logits(row) for row in outputs])
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from swarm.wire.messages import RowRange
+from swarm.wire.messages import Prefix, RowRange
 
 Lengths = tuple[int, ...]
 
@@ -16,7 +16,9 @@ class Standing:
     """Where a session stands when its chain is (re)built, row by row.
 
     `lengths` have been sent by the client, `settled` have come out of the last hop. A hop that has
-    not seen the newest `generation` may keep `keep`. Room is asked for `positions` per row.
+    not seen the newest `generation` may keep `keep`. Room is asked for `positions` per row. What
+    lies below `spared` needs not come out, if the last hop has it. A new hop may have kept one of
+    `prefixes` from an earlier session.
     """
 
     generation: int
@@ -24,6 +26,8 @@ class Standing:
     settled: Lengths
     keep: Lengths
     positions: int
+    spared: Lengths
+    prefixes: tuple[Prefix, ...] = ()
 
 
 class Mark:
@@ -47,6 +51,7 @@ class Progress:
         self.generation = 0
         self._settled = [0] * num_rows
         self._keep: Lengths = (0,) * num_rows
+        self._spared = [0] * num_rows
         # Whether all hops have seen this generation: something of it has come out of the last.
         self._seen = True
         self._marks: WeakSet[Mark] = WeakSet()
@@ -56,6 +61,11 @@ class Progress:
         """Positions of each row that have come out of the last hop."""
         return tuple(self._settled)
 
+    @property
+    def common(self) -> Lengths:
+        """Positions of each row that every hop has computed, whichever generation it has seen."""
+        return self.settled if self._seen else tuple(map(min, self._keep, self.settled))
+
     def advance(
         self, lengths: Lengths, ranges: Sequence[RowRange], reorder: Sequence[int] | None
     ) -> None:
@@ -63,9 +73,11 @@ class Progress:
         if reorder is not None:
             lengths = tuple(lengths[source] for source in reorder)
             self._settled = [self._settled[source] for source in reorder]
+            self._spared = [0] * len(self._spared)
         rolls_back = any(span.position < lengths[span.row] for span in ranges)
         for span in ranges:
             self._settled[span.row] = min(self._settled[span.row], span.position)
+            self._spared[span.row] = min(self._spared[span.row], span.position)
         if reorder is not None:
             # Rows of a hop that missed the reorder are other rows: nothing of them can be kept.
             self._keep = (0,) * len(self._settled)
@@ -94,6 +106,21 @@ class Progress:
         for row, end in ends.items():
             self._settled[row] = max(self._settled[row], end)
 
+    def spare(self, row: int, length: int) -> None:
+        """Nobody asks what comes out of a row's first positions: only what comes after counts."""
+        self._spared[row] = length
+
+    def recall(self, lengths: Lengths) -> None:
+        """So many positions of each row need not come out of the last hop, which has them."""
+        self._settled = list(map(max, self._settled, lengths))
+
     def standing(self, lengths: Lengths) -> Standing:
         """All of it, for rows of which `lengths` have been sent."""
-        return Standing(self.generation, lengths, self.settled, self._keep, max(lengths))
+        return Standing(
+            self.generation,
+            lengths,
+            self.settled,
+            self._keep,
+            max(lengths),
+            tuple(self._spared),
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from swarm.directory import Announcement
 from swarm.errors import NoRouteError
@@ -19,6 +20,9 @@ UNKNOWN_ROUND_TRIP = 0.05
 
 HOP_SECONDS = 0.002
 """What a hop takes beside computing and the way: reading, copying, being woken up."""
+
+_REPLY_LEN = 128
+"""Tokens over which the time counts that a kept prefix saves once."""
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -59,14 +63,15 @@ class Candidate:
     weight: float = 1.0
 
     @classmethod
-    def of(cls, entry: Announcement, round_trip: float | None) -> Candidate:
-        """The candidate that an announcement describes."""
+    def of(cls, entry: Announcement, round_trip: float | None, held: int = 0) -> Candidate:
+        """The candidate that an announcement describes; it holds `held` positions already."""
         num_blocks = max(1, entry.end - entry.start)
+        saved = held * entry.prefill_seconds / _REPLY_LEN
         return cls(
             entry.peer,
             entry.start,
             entry.end,
-            entry.decode_seconds / num_blocks,
+            (entry.decode_seconds - saved) / num_blocks,
             UNKNOWN_ROUND_TRIP if round_trip is None else round_trip,
             entry.addresses,
             entry.prefill_seconds / num_blocks,
@@ -89,11 +94,15 @@ def candidates(
     announcements: Iterable[Announcement],
     round_trips: Mapping[str, float],
     avoided: Iterable[str] = (),
+    held: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """The peers that may be used now, without those to be avoided."""
+    """The peers that may be used now, without those to be avoided.
+
+    `held` are positions of the text that some need not compute any more.
+    """
     shunned = set(avoided)
     return [
-        Candidate.of(entry, round_trips.get(entry.peer))
+        Candidate.of(entry, round_trips.get(entry.peer), held.get(entry.peer, 0))
         for entry in announcements
         if entry.serving and entry.peer not in shunned
     ]

@@ -9,17 +9,19 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Seque
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from swarm.directory import Announcement, Directory
 from swarm.errors import NoRouteError, PeerError
 from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
-from swarm.wire.messages import HopTime
+from swarm.wire.messages import HopTime, Prefix
 
 from .avoidance import Avoidance
 from .crowd import Crowd
 from .experience import Experience
 from .model_key import ModelKey
+from .recollection import Recollection
 from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Router:
     def __init__(self, directory: Directory, neighbours: Neighbours, client: str = "") -> None:
         self._directory = directory
         self._neighbours = neighbours
+        self.recollection = Recollection()
         self._avoidance = Avoidance()
         self._apart = Avoidance()
         self._missed = Avoidance()
@@ -65,27 +68,31 @@ class Router:
         kept: Sequence[Hop],
         positions: int,
         excluded: Collection[str] = (),
+        prefixes: Sequence[Prefix] = (),
     ) -> Route:
         """A route that keeps the hops `kept` and uses none of the peers `excluded` for new ones.
 
+        Peers to which an earlier session has left some of `prefixes` are preferred to equal ones.
         Peers whose whole KV memory is below `positions` are left out where others serve their
         blocks. Raises `NoRouteError` naming the blocks that nobody serves.
         """
+        held = self.recollection.held(prefixes)
         if kept or excluded:
             # A session stands still: take who is known to be there before looking further. Links
             # tell who that is; the directory may itself be waiting for the peer that is lost.
             serving = _roomy(self._known(model.fingerprint), model, kept, positions)
             with contextlib.suppress(NoRouteError):
                 met = self._met(serving)
-                return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
+                choices = self._choices(serving, met, excluded, held)
+                return self._fill(kept, model.num_blocks, choices)
         else:
             with contextlib.suppress(NoRouteError):
                 found = await self.find(model.fingerprint)
-                route = await self._seek(model, found, kept, positions, excluded)
+                route = await self._seek(model, found, kept, positions, excluded, held)
                 self.crowd.send((hop.peer for hop in route), asyncio.get_running_loop().time())
                 return route
         found = await self.find(model.fingerprint, fresh=True)
-        return await self._seek(model, found, kept, positions, excluded)
+        return await self._seek(model, found, kept, positions, excluded, held)
 
     async def _seek(
         self,
@@ -94,6 +101,7 @@ class Router:
         kept: Sequence[Hop],
         positions: int,
         excluded: Iterable[str],
+        held: Mapping[str, int],
     ) -> Route:
         """A route over peers that are met now, and if that is not enough, over others."""
         serving = _roomy(found, model, kept, positions)
@@ -101,7 +109,8 @@ class Router:
 
         def fill_with(others: Mapping[str, float]) -> Route:
             met = {**others, **self._met(serving)}
-            return self._fill(kept, model.num_blocks, self._choices(serving, met, excluded))
+            choices = self._choices(serving, met, excluded, held)
+            return self._fill(kept, model.num_blocks, choices)
 
         async with aclosing(self._greetings(welcome)) as greetings:
             async for _ in greetings:
@@ -120,6 +129,25 @@ class Router:
         known = sum(self._neighbours.get(entry.peer) is not None for entry in serving)
         strangers = [e for e in self._welcome(serving) if self._neighbours.get(e.peer) is None]
         await self._meet_all(strangers[: max(0, MAX_MET - known)])
+
+    def outlook(self, model: ModelKey) -> list[tuple[Announcement, float]]:
+        """The peers of the route that looks best now, and the round trips to them in seconds.
+
+        By what is known already, nobody is asked; empty where that makes no route.
+        """
+        serving = [entry for entry in self._known(model.fingerprint) if entry.serving]
+        met = {entry.peer: UNKNOWN_ROUND_TRIP for entry in serving} | self._met(serving)
+        try:
+            route = self._fill((), model.num_blocks, self._choices(serving, met, ()))
+        except NoRouteError:
+            return []
+        entries = {entry.peer: entry for entry in serving}
+        return [(entries[hop.peer], met[hop.peer]) for hop in route]
+
+    @property
+    def upload_rate(self) -> float:
+        """Bytes per second that we have sent with lately; 0 if that is not known."""
+        return self._neighbours.upload_rate
 
     def without(self, model: ModelKey, route: Route, lost: str) -> Route:
         """The route that would take the place of `route` if the peer `lost` were gone now.
@@ -179,9 +207,10 @@ class Router:
         announcements: Sequence[Announcement],
         met: Mapping[str, float],
         excluded: Iterable[str],
+        held: Mapping[str, int] = MappingProxyType({}),
     ) -> list[Candidate]:
         strangers = {entry.peer for entry in announcements} - set(met)
-        choices = candidates(announcements, met, strangers | self._avoided() | set(excluded))
+        choices = candidates(announcements, met, strangers | self._avoided() | set(excluded), held)
         now = asyncio.get_running_loop().time()
         return [self._judged(choice, now) for choice in choices]
 

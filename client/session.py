@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import sub
 from types import TracebackType
 
 import torch
@@ -36,6 +38,7 @@ from swarm.wire.messages import (
     HopTimes,
     Leaving,
     Output,
+    Prefix,
     RowRange,
     Step,
     Want,
@@ -53,11 +56,16 @@ from .pace import Pace
 from .progress import Progress
 from .recovery import Recovery
 from .route import Route
+from .transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
-_SHORT = 8
-"""Positions of a step whose time is compared with that of the steps before it."""
+_SHORT = 64
+"""Positions of a step whose time is compared with that of the steps before it: a token, perhaps
+with guesses. Longer ones are prompts."""
+
+_KEEP_LEN = 256
+"""Positions after which what was computed is kept for others while the session goes on."""
 
 _FEW = 8
 """Positions that take about as long as one: what peers announce is for those."""
@@ -70,23 +78,41 @@ _LONGEST_RETRY = 4.0
 class Session:
     """Hidden states in, hidden states out, through all blocks of a model.
 
-    One step at a time; `num_rows` sequences side by side. `dtype` is what travels.
+    One step at a time; `num_rows` sequences side by side. `dtype` is what travels. With a
+    `transcript`, which is for one row, peers keep what they have computed for its tokens when the
+    session is closed, and may begin with what they have kept of an earlier one.
     """
 
-    def __init__(self, key: ModelKey, access: Access, *, dtype: DType, num_rows: int = 1) -> None:
+    def __init__(
+        self,
+        key: ModelKey,
+        access: Access,
+        *,
+        dtype: DType,
+        num_rows: int = 1,
+        transcript: Transcript | None = None,
+    ) -> None:
         if not 1 <= num_rows <= MAX_ROWS:
             raise RequestError(f"{num_rows} rows; a session has 1 to {MAX_ROWS}")
         self._key = key
         self._access = access
         self._dtype = dtype
+        assert transcript is None or num_rows == 1
+        self._transcript = transcript
         self._config = config = access.config
-        self._position_len = key.hidden_size * dtype.itemsize
+        self._position_len = dtype.position_len(key.hidden_size)
         self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)
         self._cutter = Cutter(config.chunk_len, dtype)
         self._pace = Pace(config.step_patience, config.least_step_patience)
         self._expected_seq = 0
+        # Positions that are computed anew before anything can come out.
+        self._lacking = 0
+        # Whether all peers have made sense: else nothing of theirs is worth to be kept.
+        self._trusted = True
+        # The longest prefix that all hops of the chain were asked to keep.
+        self._kept: Prefix | None = None
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
         self._closed = False
@@ -96,6 +122,8 @@ class Session:
         self._handing_over: asyncio.Task[None] | None = None
         self.num_recoveries = 0
         self.num_handovers = 0
+        self.num_recalled = 0
+        """Positions at the beginning that every hop had kept from earlier sessions."""
         self.last_times: HopTimes = ()
         """What each hop took over the newest step."""
         access.exchange.register(self._chain.name, self)
@@ -127,6 +155,7 @@ class Session:
         self._news.set()
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
+        self._keep(0)
         self._chain.close()
         if self._handing_over is not None:
             self._handing_over.cancel()
@@ -150,13 +179,17 @@ class Session:
             self._check(ranges, reorder)
             if not any(span.count for span in ranges):
                 return [r.hidden[:0] for r in rows]
+            num_positions = sum(span.count for span in ranges)
+            rows = self._recall(rows, want)
+            ranges = tuple(row.range for row in rows)
             self._progress.advance(self.lengths, ranges, reorder)
             self._collector = Collector(ranges, want, self._position_len, self._dtype)
             for computed in self._cutter.cut(rows, want, reorder, self._progress.generation):
                 self._send(self._feed.push(computed))
             try:
-                await self._collect(self._collector, sum(span.count for span in ranges))
+                await self._collect(self._collector, num_positions)
                 self.last_times = self._collector.times
+                self._keep(_KEEP_LEN)
                 return self._tensors(self._collector)
             finally:
                 self._collector = None
@@ -209,8 +242,10 @@ class Session:
         except RemoteProtocolError as error:
             self._access.router.blame(link.peer, str(error))
             self._excluded.add(link.peer)
+            self._trusted = False
             chain.lose(chain.hops[-1])
         else:
+            self._lacking = 0
             self._progress.settle(ends)
         self._news.set()
 
@@ -226,6 +261,7 @@ class Session:
         if isinstance(fault.error, RequestError):
             self._request_error = fault.error
             return
+        self._trusted = self._trusted and not isinstance(fault.error, Misbehaved)
         self._chain.wired = False
         if failed.code is Code.NEXT_UNREACHABLE:
             self._access.router.separate(hop.hop.peer, fault.error.peer)
@@ -258,6 +294,44 @@ class Session:
                     f"{span.position + span.count} positions; the model's context is {limit}"
                 )
 
+    def _recall(self, rows: Sequence[RowInput], want: Want) -> Sequence[RowInput]:
+        """Notes the tokens, and sets apart what peers may have kept of how a new text begins.
+
+        That is treated as what has been computed before and lost: the chain is filled from where
+        each hop says that it is. Returns what remains of the step.
+        """
+        if self._transcript is None:
+            return rows
+        (whole,) = rows
+        self._transcript.write(whole.position, whole.ids)
+        fresh = not self._chain.epoch and not self.lengths[0]
+        offer = self._prefixes(len(whole.hidden) - 1)
+        if not (fresh and offer) or want is Want.ALL:
+            return rows
+        length = offer[-1].length
+        self._progress.spare(0, length)
+        begin = RowInput(0, 0, whole.hidden[:length])
+        for computed in self._cutter.cut([begin], Want.NOTHING, None, self._progress.generation):
+            self._feed.push(replace(computed, refill=True))
+        return [RowInput(0, length, whole.hidden[length:])]
+
+    def _keep(self, every: int) -> None:
+        """Has the hops keep the text for other sessions, once it is `every` positions longer.
+
+        The first time any length will do: others may wait to begin in the same way.
+        """
+        common, kept = self._progress.common[0], self._kept
+        if kept is not None and kept.length <= common < kept.length + every:
+            return
+        prefixes = self._prefixes(common)
+        if self._trusted and prefixes and prefixes[-1] != kept:
+            self._kept = prefixes[-1]
+            self._chain.keep(self._progress.generation, prefixes)
+            self._access.router.recollection.note(prefixes, {hop.peer for hop in self.route})
+
+    def _prefixes(self, limit: int) -> tuple[Prefix, ...]:
+        return self._transcript.prefixes(limit) if self._transcript is not None else ()
+
     def _send(self, message: tuple[Step | Output, memoryview] | None) -> None:
         if message is None or not self._chain.wired:
             return
@@ -270,7 +344,7 @@ class Session:
     async def _collect(self, collector: Collector, num_positions: int) -> None:
         """Waits for the outputs, and rebuilds the chain as often as it breaks."""
         clock = asyncio.get_running_loop().time
-        started, silences, num_recoveries = clock(), 0, self.num_recoveries
+        started, silences, epoch = clock(), 0, self._chain.epoch
         rebuilds, settled_before = 0, self._progress.settled
         while not collector.done:
             self._raise_what_ended_it()
@@ -298,7 +372,7 @@ class Session:
                 self._chain.wired = False
             if self._progress.settled != settled:
                 silences = 0
-        if num_positions <= _SHORT and self.num_recoveries == num_recoveries:
+        if num_positions <= _SHORT and self._chain.epoch == epoch:
             seconds = clock() - started
             self._pace.note(seconds)
             if not rebuilds and num_positions <= _FEW:
@@ -315,11 +389,13 @@ class Session:
     def _patience(self, num_positions: int, silences: int) -> float:
         """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost.
 
-        Each hop may first have to finish a batch of others' prompts, as large as four chunks.
+        Each hop may first have to finish a batch of others' prompts, as large as four chunks, and
+        hops that lack what others hold are silent until they have it.
         """
         usual = self._pace.patience if num_positions <= _SHORT else self._config.step_patience
         per_position = sum(hop.prefill_seconds for hop in self.route)
-        return float((usual + 4 * self._config.chunk_len * per_position) * 2**silences)
+        ahead = 4 * self._config.chunk_len + self._lacking
+        return float((usual + ahead * per_position) * 2**silences)
 
     # Recovery
 
@@ -343,7 +419,15 @@ class Session:
         if self._closed:
             return
         standing = self._progress.standing(self.lengths)
+        known = max(standing.settled[0], standing.spared[0])
+        standing = replace(standing, prefixes=self._prefixes(known))
+        num_settled = sum(standing.settled)
         next_ = await self._chain.build(standing, self, excluded)
+        if not num_settled:
+            self.num_recalled = min(self._chain.has)
+        self._kept = None
+        self._lacking = max(map(sub, next_.settled, self._chain.has))
+        self._progress.recall(next_.settled)
         # Only now: what the old epoch still brought while others were asked has counted there.
         self._expected_seq = 0
         route, epoch = " ".join(str(hop) for hop in self.route), self._chain.epoch

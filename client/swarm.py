@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +16,12 @@ import torch
 from swarm.background import background
 from swarm.checkpoint import Checkpoint, Progress, open_checkpoint
 from swarm.directory import Announcement
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, SwarmError
 from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join
 from swarm.transport.link import LinkConfig
 from swarm.transport.neighbours import Neighbours
+from swarm.wire.tensors import wire_dtype
 
 from .access import Access
 from .config import SessionConfig
@@ -27,7 +30,9 @@ from .head import Head
 from .model import RemoteModel
 from .recovery import OnWait, log_wait
 from .router import Router
+from .speculation.draft_model import DraftModel
 from .standbys import Standbys
+from .wire import AUTO, wire_type
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +45,23 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16."""
+    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16.
+
+    `draft` names a small model with the same vocabulary, which guesses ahead on this machine.
+    `wire` is the type in which hidden states travel: `int8`, any `dtype`, or "auto", which is
+    `dtype`, or int8 where that is of two bytes and the lines are measured to be slow.
+    """
 
     revision: str | None = None
     dtype: str = "auto"
     cache_dir: Path | None = None
     progress: Progress | None = None
+    draft: str | None = None
+    wire: str = AUTO
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The type of embeddings, head and of what travels; `ConfigError` if there is no such."""
+        """The type of embeddings and head; `ConfigError` if there is no such."""
         try:
             return _DTYPES["bfloat16" if self.dtype == "auto" else self.dtype]
         except KeyError:
@@ -85,6 +97,7 @@ class Swarm:
             Standbys(self._router),
             tasks,
             session_config or SessionConfig(),
+            hashlib.blake2b(member.group.id.encode(), key=member.secret, digest_size=32).digest(),
             on_wait,
         )
         tasks.create_task(self._access.standbys.run())
@@ -152,12 +165,26 @@ class Swarm:
         out by the first step.
         """
         options = options or ModelOptions()
+        wire_type(options.wire, wire_dtype(options.torch_dtype))
         checkpoint, head = await asyncio.to_thread(_load, name, options)
-        return self.remote(checkpoint, head)
+        # What travels is chosen by what is known of the peers; sessions find out for themselves
+        # who is there.
+        with contextlib.suppress(SwarmError):
+            await self._router.find(checkpoint.fingerprint)
+        if not options.draft:
+            return self.remote(checkpoint, head, wire=options.wire)
+        draft = await asyncio.to_thread(_load_draft, options.draft, options, checkpoint)
+        return self.remote(checkpoint, head, draft, wire=options.wire)
 
-    def remote(self, checkpoint: Checkpoint, head: Head) -> RemoteModel:
-        """A model whose client's part is loaded already."""
-        return RemoteModel(checkpoint, head, self._access)
+    def remote(
+        self,
+        checkpoint: Checkpoint,
+        head: Head,
+        draft: DraftModel | None = None,
+        wire: str = AUTO,
+    ) -> RemoteModel:
+        """A model whose client's part is loaded already; `wire` as in `ModelOptions`."""
+        return RemoteModel(checkpoint, head, self._access, draft, wire)
 
 
 def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
@@ -168,3 +195,10 @@ def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
         progress=options.progress,
     )
     return checkpoint, Head.load(checkpoint, options.torch_dtype)
+
+
+def _load_draft(name: str, options: ModelOptions, large: Checkpoint) -> DraftModel:
+    with open_checkpoint(
+        name, cache_dir=options.cache_dir, progress=options.progress
+    ) as checkpoint:
+        return DraftModel.load(checkpoint, large, options.torch_dtype)

@@ -49,10 +49,10 @@ class Checkpoint(Protocol):
 class Span:
     """Blocks [start, end) of a model, ready to run. Made by `load_span`.
 
-    `geometry` is what each block keeps per position. `max_sessions_per_batch` is 1 where the
-    rotary embedding depends on the longest position in a batch ("dynamic", "longrope"), so that
-    one session would change another's numbers; else None. Such models also see a prompt's first
-    chunks as short texts, unlike one whole prefill.
+    `geometry` is what each block keeps per position, `attends` what it asks of attention.
+    `max_sessions_per_batch` is 1 where the rotary embedding depends on the longest position in a
+    batch ("dynamic", "longrope"), so that one session would change another's numbers; else None.
+    Such models also see a prompt's first chunks as short texts, unlike one whole prefill.
     """
 
     def __init__(self, model: nn.Module, layers_path: str, *, start: int, end: int) -> None:
@@ -67,7 +67,7 @@ class Span:
         self.device = parameter.device
         self.dtype = _floating_dtype(self.layers)
         self.max_sessions_per_batch = 1 if _rope_types(config) & _LENGTH_DEPENDENT_ROPE else None
-        self.geometry = self._probe()
+        self.geometry, self.attends = self._probe()
         self._parts: dict[tuple[int, int], Span] = {(start, end): self}
 
     @property
@@ -96,6 +96,7 @@ class Span:
         part = copy.copy(self)
         part.model, part.start, part.end = model, start, end
         part.geometry = self.geometry[start - self.start : end - self.start]
+        part.attends = self.attends[start - self.start : end - self.start]
         self._parts[start, end] = part
         return part
 
@@ -116,7 +117,7 @@ class Span:
                 model.set_attn_implementation(ATTENTION)
         return out
 
-    def _probe(self) -> tuple[LayerGeometry, ...]:
+    def _probe(self) -> tuple[tuple[LayerGeometry, ...], tuple[Attend, ...]]:
         """Run one position, to see what each layer wants to keep of it."""
         look = _Look(self.end - self.start)
         try:
@@ -323,7 +324,7 @@ class _Look:
 
     def __init__(self, num_layers: int) -> None:
         self._layers: list[LayerGeometry | None] = [None] * num_layers
-        self._windows: list[int | None] = [None] * num_layers
+        self._hows: list[Attend | None] = [None] * num_layers
         self._strange: set[str] = set()
 
     def attend(
@@ -336,14 +337,16 @@ class _Look:
         others: dict[str, Any],
     ) -> torch.Tensor:
         self._layers[layer] = LayerGeometry(key.shape[1], key.shape[-1], value.shape[-1])
-        self._windows[layer] = how.window
+        self._hows[layer] = how
         tensors = {name for name, value in others.items() if isinstance(value, torch.Tensor)}
         self._strange |= tensors - _HARMLESS
         repeats = query.shape[1] // value.shape[1]
         return value.repeat_interleave(repeats, dim=1).transpose(1, 2).contiguous()
 
-    def result(self, architecture: str, config: Any) -> tuple[LayerGeometry, ...]:
-        """Each layer's geometry. ConfigError if our attention would not be all there is."""
+    def result(
+        self, architecture: str, config: Any
+    ) -> tuple[tuple[LayerGeometry, ...], tuple[Attend, ...]]:
+        """What each layer keeps and asks. ConfigError if our attention would not be all."""
         if self._strange:
             names = ", ".join(sorted(self._strange))
             raise refusal(architecture, f"its attention depends on {names}")
@@ -354,7 +357,7 @@ class _Look:
             raise refusal(
                 architecture, f"layer {hidden[0]} hides its sliding window from the attention"
             )
-        return seen
+        return seen, tuple(how for how in self._hows if how is not None)
 
     def _hidden_windows(self, config: Any) -> Sequence[int]:
         """Layers that slide by the config, but do not tell the attention function."""
@@ -365,9 +368,9 @@ class _Look:
             window = getattr(config, "sliding_window", None)
             length = getattr(config, "max_position_embeddings", None) or float("inf")
             in_use = getattr(config, "use_sliding_window", True)
-            slides = [bool(window and in_use and window < length)] * len(self._windows)
-        pairs = zip(slides, self._windows, strict=True)
-        return [i for i, (slide, window) in enumerate(pairs) if slide and window is None]
+            slides = [bool(window and in_use and window < length)] * len(self._hows)
+        pairs = zip(slides, self._hows, strict=True)
+        return [i for i, (slide, how) in enumerate(pairs) if slide and how and how.window is None]
 
 
 def block_bytes(config: Any, dtype: torch.dtype) -> int:

@@ -17,7 +17,8 @@ class PeerConfig:
     `memory` bytes hold (0: what is free), and moves when a gap opens. `kv_memory` bytes are for KV
     pages of `page_len` positions (0: a quarter of what the weights leave). `threads` 0 means all
     cores that this process may use. A peer that leaves gives its sessions `leave_patience` to be
-    handed over. Intervals and patience are in seconds.
+    handed over. Batches that take less than `brief` are computed without the compute thread; for so
+    long the peer answers nobody. Intervals, patience and `brief` are in seconds.
     """
 
     name: str = ""
@@ -32,14 +33,15 @@ class PeerConfig:
     announce_lifetime: float = LIFETIME
     move_interval: float = 10.0
     leave_patience: float = 30.0
+    brief: float = 0.012
 
     def __post_init__(self) -> None:
         if self.blocks is not None and not 0 <= self.blocks[0] < self.blocks[1]:
             raise ConfigError(f"blocks {self.blocks[0]}:{self.blocks[1]} are no span")
         if min(self.threads, self.memory, self.kv_memory) < 0:
             raise ConfigError("threads and memory sizes cannot be negative")
-        if self.leave_patience < 0:
-            raise ConfigError("leave_patience cannot be negative")
+        if min(self.leave_patience, self.brief) < 0:
+            raise ConfigError("leave_patience and brief cannot be negative")
         if self.page_len < 1:
             raise ConfigError("a page holds at least one position")
         if not 0 < self.announce_interval < self.announce_lifetime:

@@ -18,6 +18,7 @@ from swarm.wire.messages import (
     Failed,
     Held,
     Hold,
+    Keep,
     Leaving,
     Meet,
     Next,
@@ -29,6 +30,7 @@ from swarm.wire.messages import (
 
 from .engine import Engine
 from .growth import Growth
+from .kept import Kept, KeptPrefixes
 from .leases import Leases
 from .openings import Openings, Served
 from .session import Done, HopSession
@@ -51,12 +53,17 @@ class HandlerConfig:
     theirs, and recovery then goes one hop further back for them.
     `growth_patience` is how many seconds a running session waits for more KV memory before the
     newest session has to give way.
+    What a session has computed is kept for `keep_seconds` after its last use (0: not at
+    all), where nobody needs the room, in at most `keep_share` of all pages. Histories that are
+    kept count among all, and go first.
     """
 
     history_bytes: int = 1 << 30
     session_history_bytes: int = 1 << 28
     growth_patience: float = 2.0
     max_sessions: int = 1024
+    keep_seconds: float = 3600.0
+    keep_share: float = 0.5
 
     def __post_init__(self) -> None:
         if (
@@ -65,6 +72,8 @@ class HandlerConfig:
             or self.max_sessions < 1
         ):
             raise ConfigError("a handler's limits must be positive")
+        if self.keep_seconds < 0 or not 0 <= self.keep_share <= 1:
+            raise ConfigError("keep_seconds cannot be negative, keep_share is a part of 1")
 
 
 class Handler:
@@ -74,10 +83,12 @@ class Handler:
         self,
         served: Served,
         leases: Leases,
+        kept: KeptPrefixes,
         tasks: asyncio.TaskGroup,
         config: HandlerConfig | None = None,
     ) -> None:
         self._leases = leases
+        self._kept = kept
         self._tasks = tasks
         self._config = config or HandlerConfig()
         # Ordered by last use: the first is the one that has been silent longest.
@@ -92,7 +103,8 @@ class Handler:
             self._sessions,
             tasks,
             max_sessions=self._config.max_sessions,
-            on_opened=self._keep,
+            kept=kept,
+            on_opened=self._let_in,
         )
         self._growth = Growth(
             leases,
@@ -151,6 +163,8 @@ class Handler:
                 self._on_hold(link, message)
             case Copy():
                 self._on_copy(link, message)
+            case Keep():
+                self._on_keep(link, message)
             case Meet():
                 self._on_meet(message)
             case Close():
@@ -210,14 +224,23 @@ class Handler:
         epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
         self._reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
 
-    def _keep(self, session: HopSession) -> None:
+    def _let_in(self, session: HopSession, found: tuple[Kept, int] | None) -> None:
         self._sessions[session.id] = session
+        if found is not None:
+            self._engine.recall(session, *found)
+            logger.info("session goes on from what was kept positions=%d", found[1])
 
     def _on_close(self, link: Link, message: Close) -> None:
         self._openings.cancel(link, message.session)
         session = self._sessions.get(message.session)
         if session is not None and session.client is link:
             self.close(session, "closed")
+
+    def _on_keep(self, link: Link, message: Keep) -> None:
+        # If there is no such session any more, its client will hear so in another way.
+        session = self._sessions.get(message.session)
+        if session is not None and session.client is link:
+            self._engine.keep(session, message)
 
     def _on_meet(self, message: Meet) -> None:
         for place in message.places:
@@ -376,6 +399,9 @@ class Handler:
 
     def _bound_history(self) -> None:
         total = sum(session.feed.history.num_bytes for session in self._sessions.values())
+        limit = self._config.history_bytes - total
+        while self._kept.history_bytes > limit and self._kept.drop_history():
+            pass
         for session in self._sessions.values():
             held = session.feed.history.num_bytes
             if total <= self._config.history_bytes and held <= self._config.session_history_bytes:

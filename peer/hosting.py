@@ -10,6 +10,7 @@ from swarm.transport.neighbours import Neighbours
 
 from .engine import Engine
 from .handler import Handler, HandlerConfig
+from .kept import KeptPrefixes
 from .leases import Leases
 from .load import Load, Speed
 from .openings import Served
@@ -32,12 +33,15 @@ class Hosting:
         tasks: asyncio.TaskGroup,
         handler_config: HandlerConfig | None = None,
         scheduler_config: SchedulerConfig | None = None,
+        brief: float = 0.0,
     ) -> None:
         self.runner = runner
         self.leases = Leases(runner.pages.num_pages, peer_id)
         span = runner.span
         served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
-        self.handler = Handler(served, self.leases, tasks, handler_config)
+        limits = handler_config or HandlerConfig()
+        self.kept = KeptPrefixes(runner.pages, seconds=limits.keep_seconds, share=limits.keep_share)
+        self.handler = Handler(served, self.leases, self.kept, tasks, limits)
         sizes = SchedulerConfig.timed(speed.decode_seconds, speed.prefill_seconds)
         self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config or sizes)
         self._load = Load(speed)
@@ -46,7 +50,9 @@ class Hosting:
             self._scheduler,
             self.handler.on_done,
             self.handler.on_compute_failed,
+            self.kept,
             self._load,
+            brief=brief,
         )
 
     @property

@@ -76,6 +76,10 @@ class KVCache:
             value = self._values[layer].index_select(0, slots)
         return key.transpose(0, 1).unsqueeze(0), value.transpose(0, 1).unsqueeze(0)
 
+    def storage(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """All keys and all values of `layer`, [slots, kv_heads, dim] each."""
+        return self._keys[layer], self._values[layer]
+
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy pages `(source, destination)` in all layers."""
         for storage in (*self._keys, *self._values):

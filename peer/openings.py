@@ -12,6 +12,7 @@ from swarm.errors import Busy, PeerError, RequestError
 from swarm.transport.link import Link
 from swarm.wire.messages import AnyMessage, Code, Failed, Open, Opened, Queued
 
+from .kept import Kept, KeptPrefixes
 from .leases import Leases
 from .session import HopSession
 
@@ -32,6 +33,7 @@ class Served:
 class Openings:
     """Answers every `Open`; a session that is let in goes to `on_opened` first.
 
+    It goes there with the row of `kept` that it begins as, and how much of it, if there is one.
     `sessions` are those that are open already; the caller changes them.
     """
 
@@ -43,13 +45,15 @@ class Openings:
         tasks: asyncio.TaskGroup,
         *,
         max_sessions: int,
-        on_opened: Callable[[HopSession], None],
+        kept: KeptPrefixes,
+        on_opened: Callable[[HopSession, tuple[Kept, int] | None], None],
     ) -> None:
         self._served = served
         self._leases = leases
         self._sessions = sessions
         self._tasks = tasks
         self._max_sessions = max_sessions
+        self._kept = kept
         self._on_opened = on_opened
         self._waiting: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
         self._numbers = count()
@@ -114,9 +118,15 @@ class Openings:
         if link.closed:
             self._leases.release(request.session)
             return
-        number = next(self._numbers)
-        self._on_opened(HopSession(request, link, self._served.hidden_size, number))
-        _reply(link, Opened(request.session, request.epoch))
+        session = HopSession(request, link, self._served.hidden_size, next(self._numbers))
+        found = self._kept.find(link.peer, request, asyncio.get_running_loop().time())
+        if found is not None:
+            kept, length = found
+            session.recall(kept.history.head(length))
+        self._on_opened(session, found)
+        history = session.feed.history
+        has = max(history.lengths)
+        _reply(link, Opened(request.session, request.epoch, has, history.replayable))
 
     def _refuse(self, link: Link, request: Open, code: Code, why: str) -> None:
         logger.debug("session refused code=%s why=%s", code, why)

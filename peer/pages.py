@@ -111,6 +111,13 @@ class PageTable:
         self._rows[row] = _Row()
         return row
 
+    def copy_row(self, source: int, length: int) -> int:
+        """A new row of the first `length` positions of `source`, on the same pages."""
+        row = self.add_row()
+        self.reorder([row], [source])
+        self.truncate(row, length)
+        return row
+
     def remove_row(self, row: int) -> None:
         """Forget `row` and free the pages that it alone used."""
         self._release(self._row(row).pages)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 from statistics import median
 from typing import Any
 
@@ -16,11 +17,15 @@ import torch
 from torch import nn
 
 from swarm.errors import ConfigError, LocalProtocolError
+from swarm.kernels import MAX_ROWS
 
 from .attention import BatchPlan, RowPlan
 from .blocks import Span, refusal
-from .kv_cache import KVCache, page_bytes
+from .kv_cache import KVCache
 from .pages import PageTable
+from .recognition import recognize
+
+logger = getLogger(__name__)
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.15}
 """Largest relative error of `Runner.check`: what rounding over many layers explains."""
@@ -53,6 +58,7 @@ class Runner:
             dtype=span.dtype,
             device=span.device,
         )
+        self._program = recognize(span, self.kv)
 
     @torch.inference_mode()
     def run(
@@ -79,6 +85,9 @@ class Runner:
         hidden = hidden.to(device=self.span.device, dtype=self.span.dtype)
         if not total:
             return hidden
+        if self._program is not None and total <= MAX_ROWS:
+            start, end = span.start - self.span.start, span.end - self.span.start
+            return self._program.run(plans, hidden, (start, end))
         plan = BatchPlan(plans, self.kv, span.device)
         return span.forward(hidden.unsqueeze(0), plan.position_ids(), plan)[0]
 
@@ -97,7 +106,8 @@ class Runner:
     def check(self) -> None:
         """Compare this runner with transformers' own attention on seeded random hidden states.
 
-        Two rows, several chunks, ragged batches and a rollback against one whole pass each.
+        Two rows, several chunks, ragged batches and a rollback against one whole pass each. The
+        program, if there is one, is compared too, and given up if it differs.
         Raises ConfigError if the architecture does something around its layers, or in its
         attention, that spans would get wrong, or if there is no memory to try it with.
         """
@@ -109,22 +119,33 @@ class Runner:
             torch.randn(n, span.hidden_size, generator=generator).to(span.device, span.dtype)
             for n in (11, 6)
         ]
+        program, self._program = self._program, None
         with torch.inference_mode(), self._bare_ends():
             try:
                 whole = [span.forward_eager(text.unsqueeze(0))[0] for text in texts]
             except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
                 raise refusal(span.architecture, f"no plain attention: {error}") from error
-            ours = self._in_pieces(texts)
-        delta = torch.cat(whole).float() - torch.cat(texts).float()
-        apart = (torch.cat(ours).float() - torch.cat(whole).float()).norm(dim=-1)
-        relative = apart / delta.norm(dim=-1).clamp_min(1e-6)
-        # A token that another expert takes after rounding differs a lot, and rightly so.
-        exact = span.dtype == torch.float32
-        worst = float(relative.max() if exact else relative.quantile(0.75))
+            worst = self._apart(texts, whole)
         if not worst <= _TOLERANCE[span.dtype]:
             raise refusal(
                 span.architecture, f"results differ from transformers' own by {worst:.1%}"
             )
+        if program is not None:
+            self._program = program
+            worst = self._apart(texts, whole)
+            if not worst <= _TOLERANCE[span.dtype]:
+                self._program = None
+                logger.info("program given up architecture=%s", span.architecture)
+
+    def _apart(self, texts: Sequence[torch.Tensor], whole: Sequence[torch.Tensor]) -> float:
+        """How far `texts` in pieces end from `whole`, relative to what the blocks change."""
+        ours = self._in_pieces(texts)
+        delta = torch.cat(list(whole)).float() - torch.cat(list(texts)).float()
+        apart = (torch.cat(ours).float() - torch.cat(list(whole)).float()).norm(dim=-1)
+        relative = apart / delta.norm(dim=-1).clamp_min(1e-6)
+        # A token that another expert takes after rounding differs a lot, and rightly so.
+        exact = self.span.dtype == torch.float32
+        return float(relative.max() if exact else relative.quantile(0.75))
 
     def _in_pieces(self, texts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`texts` (11 and 6 positions) through `run` in chunks; returns what came out."""
@@ -211,11 +232,12 @@ class Runner:
         finally:
             self.pages.remove_row(row)
 
+    @property
+    def has_program(self) -> bool:
+        """Whether a few positions run as a program (see `recognition`)."""
+        return self._program is not None
+
     def close(self) -> None:
         """Give the KV memory back. Closing twice is fine."""
+        self._program = None
         self.kv.close()
-
-
-def pages_for(span: Span, memory_bytes: int, page_len: int = 32) -> int:
-    """How many pages of `page_len` positions of `span` fit into `memory_bytes`."""
-    return max(0, memory_bytes) // page_bytes(span.geometry, page_len, span.dtype)

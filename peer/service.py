@@ -98,6 +98,11 @@ class Peer:
         """Links to other members, whoever opened them."""
         return self._neighbours.num_links
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received over all links, ended ones included."""
+        return self._neighbours.traffic
+
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
         hosting, checkpoint = self._hosting, self._checkpoint
@@ -123,6 +128,7 @@ class Peer:
             time=time.time(),
             reach=self.member.transport.reach,
             queue_seconds=speed.queue_seconds,
+            upload_rate=self._neighbours.upload_rate,
         )
 
     async def start(self) -> None:
@@ -224,6 +230,7 @@ class Peer:
             self.member.peer_id,
             self._tasks,
             self._handler_config,
+            brief=self.config.brief,
         )
         self._hosting.attach(self._neighbours)
         self._hosting.leases.on_change = self._changed.set

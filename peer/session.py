@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from swarm.errors import RemoteProtocolError
 from swarm.session.feed import Computed, Feed
+from swarm.session.history import History
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
@@ -56,7 +57,7 @@ class HopSession:
         self.blocks = (request.start, request.end)
         self.dtype = request.dtype
         self.num_rows = request.rows
-        self.position_len = hidden_size * request.dtype.itemsize
+        self.position_len = request.dtype.position_len(hidden_size)
         self.epoch = request.epoch
         self.feed = Feed(request.rows, self.position_len)
         self.feed.generation = request.generation
@@ -71,6 +72,12 @@ class HopSession:
         self.next_link: Link | None = None
         self._expected_seq = 0
         self._planned = [0] * request.rows
+
+    def recall(self, history: History) -> None:
+        """Begins where an earlier session was, with its history; the engine finds the row."""
+        assert self.num_rows == 1 and self.rows is None
+        self.feed.history = history
+        self._planned = list(history.lengths)
 
     def accept(self, step: Step, payload: Buffer, now: float) -> Arrival | None:
         """Checks a step's place in the session; None if it is an old one or a double.
@@ -87,7 +94,7 @@ class HopSession:
             raise RemoteProtocolError(
                 f"{len(payload)} bytes for {num_positions} positions of {self.position_len}"
             )
-        if not all_finite(payload, self.dtype):
+        if not all_finite(payload, self.dtype, self.position_len):
             raise RemoteProtocolError("hidden states that are not finite numbers")
         self._plan(step)
         self._expected_seq += 1

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from swarm.errors import ConfigError
@@ -50,6 +52,11 @@ class Identity:
         except InvalidSignature:
             return False
         return True
+
+    def derive(self, purpose: bytes) -> bytes:
+        """32 secret bytes of our own for one purpose (HKDF, RFC 5869); always the same ones."""
+        seed = self.key.private_bytes_raw()
+        return HKDF(hashes.SHA256(), _SEED_LEN, salt=None, info=purpose).derive(seed)
 
 
 def create(path: Path) -> Identity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -33,11 +34,15 @@ _REWRITE_INTERVAL = 60.0
 
 @dataclass(frozen=True)
 class Member:
-    """One member's access to its group, over libp2p or over the in-memory twins."""
+    """One member's access to its group, over libp2p or over the in-memory twins.
+
+    `secret` is 32 bytes that nobody else knows: the same ones after a restart if the identity is.
+    """
 
     transport: Transport
     directory: Directory
     group: Group
+    secret: bytes = field(default_factory=partial(secrets.token_bytes, 32), repr=False)
 
     @property
     def peer_id(self) -> str:
@@ -115,7 +120,8 @@ async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterato
                 DhtConfig(asks=asks),
             )
             transport.follow(partial(relays, directory))
-            member = Member(transport, directory, group)
+            secret = carrier.signer.derive(b"homeswarm member secret")
+            member = Member(transport, directory, group, secret)
             try:
                 async with background() as tasks:
                     tasks.create_task(keep_remembering(member, path))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Counts = Mapping[str, int]
 """How many there are of what."""
 
+_WORD = "census"
+
 
 class Census:
     """Counts of this process, and of what was added; see `told_on_signal`."""
@@ -31,7 +33,16 @@ class Census:
     def line(self) -> str:
         """One line, `census key=value …`."""
         counts = {key: count for source in self._sources for key, count in source().items()}
-        return " ".join(["census", *(f"{key}={count}" for key, count in counts.items())])
+        return " ".join([_WORD, *(f"{key}={count}" for key, count in counts.items())])
+
+
+def counts(line: str) -> Counts | None:
+    """What such a line says; None if it is another one."""
+    word, _, entries = line.partition(" ")
+    if word != _WORD:
+        return None
+    pairs = (entry.partition("=") for entry in entries.split())
+    return {key: int(count) for key, _, count in pairs}
 
 
 @contextmanager
@@ -65,17 +76,23 @@ def of_process() -> Counts:
 
 
 def of_peer(peer: Peer) -> Counts:
-    """What sessions and neighbours take of a peer; all zero where it holds nothing."""
+    """What sessions and neighbours take of a peer, and the bytes that crossed its links so far.
+
+    What finished sessions have left for others is counted apart.
+    """
     counts = {"links": peer.num_links, "streams": peer.member.transport.num_streams}
+    counts["sent"], counts["received"] = peer.traffic
     if (hosting := peer.hosting) is not None:
-        pages, leases = hosting.runner.pages, hosting.leases
+        pages, leases, kept = hosting.runner.pages, hosting.leases, hosting.kept
         counts |= {
             "sessions": hosting.handler.num_sessions,
             "openings": hosting.handler.num_openings,
             "leased_pages": leases.num_pages - leases.free,
-            "used_pages": pages.num_pages - pages.free_pages,
+            "used_pages": pages.num_pages - pages.free_pages - kept.num_pages,
             "waiting": leases.num_waiting,
-            "rows": pages.num_rows,
+            "rows": pages.num_rows - len(kept),
             "queued_steps": hosting.num_queued_steps,
+            "kept_rows": len(kept),
+            "kept_pages": kept.num_pages,
         }
     return counts

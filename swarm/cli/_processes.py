@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +13,12 @@ from pathlib import Path
 
 from swarm.errors import SwarmError
 
+from ._census import Counts, counts
+
 _STOP_TIMEOUT = 10.0
 _TAIL = 15
+_CENSUS_TIMEOUT = 5.0
+_CENSUS_PAUSE = 0.01
 
 _DIE_WITH_PARENT = """
 import os, sys, threading, signal
@@ -50,6 +55,27 @@ class Process:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL:])
             raise SwarmError(f"{self.name} ended with code {self._child.returncode}:\n{tail}")
         return line
+
+    async def census(self) -> Counts:
+        """What it holds at this moment; raises `SwarmError` if it does not say so in time."""
+        told = self.log.stat().st_size
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(signal.SIGUSR1)
+        try:
+            async with asyncio.timeout(_CENSUS_TIMEOUT):
+                while True:
+                    if (found := self._census_after(told)) is not None:
+                        return found
+                    await asyncio.sleep(_CENSUS_PAUSE)
+        except TimeoutError:
+            raise SwarmError(f"{self.name} does not answer SIGUSR1") from None
+
+    def _census_after(self, offset: int) -> Counts | None:
+        with self.log.open("rb") as log:
+            log.seek(offset)
+            lines = log.read().decode(errors="replace").splitlines(keepends=True)
+        whole = (line for line in lines if line.endswith("\n"))
+        return next((found for line in whole if (found := counts(line)) is not None), None)
 
     async def ended(self) -> int:
         """Waits until it has ended; returns its code, negative for a signal."""

@@ -32,6 +32,7 @@ class Report:
             "text": reply.text,
             "ids": reply.ids,
             "prompt_ids": reply.prompt_ids,
+            "cached": reply.num_cached,
             "finish": str(reply.finish) if reply.finish else None,
             "route": [
                 {
@@ -50,6 +51,11 @@ class Report:
                 "tokens_per_second": reply.tokens_per_second,
             },
             "recoveries": reply.num_recoveries,
+            "speculation": {
+                "steps": reply.num_steps,
+                "drafted": reply.num_drafted,
+                "accepted": reply.num_accepted,
+            },
             "bytes": {"sent": self.sent_bytes, "received": self.received_bytes},
         }
 
@@ -88,13 +94,22 @@ class Report:
         reply = self.reply
         tokens = len(reply.ids)
         prompt_len = len(reply.prompt_ids)
-        lines = [f"First token after {reply.prefill_seconds:.2f} s ({prompt_len} in the prompt)"]
+        kept = f", {reply.num_cached} of them kept by the peers" if reply.num_cached else ""
+        first = f"First token after {reply.prefill_seconds:.2f} s"
+        lines = [f"{first} ({prompt_len} in the prompt{kept})"]
         if tokens > 1:
             step = reply.decode_seconds / (tokens - 1)
             busy = sum(compute + queue for queue, compute in reply.hop_seconds)
+            # A step may have brought several tokens.
+            busy *= reply.num_steps / (tokens - 1)
             lines.append(
                 f"{tokens} tokens at {reply.tokens_per_second:.1f} tokens/s:"
                 f" {step * 1e3:.1f} ms each, {busy * 1e3:.1f} ms of it at the peers"
+            )
+        if reply.num_drafted:
+            lines.append(
+                f"Guessed ahead: {reply.num_accepted} of {reply.num_drafted} guesses came true,"
+                f" {reply.num_steps} steps instead of {reply.num_steps + reply.num_accepted}"
             )
         sent, received = self.sent_bytes, self.received_bytes
         lines.append(f"Bytes that crossed this client: {sent:,} sent, {received:,} received")

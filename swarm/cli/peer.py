@@ -71,6 +71,15 @@ def peer(
             help="When this peer is stopped: how long running answers may take to go on elsewhere.",
         ),
     ] = 30.0,
+    keep_prefixes: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long to keep what answers have computed, for the next turn of the same"
+            " conversation, while nobody needs the room; 0: not at all.",
+        ),
+    ] = 3600.0,
     relay: Annotated[
         bool, typer.Option(help="Relay for peers that nobody can dial, where this one can be.")
     ] = True,
@@ -113,7 +122,7 @@ def peer(
     )
     source = _Source(_options.existing_model(model), revision, cache)
     with suppress(Stopped):
-        run_async(_serve(Invite.decode(join), source, place, config))
+        run_async(_serve(Invite.decode(join), source, place, config, keep_prefixes))
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,13 @@ class _Source:
     cache: Path | None
 
 
-async def _serve(invite: Invite, source: _Source, place: JoinConfig, config: PeerConfig) -> None:
+async def _serve(
+    invite: Invite,
+    source: _Source,
+    place: JoinConfig,
+    config: PeerConfig,
+    keep_seconds: float,
+) -> None:
     # torch and transformers take seconds to import: the group is joined first, so that a wrong
     # invite is told at once.
     from swarm.member import join as join_group
@@ -135,6 +150,7 @@ async def _serve(invite: Invite, source: _Source, place: JoinConfig, config: Pee
             import torch
 
             from swarm.checkpoint import open_checkpoint
+            from swarm.peer.handler import HandlerConfig
             from swarm.peer.service import serving
 
             from ._progress import progress
@@ -149,7 +165,8 @@ async def _serve(invite: Invite, source: _Source, place: JoinConfig, config: Pee
                 progress=progress(),
             )
             with checkpoint:
-                async with serving(member, checkpoint, config) as running:
+                limits = HandlerConfig(keep_seconds=keep_seconds)
+                async with serving(member, checkpoint, config, handler_config=limits) as running:
                     census.add(lambda: _census.of_peer(running))
                     typer.echo(_line(running))
                     try:

@@ -19,7 +19,13 @@ from ._report import Report
 from .runner import run_async
 
 if TYPE_CHECKING:
-    from swarm.client import ModelOptions, RemoteModel, SamplingConfig, Swarm
+    from swarm.client import (
+        ModelOptions,
+        RemoteModel,
+        SamplingConfig,
+        SpeculationConfig,
+        Swarm,
+    )
 
 
 def register(app: typer.Typer) -> None:
@@ -53,14 +59,31 @@ def run(
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
     ] = 20.0,
     dtype: Annotated[
-        str, typer.Option(help="Of the client's part and of what travels: auto, bfloat16, float32.")
+        str, typer.Option(help="Of the client's part: auto, bfloat16, float16, float32.")
+    ] = "auto",
+    wire: Annotated[
+        str,
+        typer.Option(
+            help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
+            " float16, int8."
+        ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
+    speculate: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N", help="Guesses that travel along with each token. Changes no text."
+        ),
+    ] = "auto",
+    draft: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A small model of the same family guesses, too."),
+    ] = None,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
     """Ask the group's swarm: the text goes to standard output, route and speeds to stderr."""
-    from swarm.client import ModelOptions, SamplingConfig
+    from swarm.client import ModelOptions, SamplingConfig, SpeculationConfig
 
     from ._progress import progress
 
@@ -75,8 +98,10 @@ def run(
         seed=seed,
         stop=tuple(stop or ()),
     )
-    options = ModelOptions(revision, dtype, cache, progress())
-    question = Question(_options.existing_model(model), text, raw, sampling, as_json)
+    small = _options.existing_model(draft) if draft else None
+    options = ModelOptions(revision, dtype, cache, progress(), small, wire)
+    speculation = SpeculationConfig.parse(speculate)
+    question = Question(_options.existing_model(model), text, raw, sampling, as_json, speculation)
     run_async(_ask(join, question, options, wait, threads))
 
 
@@ -96,6 +121,7 @@ class Question:
     raw: bool
     sampling: SamplingConfig
     as_json: bool = False
+    speculation: SpeculationConfig | None = None
 
 
 async def _ask(
@@ -124,7 +150,8 @@ async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
     reply = await model.prepare(question.prompt, raw=question.raw)
     sent, received = swarm.traffic
     try:
-        async with aclosing(model.reply(reply, question.sampling)) as pieces:
+        written = model.reply(reply, question.sampling, question.speculation)
+        async with aclosing(written) as pieces:
             async for piece in pieces:
                 if not question.as_json:
                     sys.stdout.write(piece)

@@ -39,11 +39,13 @@ class State(StrEnum):
 class Announcement(msgspec.Struct, frozen=True, array_like=True):
     """What a peer says of itself.
 
-    It serves blocks `[start, end)` of the model with fingerprint `model`, which has `num_blocks`. A
-    decode step takes it `decode_seconds` after a wait of `queue_seconds`, each position of a long
-    prefill `prefill_seconds`: as it is now, with what others have it do. `free_positions` of `total_positions` in its KV memory are free.
-    `capacity` is how many blocks of this model it could hold; 0 means that its span is fixed.
-    With `reach` it says whether others can dial it, or come to it through a relay.
+    It serves blocks `[start, end)` of the model with fingerprint `model`, which has
+    `num_blocks`. A decode step takes it `decode_seconds` after a wait of `queue_seconds`, each
+    position of a long prefill `prefill_seconds`: as it is now, with what others have it do.
+    `free_positions` of `total_positions` in its KV memory are free. `capacity` is how many
+    blocks of this model it could hold; 0 means that its span is fixed. With `reach` it says
+    whether others can dial it, or come to it through a relay. It has sent with `upload_rate` bytes
+    per second; 0 means that it has not sent enough yet to know.
     """
 
     peer: PeerId
@@ -66,6 +68,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     time: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     reach: Reach = Reach.UNKNOWN
     queue_seconds: Seconds = 0.0
+    upload_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
 
     @property
     def serving(self) -> bool:

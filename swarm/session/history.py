@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..wire.messages import Want
 
@@ -81,7 +81,9 @@ class History:
                 del self._users[id(last.data)]
                 self.num_bytes -= len(last.data)
             if last.position < length:
-                self._add(self._cut(last, last.position, length))
+                # A copy: what is kept must not keep the memory of what is forgotten.
+                kept = self._cut(last, last.position, length)
+                self._add(replace(kept, data=memoryview(bytes(kept.data))))
         self._dropped[row] = min(self._dropped[row], length)
 
     def reorder(self, sources: Sequence[int]) -> None:
@@ -92,6 +94,14 @@ class History:
         ]
         self._dropped = [self._dropped[source] for source in sources]
         self._count()
+
+    def head(self, length: int) -> History:
+        """Another history, of the first `length` positions of row 0; it shares the bytes."""
+        other = History(1, self._position_len)
+        other._rows, other._dropped = [list(self._rows[0])], self._dropped[:1]
+        other._count()
+        other.truncate(0, length)
+        return other
 
     def drop(self) -> None:
         """Forgets the bytes but not the lengths: only what is added from now on can be replayed."""

@@ -32,6 +32,12 @@ logger = logging.getLogger(__name__)
 
 _NONCE_LEN = 16
 
+_PROBE_LEN = 64 * 1024
+"""Bytes of a message from which on its way is timed: over less, the round trip is all there is."""
+
+_SHORTEST_WAY = 1e-3
+"""Seconds; an event loop's clock may not be finer."""
+
 _MAX_PINGS = 64
 """Heartbeats whose answers are waited for; older ones count as lost."""
 
@@ -90,10 +96,14 @@ class Link:
         self._pings: dict[int, float] = {}
         self._num_pings = 0
         self._last_ping = 0.0
+        self._probe: tuple[int, float, int] | None = None
+        self._least_trip = float("inf")
         self._attentive_since = self._attentive_until = float("-inf")
         self._alert = asyncio.Event()
         self._closed = False
         self.traffic = Traffic()
+        self.upload_rate = 0.0
+        """Bytes per second that large messages reach the other side with; 0 while unknown."""
         self.round_trip: float | None = None
         """Smoothed round trip of heartbeats in seconds, once one has been measured."""
         self.deviation = 0.0
@@ -135,6 +145,16 @@ class Link:
         if self._closed:
             raise Unreachable(self.peer, "the link is closed")
         header = encode(message)
+        if len(payload) < _PROBE_LEN or self._outbox_bytes or self._probe is not None:
+            self._put(header, payload)
+            return
+        self._num_pings += 1
+        now = asyncio.get_running_loop().time()
+        self._probe = self._num_pings, now, len(header) + len(payload)
+        self._put(header, payload)
+        self._put(encode(Ping(self._num_pings)), b"")
+
+    def _put(self, header: bytes, payload: Buffer) -> None:
         # Most messages leave at once; waking the sender's task for each costs 0.1 ms per trip.
         if not self._outbox_bytes and self._stream.offer(header, payload):
             self._count_sent(header, payload)
@@ -213,12 +233,29 @@ class Link:
         except RemoteProtocolError as error:
             raise Misbehaved(self.peer, str(error)) from error
 
+    def _measure_rate(self) -> None:
+        """A heartbeat that was sent behind a large message has been answered."""
+        assert self._probe is not None
+        (_, sent, size), self._probe = self._probe, None
+        if self._least_trip == float("inf"):
+            return
+        # Without others' bytes in the way: heartbeats may have waited behind large messages too.
+        taken = asyncio.get_running_loop().time() - sent - self._least_trip
+        rate = size / max(taken, _SHORTEST_WAY)
+        # Whatever else held the answer up makes the line look slower than it is, nothing makes it
+        # look faster: the best counts, and is forgotten slowly.
+        self.upload_rate = max(rate, self.upload_rate + 0.1 * (rate - self.upload_rate))
+
     def _measure(self, number: int) -> None:
         """Smooths round trip and deviation as TCP does (RFC 6298, section 2)."""
+        if self._probe is not None and self._probe[0] == number:
+            self._measure_rate()
+            return
         sent = self._pings.pop(number, None)
         if sent is None:
             return
         taken = asyncio.get_running_loop().time() - sent
+        self._least_trip = min(self._least_trip, taken)
         if self.round_trip is None:
             self.round_trip, self.deviation = taken, taken / 2
         else:

@@ -51,6 +51,7 @@ class Neighbours:
         # Of links that have ended; `traffic` adds the open ones.
         self._sent_bytes = 0
         self._received_bytes = 0
+        self._upload_rate = 0.0
 
     @property
     def num_links(self) -> int:
@@ -63,6 +64,17 @@ class Neighbours:
         sent = self._sent_bytes + sum(link.traffic.sent_bytes for link in self._links)
         received = self._received_bytes + sum(link.traffic.received_bytes for link in self._links)
         return sent, received
+
+    @property
+    def upload_rate(self) -> float:
+        """Bytes per second that we have sent with lately, over the best of our links; 0: unknown.
+
+        Whoever is at the other end of a link may be slow too: the best says what our own line does.
+        """
+        self._upload_rate = max((link.upload_rate for link in self._links), default=0.0) or (
+            self._upload_rate
+        )
+        return self._upload_rate
 
     def get(self, peer: str) -> Link | None:
         """The open link that we have opened to `peer`, if there is one."""

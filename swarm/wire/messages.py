@@ -3,7 +3,7 @@
 Who says what:
 
     both sides      Hello, Ping, Pong
-    client -> hop   Open, Hold, Wire, Copy, Close, Meet; Step (first hop)
+    client -> hop   Open, Hold, Wire, Copy, Keep, Close, Meet; Step (first hop)
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
@@ -46,19 +46,37 @@ MAX_ROWS = 256
 """Rows of one session."""
 
 Lengths = Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_ROWS)]
+MAX_PREFIXES = 1024
+"""Prefixes of one text that a message names."""
+
+DIGEST_LEN = 16
+"""Bytes of a prefix's name."""
+
+
+BLOCK_LEN = 32
+"""Numbers that share a scale in `DType.INT8`."""
+
+SCALE_LEN = 2
+"""Bytes of such a scale."""
 
 
 class DType(StrEnum):
-    """Element types of hidden states on the wire."""
+    """Element types of hidden states on the wire; `swarm.wire.tensors` makes bytes of them."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
     @property
     def itemsize(self) -> int:
-        """Bytes per element."""
-        return 4 if self is DType.FLOAT32 else 2
+        """Bytes per element, without the scales of `INT8`."""
+        return {DType.FLOAT32: 4, DType.INT8: 1}.get(self, 2)
+
+    def position_len(self, hidden_size: int) -> int:
+        """Bytes per position."""
+        scales = -(-hidden_size // BLOCK_LEN) * SCALE_LEN if self is DType.INT8 else 0
+        return hidden_size * self.itemsize + scales
 
 
 class Want(StrEnum):
@@ -125,11 +143,26 @@ class Next(msgspec.Struct, frozen=True, array_like=True):
     settled: Lengths = ()
 
 
+class Prefix(msgspec.Struct, frozen=True, array_like=True):
+    """The first `length` positions of a text, under a name that only its client can make.
+
+    The name is a keyed hash over all those tokens (`swarm.client.transcript`): to everybody else
+    it is random bytes. A hop looks it up among what the same client has had it keep, nowhere else.
+    """
+
+    length: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_LEN, max_length=DIGEST_LEN)]
+
+
+Prefixes = Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=MAX_PREFIXES)]
+
+
 class Open(Message, frozen=True, tag="open"):
     """Opens a session on blocks `[start, end)` of a model.
 
     `positions` is how many per row the hop should have room for before it answers; it may wait up
-    to `patience` seconds for that room. Answered by `Opened` or `Failed`.
+    to `patience` seconds for that room. A session of one row may begin with the longest of
+    `prefixes` that the hop still has from an earlier one. Answered by `Opened` or `Failed`.
     """
 
     session: SessionId
@@ -142,6 +175,7 @@ class Open(Message, frozen=True, tag="open"):
     patience: Seconds
     dtype: DType
     generation: Counter = 0
+    prefixes: Prefixes = ()
 
 
 class Queued(Message, frozen=True, tag="queued"):
@@ -152,10 +186,15 @@ class Queued(Message, frozen=True, tag="queued"):
 
 
 class Opened(Message, frozen=True, tag="opened"):
-    """The hop has room and waits to be wired."""
+    """The hop has room and waits to be wired.
+
+    It holds `has` positions, one of the lengths that it was asked for, and can replay them or not.
+    """
 
     session: SessionId
     epoch: Counter
+    has: Count = 0
+    replayable: bool = True
 
 
 class Hold(Message, frozen=True, tag="hold"):
@@ -197,6 +236,18 @@ class Copy(Message, frozen=True, tag="copy"):
     session: SessionId
     epoch: Counter
     next: Next
+
+
+class Keep(Message, frozen=True, tag="keep"):
+    """Of what the session has computed, the longest of `prefixes` may serve the client's others.
+
+    The hop keeps it, also when the session has ended, as long as nobody needs the room; unless it
+    has come to a later `generation` meanwhile, of which the client did not know what it holds.
+    """
+
+    session: SessionId
+    generation: Counter
+    prefixes: Prefixes
 
 
 class Leaving(Message, frozen=True, tag="leaving"):
@@ -369,6 +420,7 @@ SessionMessage = (
     | Held
     | Wire
     | Copy
+    | Keep
     | Leaving
     | Meet
     | Close

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swarm.checkpoint import open_checkpoint
-from swarm.client import Finish, RemoteModel, Reply, SamplingConfig
+from swarm.client import Finish, RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.errors import ConfigError, RequestError
@@ -21,6 +21,8 @@ class LocalSession:
 
     route = ()
     num_recoveries = 0
+    num_recalled = 0
+    num_handovers = 0
     last_times = (HopTime(0, 2, 1000, 3000, 1),)
 
     def __init__(self, reference: Any) -> None:
@@ -36,7 +38,7 @@ class LocalSession:
         self.open = False
 
     async def step(self, rows: Any, want: Want = Want.LAST) -> list[torch.Tensor]:
-        assert self.open and want is Want.LAST
+        assert self.open
         (row,) = rows
         self._hidden = torch.cat([self._hidden[: row.position], row.hidden])
         seen = []
@@ -45,18 +47,23 @@ class LocalSession:
         with torch.no_grad():
             self._reference(inputs_embeds=self._hidden[None])
         hook.remove()
-        return [seen[0][0, -1:]]
+        num_wanted = len(row.hidden) if want is Want.ALL else 1
+        return [seen[0][0, -num_wanted:]]
 
 
 class LocalModel(RemoteModel):
     """A model without a swarm; `sessions` are those it has made."""
 
-    def __init__(self, checkpoint: Any, reference: Any) -> None:
+    def __init__(self, checkpoint: Any, reference: Any, speculate: str = "auto") -> None:
         head = Head.load(checkpoint, torch.float32)
         nobody: Any = None
         super().__init__(checkpoint, head, nobody)
         self.reference = reference
         self.sessions: list[LocalSession] = []
+        self.speculation = SpeculationConfig.parse(speculate)
+
+    def reply(self, reply: Reply, sampling: SamplingConfig, speculation: Any = None) -> Any:
+        return super().reply(reply, sampling, speculation or self.speculation)
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Any:
         self.sessions.append(LocalSession(self.reference))
@@ -75,11 +82,12 @@ class LocalModel(RemoteModel):
         return out[0, len(ids) :].tolist()
 
 
-@pytest.fixture
-async def model(make_model: Any) -> AsyncIterator[LocalModel]:
+@pytest.fixture(params=["off", "auto", "5"])
+async def model(make_model: Any, request: pytest.FixtureRequest) -> AsyncIterator[LocalModel]:
+    """However it guesses ahead, nothing else about a reply is to change."""
     folder, reference = make_model("llama")
     with open_checkpoint(str(folder)) as checkpoint:
-        yield LocalModel(checkpoint, reference)
+        yield LocalModel(checkpoint, reference, request.param)
 
 
 @pytest.fixture

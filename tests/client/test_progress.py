@@ -15,7 +15,7 @@ def test_what_came_out_is_settled_and_may_be_kept() -> None:
     progress.settle({0: 3})
     progress.settle({0: 5, 1: 4})
     progress.settle({0: 2})
-    assert progress.standing((5, 4)) == Standing(0, (5, 4), (5, 4), (0, 0), 5)
+    assert progress.standing((5, 4)) == Standing(0, (5, 4), (5, 4), (0, 0), 5, (0, 0))
 
 
 def test_a_roll_back_starts_a_generation_that_keeps_what_comes_before() -> None:
@@ -23,7 +23,7 @@ def test_a_roll_back_starts_a_generation_that_keeps_what_comes_before() -> None:
     progress.advance((0,), [RowRange(0, 0, 6)], None)
     progress.settle({0: 6})
     progress.advance((6,), [RowRange(0, 4, 1)], None)
-    assert progress.standing((5,)) == Standing(1, (5,), (4,), (4,), 5)
+    assert progress.standing((5,)) == Standing(1, (5,), (4,), (4,), 5, (0,))
 
 
 def test_a_roll_back_that_nobody_has_seen_keeps_what_both_share() -> None:
@@ -40,14 +40,14 @@ def test_of_reordered_rows_nothing_can_be_kept() -> None:
     progress = Progress(2)
     progress.settle({0: 3, 1: 5})
     progress.advance((3, 5), [RowRange(0, 5, 1), RowRange(1, 5, 1)], (1, 1))
-    assert progress.standing((6, 6)) == Standing(1, (6, 6), (5, 5), (0, 0), 6)
+    assert progress.standing((6, 6)) == Standing(1, (6, 6), (5, 5), (0, 0), 6, (0, 0))
 
 
 def test_going_on_is_no_new_generation() -> None:
     progress = Progress(1)
     progress.settle({0: 4})
     progress.advance((4,), [RowRange(0, 4, 1)], None)
-    assert progress.standing((5,)) == Standing(0, (5,), (4,), (0,), 5)
+    assert progress.standing((5,)) == Standing(0, (5,), (4,), (0,), 5, (0,))
 
 
 @given(st.data())

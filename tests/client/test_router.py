@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from swarm.client.model_key import ModelKey
-from swarm.client.route import Hop
+from swarm.client.route import UNKNOWN_ROUND_TRIP, Hop
 from swarm.client.router import FRESH, MAX_MET, Router
 from swarm.directory import Announcement, State
 from swarm.errors import NoRouteError, Unreachable
-from swarm.wire.messages import HopTime
+from swarm.wire.messages import HopTime, Prefix
 
 pytestmark = pytest.mark.simulated_time
 
@@ -110,6 +110,19 @@ async def test_who_was_blamed_excluded_or_does_not_serve_is_left_out(bench: Benc
     assert caught.value.missing == ((0, 4),)
     await asyncio.sleep(1.1)
     assert await bench.route("b", "c") == "a:0-4"
+
+
+async def test_of_equal_peers_those_that_were_left_the_beginning(bench: Bench) -> None:
+    bench.found = [serves("a"), serves("b")]
+    known, new = Prefix(32, b"k" * 16), Prefix(64, b"n" * 16)
+    bench.router.recollection.note([known], {"b", "gone"})
+    (hop,) = await bench.router.route(KEY, (), 1, prefixes=(known, new))
+    assert hop.peer == "b"
+    (hop,) = await bench.router.route(KEY, (), 1, prefixes=(new,))
+    assert hop.peer == "a"
+    # Whoever is to be left alone is left alone all the same.
+    (hop,) = await bench.router.route(KEY, (), 1, {"b"}, (known,))
+    assert hop.peer == "a"
 
 
 async def test_peers_that_could_never_hold_a_session_are_the_last_choice(bench: Bench) -> None:
@@ -287,3 +300,17 @@ async def test_x11_nor_does_it_help_to_hide_the_time(bench: Bench) -> None:
 async def test_a_loaded_peer_is_passed_by(bench: Bench) -> None:
     bench.found = [serves("a", queue_seconds=0.05), serves("z")]
     assert await bench.route() == "z:0-4"
+
+
+async def test_the_outlook_is_the_route_that_would_be_taken_and_asks_nobody(bench: Bench) -> None:
+    bench.found = [serves("a", 0, 2), serves("b", 2, 4), serves("slow", 0, 2, decode_seconds=1.0)]
+    assert bench.router.outlook(KEY) == []
+    await bench.router.find("model")
+    await bench.router.link(Hop("a", 0, 2))
+    bench.neighbours.take()
+    outlook = [(entry.peer, trip) for entry, trip in bench.router.outlook(KEY)]
+    assert outlook == [("a", 0.01), ("b", UNKNOWN_ROUND_TRIP)]
+    assert (bench.neighbours.dialled, bench.num_finds) == ([], 1)
+    bench.found.pop(1)
+    await bench.router.find("model", fresh=True)
+    assert bench.router.outlook(KEY) == []

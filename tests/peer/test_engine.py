@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,35 +11,57 @@ import torch
 
 from swarm.background import background
 from swarm.peer.blocks import load_span
-from swarm.peer.engine import Engine
+from swarm.peer.engine import Brief, Engine
+from swarm.peer.kept import KeptPrefixes
 from swarm.peer.rhythm import Rhythm
 from swarm.peer.runner import RowStep, Runner
 from swarm.peer.scheduler import Scheduler
 from swarm.peer.session import Done, HopSession
-from swarm.wire.messages import DType, Open, RowRange, Step, Want
+from swarm.wire.messages import DType, Keep, Open, Prefix, RowRange, Step, Want
 from swarm.wire.tensors import from_buffers, to_buffer
 
-CLIENT: Any = object()
+CLIENT: Any = SimpleNamespace(peer="client")
+PREFIX = Prefix(8, b"the first eight!")
 
 
 class Bench:
     """An engine over two real blocks; `done` is what came out."""
 
-    def __init__(self, tiny: Any) -> None:
+    def __init__(self, tiny: Any, brief: float = 0.0) -> None:
         span = load_span(tiny("llama"), 0, 2, device=torch.device("cpu"), dtype=torch.float32)
         self.runner = Runner(span, num_pages=32, page_len=4)
         self.done: asyncio.Queue[tuple[HopSession, Done]] = asyncio.Queue()
         self.failed: asyncio.Queue[tuple[HopSession, Exception]] = asyncio.Queue()
+        self.kept = KeptPrefixes(self.runner.pages, seconds=60.0, share=0.5)
         self.engine = Engine(
             self.runner,
             Scheduler(),
             lambda *entry: self.done.put_nowait(entry),
             lambda *entry: self.failed.put_nowait(entry),
+            self.kept,
+            brief=brief,
         )
 
     def session(self, name: str, dtype: DType = DType.FLOAT32, end: int = 2) -> HopSession:
         request = Open(name * 16, 0, "model", 0, end, 1, 8, 1.0, dtype)
         return HopSession(request, CLIENT, 64)
+
+    def begin(self, session: HopSession) -> int:
+        """The session begins with what is kept; how much that is."""
+        request = Open(session.id, 0, "model", 0, 2, 1, 99, 1.0, session.dtype, prefixes=(PREFIX,))
+        found = self.kept.find("client", request, asyncio.get_running_loop().time())
+        if found is None:
+            return 0
+        session.recall(found[0].history.head(found[1]))
+        self.engine.recall(session, *found)
+        return found[1]
+
+    async def run(self, session: HopSession, hidden: torch.Tensor, position: int) -> torch.Tensor:
+        """What comes out of one step, as it does in a peer."""
+        self.submit(session, hidden, position, session._expected_seq)
+        _, done = await self.done.get()
+        session.feed.push(done.computed())
+        return result(session, done)
 
     def submit(self, session: HopSession, hidden: torch.Tensor, position: int, seq: int) -> None:
         rows = (RowRange(0, position, len(hidden)),)
@@ -148,6 +172,60 @@ async def test_a_retired_session_gives_its_rows_back(bench: Bench) -> None:
     assert bench.runner.pages.free_pages == 31
 
 
+async def test_what_a_session_leaves_is_where_another_begins(bench: Bench) -> None:
+    text, pages = torch.randn(14, 64), bench.runner.pages
+    expected = bench.alone(text)
+    first, second, third = (bench.session(name) for name in "abc")
+    await bench.run(first, text[:10], 0)
+    bench.engine.keep(first, Keep(first.id, 0, (PREFIX,)))
+    # It goes on, and back into what is kept.
+    await bench.run(first, torch.randn(3, 64), 5)
+    assert bench.begin(second) == 8
+    out = await bench.run(second, text[8:], 8)
+    torch.testing.assert_close(out, expected[8:], atol=1e-4, rtol=1e-4)
+    for session in (first, second):
+        bench.engine.retire(session)
+    assert bench.begin(third) == 8
+    out = await bench.run(third, text[8:9], 8)
+    torch.testing.assert_close(out, expected[8:9], atol=1e-4, rtol=1e-4)
+    bench.engine.retire(third)
+    await bench.run(bench.session("d"), torch.randn(1, 64), 0)
+    assert (pages.num_rows, pages.free_pages, bench.kept.num_pages) == (2, 29, 2)
+
+
+async def test_kept_pages_make_room_for_a_batch(bench: Bench) -> None:
+    first = bench.session("a")
+    await bench.run(first, torch.randn(8, 64), 0)
+    bench.engine.keep(first, Keep(first.id, 0, (PREFIX,)))
+    bench.engine.retire(first)
+    await bench.run(bench.session("b"), torch.randn(120, 64), 0)
+    assert (len(bench.kept), bench.runner.pages.free_pages) == (1, 0)
+    await bench.run(bench.session("c"), torch.randn(8, 64), 0)
+    assert (len(bench.kept), bench.runner.pages.free_pages) == (0, 0)
+
+
+async def test_what_a_failed_batch_may_have_overwritten_is_not_kept(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, run = bench.session("a"), bench.runner.run
+
+    def fail(rows: list[RowStep], *args: Any) -> torch.Tensor:
+        run(rows, *args)
+        raise RuntimeError("after everything was written")
+
+    await bench.run(broken, torch.randn(10, 64), 0)
+    monkeypatch.setattr(bench.runner, "run", fail)
+    bench.submit(broken, torch.randn(20, 64), 2, 1)
+    await asyncio.sleep(0)  # The batch is under way.
+    bench.engine.keep(broken, Keep(broken.id, 0, (PREFIX,)))
+    await bench.failed.get()
+    monkeypatch.undo()
+    caplog.clear()
+    bench.engine.retire(broken)
+    await bench.run(bench.session("b"), torch.randn(1, 64), 0)
+    assert len(bench.kept) == 0
+
+
 async def test_a_batch_that_fails_ends_its_sessions_and_not_the_engine(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,3 +239,80 @@ async def test_a_batch_that_fails_ends_its_sessions_and_not_the_engine(
     bench.engine.retire(broken)
     bench.submit(bench.session("b"), torch.randn(1, 64), 0, 0)
     await bench.done.get()
+
+
+def test_a_batch_is_brief_if_others_of_its_size_were() -> None:
+    brief = Brief(0.01, one_thread=True)
+    assert not brief.expects(1)
+    brief.note(1, 0.002)
+    assert brief.expects(1) and not brief.expects(2)
+    brief.note(1, 0.02)
+    assert brief.expects(1), "a single slow one may be anybody's fault"
+    for _ in range(4):
+        brief.note(1, 0.02)
+    assert not brief.expects(1)
+    for _ in range(8):
+        brief.note(1, 0.002)
+    assert brief.expects(1), "it is looked at again, whichever way it was computed"
+
+
+@pytest.mark.parametrize("limit, one_thread", [(0.0, True), (0.01, False)])
+def test_nothing_is_brief_without_a_limit_or_with_several_threads(
+    limit: float, one_thread: bool
+) -> None:
+    brief = Brief(limit, one_thread=one_thread)
+    brief.note(1, 0.0)
+    assert not brief.expects(1)
+
+
+async def test_brief_batches_need_no_thread_and_let_others_have_a_turn(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    bench, threads, turns = Bench(tiny, brief=60.0), [], 0
+    run = bench.runner.run
+
+    def watched(*args: Any) -> torch.Tensor:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return run(*args)
+
+    monkeypatch.setattr(bench.runner, "run", watched)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    session = bench.session("a")
+    for position in range(4):
+        bench.submit(session, torch.randn(1, 64), position, position)
+    async with background() as tasks:
+        tasks.create_task(bench.engine.run())
+        await bench.done.get()
+        tasks.create_task(others())
+        for _ in range(3):
+            await bench.done.get()
+    assert threads == [False, True, True, True]
+    assert turns >= 2
+
+
+async def test_a_brief_batch_that_fails_ends_its_sessions_and_not_the_engine(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    bench = Bench(tiny, brief=60.0)
+    session = bench.session("a")
+    bench.submit(session, torch.randn(1, 64), 0, 0)
+    async with background() as tasks:
+        tasks.create_task(bench.engine.run())
+        await bench.done.get()
+        with monkeypatch.context() as broken:
+            broken.setattr(bench.runner, "run", lambda *_: 1 / 0)
+            bench.submit(session, torch.randn(1, 64), 1, 1)
+            _, error = await bench.failed.get()
+        assert isinstance(error, ZeroDivisionError) and not session.running
+        assert "batch failed" in caplog.text
+        caplog.clear()
+        bench.submit(bench.session("b"), torch.randn(1, 64), 0, 0)
+        await bench.done.get()

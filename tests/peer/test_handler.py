@@ -10,8 +10,10 @@ import pytest
 from swarm.background import background
 from swarm.errors import ConfigError, RemoteProtocolError, Unreachable
 from swarm.peer.handler import Handler, HandlerConfig
+from swarm.peer.kept import KeptPrefixes
 from swarm.peer.leases import Leases
 from swarm.peer.openings import Served
+from swarm.peer.pages import PageTable
 from swarm.peer.session import Arrival, Done, HopSession, cut
 from swarm.wire.messages import (
     Close,
@@ -22,6 +24,7 @@ from swarm.wire.messages import (
     Held,
     Hold,
     HopTime,
+    Keep,
     Leaving,
     Meet,
     Next,
@@ -29,6 +32,7 @@ from swarm.wire.messages import (
     Opened,
     Output,
     Place,
+    Prefix,
     Queued,
     RowRange,
     Step,
@@ -69,6 +73,10 @@ class FakeEngine:
     def __init__(self) -> None:
         self.queue: list[tuple[HopSession, Arrival]] = []
         self.retired: list[str] = []
+        self.keeping: list[tuple[str, Keep]] = []
+
+    def keep(self, session: HopSession, keep: Keep) -> None:
+        self.keeping.append((session.id, keep))
 
     def submit(self, session: HopSession, arrival: Arrival) -> None:
         self.queue.append((session, arrival))
@@ -103,7 +111,9 @@ class Bench:
         self.neighbours = FakeNeighbours()
         self.client = FakeLink("client")
         served = Served("model", 2, 6, hidden_size=1, page_len=4)
-        self.handler = Handler(served, self.leases, tasks, config)
+        self.pages = PageTable(10, served.page_len)
+        self.kept = KeptPrefixes(self.pages, seconds=60.0, share=1.0)
+        self.handler = Handler(served, self.leases, self.kept, tasks, config)
         self.handler.attach(self.engine, self.neighbours)  # type: ignore[arg-type]
 
     async def tell(self, message: Any, payload: bytes = b"", link: FakeLink | None = None) -> None:
@@ -149,11 +159,27 @@ async def bench(make: Any) -> Bench:
 
 @pytest.mark.parametrize(
     "limits",
-    [{"history_bytes": -1}, {"growth_patience": 0}, {"max_sessions": 0}],
+    [
+        {"history_bytes": -1},
+        {"growth_patience": 0},
+        {"max_sessions": 0},
+        {"keep_seconds": -1},
+        {"keep_share": 1.1},
+    ],
 )
 def test_limits_are_checked(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         HandlerConfig(**limits)
+
+
+async def test_only_its_own_client_has_something_of_a_session_kept(bench: Bench) -> None:
+    keep = Keep(A, 0, (Prefix(4, b"k" * 16),))
+    await bench.tell(keep)  # It may have closed, or failed.
+    await bench.open()
+    await bench.tell(keep, link=FakeLink("stranger"))
+    assert bench.engine.keeping == [] and bench.client.take() == []
+    await bench.tell(keep)
+    assert bench.engine.keeping == [(A, keep)]
 
 
 async def test_a_session_opens_with_room_and_gives_it_back(bench: Bench) -> None:

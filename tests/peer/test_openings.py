@@ -8,8 +8,10 @@ import pytest
 
 from swarm.background import background
 from swarm.errors import Unreachable
+from swarm.peer.kept import KeptPrefixes
 from swarm.peer.leases import Leases
 from swarm.peer.openings import Openings, Served
+from swarm.peer.pages import PageTable
 from swarm.peer.session import HopSession
 from swarm.wire.messages import Code, DType, Failed, Open, Opened, Queued
 
@@ -46,10 +48,11 @@ class Bench:
             self.sessions,
             tasks,
             max_sessions=max_sessions,
-            on_opened=self.keep,
+            kept=KeptPrefixes(PageTable(0, 1), seconds=0.0, share=0.0),
+            on_opened=self.let_in,
         )
 
-    def keep(self, session: HopSession) -> None:
+    def let_in(self, session: HopSession, found: object) -> None:
         self.sessions[session.id] = session
 
     def ask(

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from swarm.errors import ConfigError, LocalProtocolError
+from swarm.kernels import library
 from swarm.peer.attention import BatchPlan
 from swarm.peer.blocks import load_span
 from swarm.peer.pages import PageShortage
-from swarm.peer.runner import RowStep, Runner, pages_for
+from swarm.peer.runner import RowStep, Runner
 
 CPU = torch.device("cpu")
 
@@ -125,6 +126,75 @@ def test_spans_equal_the_whole_model(architecture: str, tiny: Callable[..., Any]
         runner.check()
 
 
+needs_kernels = pytest.mark.skipif(library() is None, reason="installed without a C compiler")
+
+RECOGNIZED = ["llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "olmo2"]
+
+
+@needs_kernels
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_program_is_there_where_blocks_are_known(
+    architecture: str, tiny: Callable[..., Any]
+) -> None:
+    runner = _runner(tiny(architecture, **ARCHITECTURES[architecture]))
+    runner.check()
+    assert runner.has_program == (architecture in RECOGNIZED)
+
+
+@needs_kernels
+def test_a_program_that_differs_from_the_model_is_given_up(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tiny("granite", residual_multiplier=0.5)
+    runner = _runner(checkpoint)
+    assert runner.has_program  # its children are those of a plain block
+    runner.check()
+    assert not runner.has_program
+
+
+@needs_kernels
+def test_threads_change_nothing(tiny: Callable[..., Any]) -> None:
+    runner = _runner(tiny("qwen3"), dtype=torch.bfloat16)
+    hidden = torch.randn(5, runner.span.hidden_size, dtype=torch.bfloat16)
+    a, b = runner.pages.add_row(), runner.pages.add_row()
+    alone = runner.run([RowStep(a, 0, 5)], hidden)
+    torch.set_num_threads(3)
+    try:
+        together = runner.run([RowStep(b, 0, 5)], hidden)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(alone, together)
+
+
+@needs_kernels
+def test_a_program_gives_a_position_the_same_bits_alone_and_with_others(
+    tiny: Callable[..., Any],
+) -> None:
+    """What speculation and batching must not change."""
+    runner = _runner(tiny("llama"), dtype=torch.bfloat16)
+    hidden = torch.randn(14, runner.span.hidden_size, dtype=torch.bfloat16)
+    a, b, c = (runner.pages.add_row() for _ in range(3))
+    alone = [runner.run([RowStep(a, at, 1)], hidden[at : at + 1]) for at in range(14)]
+    at_once = runner.run([RowStep(b, 0, 9)], hidden[:9])
+    beside = runner.run([RowStep(c, 0, 3), RowStep(b, 9, 5)], torch.cat([hidden[:3], hidden[9:]]))
+    assert torch.equal(torch.cat(alone), torch.cat([at_once, beside[3:]]))
+    assert torch.equal(beside[:3], at_once[:3])
+
+
+@needs_kernels
+def test_a_program_goes_on_where_torch_has_been_and_back(tiny: Callable[..., Any]) -> None:
+    """Long chunks run through torch, short ones through the program, on the same pages."""
+    runner = _runner(tiny("mistral", sliding_window=8), num_pages=400)
+    hidden = torch.randn(700, runner.span.hidden_size)
+    a, b = runner.pages.add_row(), runner.pages.add_row()
+    whole = runner.run([RowStep(a, 0, 700)], hidden)
+    pieces, at = [], 0
+    for count in (300, 1, 16, 3, 20, 1, 340, 19):
+        pieces.append(runner.run([RowStep(b, at, count)], hidden[at : at + count]))
+        at += count
+    torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=1e-4)
+
+
 def _runner(checkpoint: Any, *, num_pages: int = 24, dtype: torch.dtype = torch.float32) -> Runner:
     span = load_span(checkpoint, 0, 4, device=CPU, dtype=dtype)
     return Runner(span, num_pages=num_pages, page_len=4)
@@ -231,12 +301,10 @@ def test_bfloat16_is_near_float32(architecture: str, tiny: Callable[..., Any]) -
 def test_measured_times_and_memory(tiny: Callable[..., Any]) -> None:
     runner = _runner(tiny("llama"), num_pages=40)
     decode_s, prefill_s = runner.measure()
-    assert 0 < prefill_s < decode_s < 1
+    assert 0 < prefill_s < 1 and 0 < decode_s < 1
     assert runner.pages.free_pages == 40
     # 4 layers, 2 heads, 16 + 16 numbers of 4 bytes
     assert runner.kv.bytes_per_page == 4 * 4 * 2 * 32 * 4
-    assert pages_for(runner.span, 10 * runner.kv.bytes_per_page + 1, 4) == 10
-    assert pages_for(runner.span, -1, 4) == 0
 
 
 def test_check_and_measure_say_so_without_memory(tiny: Callable[..., Any]) -> None:

@@ -8,13 +8,18 @@ import signal
 
 import pytest
 
-from swarm.cli._census import told_on_signal
+from swarm.cli._census import counts, told_on_signal
 
 
 def read(line: str) -> dict[str, int]:
-    word, *pairs = line.split()
-    assert word == "census"
-    return {key: int(count) for key, _, count in (pair.partition("=") for pair in pairs)}
+    told = counts(line)
+    assert told is not None
+    return dict(told)
+
+
+def test_other_lines_are_none():
+    assert counts("serving blocks 0:3 of 9\n") is None and counts("\n") is None
+    assert counts("census tasks=3 rss=12\n") == {"tasks": 3, "rss": 12}
 
 
 async def test_a_line_on_every_signal(capsys):

@@ -14,7 +14,7 @@ import typer
 
 from swarm import cli
 from swarm.cli import _options, _progress, demo
-from swarm.cli.demo import _parts
+from swarm.cli._local import LocalSwarm, parts
 from swarm.cli.runner import Stopped, run_async
 from swarm.cli.status import View, Wanted, gaps
 from swarm.directory import Announcement, State
@@ -146,9 +146,9 @@ def test_the_same_as_json():
 
 
 def test_parts_are_as_equal_as_can_be():
-    assert _parts(30, 3) == [(0, 10), (10, 20), (20, 30)]
-    assert _parts(4, 3) == [(0, 1), (1, 2), (2, 4)]
-    assert _parts(2, 5) == [(0, 1), (1, 2)]
+    assert parts(30, 3) == [(0, 10), (10, 20), (20, 30)]
+    assert parts(4, 3) == [(0, 1), (1, 2), (2, 4)]
+    assert parts(2, 5) == [(0, 1), (1, 2)]
 
 
 def test_a_log_gets_lines_for_long_waits_only(capsys, monkeypatch):
@@ -221,6 +221,7 @@ async def test_a_peer_of_the_demo_that_fails_takes_the_others_along(tmp_path):
         return Child(name)
 
     with pytest.raises(SwarmError, match="peer-2 ended"):
-        spans = _parts(3, 3)
-        await demo._peers(SimpleNamespace(start=start), tmp_path, "hs1", "model", spans, print)
+        spans = parts(3, 3)
+        swarm = LocalSwarm(SimpleNamespace(start=start), tmp_path, "demo")
+        await demo._peers(swarm, "model", spans, print)
     assert sorted(ended) == ["peer-1", "peer-3"]

@@ -35,6 +35,15 @@ def test_an_empty_piece_only_rolls_back() -> None:
     assert (history.lengths, history.num_bytes, text_of(history, 0)) == ((1,), 2, b"aa")
 
 
+def test_what_is_rolled_back_frees_its_memory() -> None:
+    """A window of guesses of which one came true must not stay whole for that one."""
+    history, window = History(1, SIZE), bytearray(b"aabbcc")
+    history.append(Piece(0, 0, 3, memoryview(window), Want.ALL))
+    history.truncate(0, 1)
+    window.clear()  # Raises BufferError while somebody holds a view of it.
+    assert text_of(history, 0) == b"aa"
+
+
 def test_dropped_rows_keep_their_lengths_and_can_start_anew() -> None:
     history = History(3, SIZE)
     history.append(piece(0, 0, b"aabb"))
@@ -106,3 +115,17 @@ def test_it_is_a_list_of_positions_per_row(operations: list[tuple]) -> None:
         longest = max(map(len, rows)) * SIZE
         assert longest <= history.num_bytes <= sum(map(len, rows)) * SIZE
         assert history.num_bytes >= len(distinct) * SIZE
+
+
+def test_a_head_shares_the_bytes_and_lives_its_own_life() -> None:
+    history = History(1, SIZE)
+    history.append(piece(0, 0, b"aabb"))
+    history.append(piece(0, 2, b"ccdd"))
+    head = history.head(3)
+    assert (head.lengths, head.num_bytes, text_of(head, 0)) == ((3,), 6, b"aabbcc")
+    head.append(piece(0, 1, b"xx"))
+    assert (text_of(head, 0), text_of(history, 0)) == (b"aaxx", b"aabbccdd")
+    history.drop()
+    assert text_of(head, 0) == b"aaxx" and head.replayable
+    other = history.head(2)
+    assert (other.lengths, other.replayable, other.num_bytes) == ((2,), False, 0)

@@ -50,3 +50,12 @@ def test_a_damaged_identity_is_named_and_kept(tmp_path: Path, damage: str) -> No
     with pytest.raises(ConfigError, match=str(path)):
         identity.load_or_create(path)
     assert path.read_bytes() == raw
+
+
+def test_derived_secrets_are_ours_and_for_one_purpose(tmp_path: Path) -> None:
+    me, other = identity.create(tmp_path / "me"), identity.create(tmp_path / "other")
+    again = identity.load(tmp_path / "me")
+    assert again is not None
+    assert me.derive(b"this") == again.derive(b"this") and len(me.derive(b"this")) == 32
+    assert len({me.derive(b"this"), me.derive(b"that"), other.derive(b"this")}) == 3
+    assert me.key.private_bytes_raw() != me.derive(b"this")

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from swarm import linear
-from swarm.linear import FusedLinear, PackedLinear, prepack
+from swarm.kernels import library
+from swarm.linear import FusedLinear, PackedLinear, StreamedLinear, plain_weight, prepack
 
 needs_packing = pytest.mark.skipif(not linear._can_pack(), reason="oneDNN has no bfloat16 here")
 
@@ -31,7 +32,8 @@ class Block(nn.Module):
 
 @pytest.fixture(autouse=True)
 def pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_pays", lambda weight: True)
+    monkeypatch.setattr(StreamedLinear, "pays", lambda weight: False)
+    monkeypatch.setattr(PackedLinear, "pays", lambda weight: True)
 
 
 def _block(*, bias: bool) -> Block:
@@ -102,20 +104,39 @@ def test_float32_stays_as_it_is() -> None:
 
 
 def test_a_machine_that_gains_nothing_keeps_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_pays", lambda weight: False)
+    monkeypatch.setattr(PackedLinear, "pays", lambda weight: False)
     block = _block(bias=True)
     prepack(block)
     assert type(block.q) is nn.Linear
 
 
+@pytest.mark.skipif(library() is None, reason="installed without a C compiler")
+@torch.inference_mode()
+def test_streamed_layers_are_fused_and_keep_their_plain_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StreamedLinear, "pays", lambda weight: True)
+    torch.manual_seed(0)
+    plain = Attention().to(torch.bfloat16)
+    fused = copy.deepcopy(plain)
+    x = torch.randn(1, 1, 64, dtype=torch.bfloat16)
+    prepack(fused, lambda: fused(x))
+    kinds = {name: type(child) for name, child in fused.named_children()}
+    assert kinds == {"q": FusedLinear, "k": FusedLinear, "g": StreamedLinear, "v": StreamedLinear}
+    for name, child in plain.named_children():
+        weight = plain_weight(fused.get_submodule(name))
+        assert weight is not None and torch.equal(weight[0], child.weight)
+    for rows in (1, 3, 40):
+        x = torch.randn(1, rows, 64, dtype=torch.bfloat16)
+        for ours, theirs in zip(fused(x), plain(x), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=2e-2)
+
+
 def test_timing_prefers_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(linear, "_pack", lambda weight: weight)
     weight = torch.ones(8, 8, dtype=torch.bfloat16)
-    for packed_s, expected in ((0.5, True), (2.0, False)):
+    form = nn.Identity()
+    for form_s, expected in ((0.5, True), (2.0, False)):
         monkeypatch.setattr(
-            linear,
-            "_seconds",
-            lambda product, *_, s=packed_s: s if product is linear._product else 1.0,
+            linear, "_seconds", lambda product, *_, s=form_s: s if product is form else 1.0
         )
-        assert linear._pays(weight) is expected
+        assert linear._beats(form, weight, ((1, 0.95),)) is expected

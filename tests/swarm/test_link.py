@@ -379,3 +379,39 @@ def test_heartbeats_that_cannot_work(interval: float, patience: float) -> None:
         LinkConfig(interval=interval, patience=patience)
     with pytest.raises(ConfigError):
         LinkConfig(alert_interval=interval, alert_patience=patience)
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("rate", [20_000.0, 2_000_000.0])
+async def test_large_messages_tell_how_fast_the_line_is(network: Network, rate: float) -> None:
+    network.default = Condition(delay=0.01, rate=rate)
+    near, far = await linked(network, LinkConfig(0.5, 60.0, 0.4, 50.0, handshake=2.0))
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        await near.link.measured.wait()
+        near.link.post(Close(SESSION), bytes(1000))
+        await far.inbox.get()
+        assert near.link.upload_rate == 0.0, "over so little nobody can tell"
+        near.link.post(Close(SESSION), bytes(200_000))
+        await far.inbox.get()
+        await asyncio.sleep(0.1)
+        assert near.link.upload_rate == pytest.approx(rate, rel=0.05)
+        assert far.link.upload_rate == 0.0
+
+
+@pytest.mark.simulated_time
+async def test_the_best_of_lately_is_what_a_line_can_do(network: Network) -> None:
+    near, far = await linked(network, LinkConfig(0.5, 60.0, 0.4, 50.0, handshake=2.0))
+    async with background() as tasks:
+        tasks.create_task(near.run())
+        tasks.create_task(far.run())
+        await near.link.measured.wait()
+        seen = []
+        for rate in (1e6, 1e5, 1e6):
+            network.default = Condition(rate=rate)
+            near.link.post(Close(SESSION), bytes(100_000))
+            await far.inbox.get()
+            await asyncio.sleep(0.1)
+            seen.append(near.link.upload_rate)
+    assert seen == [pytest.approx(each, rel=0.05) for each in (1e6, 0.91e6, 1e6)]

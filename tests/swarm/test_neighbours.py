@@ -189,3 +189,21 @@ async def test_misbehaviour_is_told_as_such(make: Make) -> None:
     await link._stream.send(b"\xc1 no message", b"")
     peer, error = await b.lost.get()
     assert peer == "a" and isinstance(error, Misbehaved)
+
+
+async def test_the_best_link_says_what_our_line_can_do(network: Network, make: Make) -> None:
+    here, near, far = [await make(name) for name in ("here", "near", "far")]
+    assert here.neighbours.upload_rate == 0.0
+    for other, rate in ((near, 1e6), (far, 1e5)):
+        network.connect(here.transport.peer_id, other.transport.peer_id, Condition(rate=rate))
+        link = await here.neighbours.link(other.transport.peer_id)
+        await link.measured.wait()
+        link.post(Close(SESSION), bytes(100_000))
+        await other.messages.get()
+        await asyncio.sleep(0.1)
+    assert here.neighbours.upload_rate == pytest.approx(1e6, rel=0.05)
+    here.neighbours.close("near", "test")
+    here.neighbours.close("far", "test")
+    await here.lost.get()
+    await here.lost.get()
+    assert here.neighbours.upload_rate == pytest.approx(1e5, rel=0.05), "as it was last"

@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
-from swarm.client import RemoteModel, RowInput, Session, Swarm
+from swarm.client import RemoteModel, RowInput, Session, SpeculationConfig, Swarm
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.client.model import Reply
@@ -243,6 +243,8 @@ class World:
             "threads": 1,
             "kv_memory": 4 << 20,
             "page_len": 8,
+            # On the thread, so that time passes for others while something is computed.
+            "brief": 0.0,
             **options,
         }
         config = PeerConfig(name=name, blocks=blocks, **settings)
@@ -332,16 +334,18 @@ class World:
             if hosting is None:
                 continue
             handler, leases, pages = hosting.handler, hosting.leases, hosting.runner.pages
-            engine = hosting._engine
+            engine, kept = hosting._engine, hosting.kept
             counts = {
                 "sessions": len(handler._sessions),
                 "openings": len(handler._openings),
                 "leased pages": leases.num_pages - leases.free,
                 "waiting requests": leases.num_waiting,
-                "used pages": pages.num_pages - pages.free_pages,
-                "rows": len(pages._rows),
+                "used pages": pages.num_pages - pages.free_pages - kept.num_pages,
+                "rows": len(pages._rows) - len(kept),
                 "steps": len(hosting._scheduler),
                 "sessions in the engine": len(engine._sessions) + len(engine._retired),
+                "rows to be found": len(engine._recalled),
+                "rows to be kept": len(engine._keeping),
             }
             found += [f"{name}: {number} {what}" for what, number in counts.items() if number]
         for name, swarm in self.swarms.items():
@@ -413,6 +417,8 @@ class Asker:
 
     model: RemoteModel
     reply: Reply = field(default_factory=lambda: Reply([]))
+    # Which guesses are sent goes by the time that steps take: tests that count steps send none.
+    speculation: SpeculationConfig = field(default_factory=lambda: SpeculationConfig(0))
 
     async def greedy(
         self,
@@ -428,7 +434,8 @@ class Asker:
         """Goes on with the reply until it has `count` tokens."""
         sampling = SamplingConfig(max_new_tokens=count, ignore_eos=True)
         async with self.model.session() as session:
-            async for _ in self.model._tokens(session, self.reply, sampling):
+            tokens = self.model._tokens(session, self.reply, sampling, self.speculation)
+            async for _ in tokens:
                 if on_token is not None:
                     await on_token(len(self.reply.ids))
         return self.reply.ids

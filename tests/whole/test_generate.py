@@ -13,6 +13,7 @@ import torch
 
 from swarm.client import SwarmModelForCausalLM
 from swarm.errors import RequestError
+from swarm.wire.messages import Opened
 
 PROMPT = [1, 17, 250, 33, 4, 99, 180, 7, 64, 12, 5]
 PADDED = [[0, 0, 0, *PROMPT[:8]], PROMPT]
@@ -192,3 +193,13 @@ async def test_what_only_the_blocks_could_tell_is_refused(both):
         await asyncio.to_thread(
             lambda: both.swarm.generate(**given, max_new_tokens=2, cache_implementation="static")
         )
+
+
+async def test_what_peers_have_kept_serves_the_next_generate(both, world):
+    prompt = PROMPT * 7
+    for held in (0, 64):
+        watch = world.watch()
+        swarm, local = await both.generate(**ids(prompt), max_new_tokens=4)
+        assert swarm == local
+        opened = [frame.message for frame in watch.frames if isinstance(frame.message, Opened)]
+        assert [message.has for message in opened] == [held] * 3

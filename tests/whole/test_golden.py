@@ -104,10 +104,10 @@ async def test_p4_two_hops_on_one_peer(world, tiny, asker):
     model = await world.client()
     route = model._access.router.route
 
-    async def detour(fingerprint, num_blocks, kept, excluded=()):
+    async def detour(fingerprint, num_blocks, kept, *rest):
         from swarm.client.route import Hop
 
-        await route(fingerprint, num_blocks, kept, excluded)
+        await route(fingerprint, num_blocks, kept, *rest)
         return Hop("wide", 0, 1), Hop("middle", 1, 2), Hop("wide", 2, 3), Hop("wide", 3, 4)
 
     model._access.router.route = detour

@@ -11,6 +11,7 @@ from schedule import (
     NUM_BLOCKS,
     Abandon,
     After,
+    Again,
     AtFrame,
     AtToken,
     Back,
@@ -32,6 +33,7 @@ from schedule import (
     Shuffle,
     Talk,
     Weather,
+    Write,
 )
 
 STEPS = ("Step", "Output")
@@ -69,11 +71,13 @@ def _hosts(draw: Any, *, most_spares: int = 2, **options: Any) -> tuple[Host, ..
 # What is asked
 
 _say = st.builds(Say, count=st.integers(1, 6))
+_again = st.just(Again())
 _any_row = st.none() | st.integers(0, 2)
 _moves = {
-    "plain": _say,
+    "plain": st.one_of(_say, _say, _again),
     "rewinding": st.one_of(
         _say,
+        _again,
         st.builds(Guess, right=st.integers(0, 2), wrong=st.integers(1, 3)),
         st.builds(Back, count=st.integers(2, 9)),
     ),
@@ -83,8 +87,19 @@ _moves = {
         st.builds(Shuffle, order=st.tuples(*[st.integers(0, 2)] * 3)),
         st.builds(Guess, right=st.integers(0, 2), wrong=st.integers(0, 2)),
     ),
+    "writing": st.one_of(
+        _say,
+        st.builds(
+            Write,
+            count=st.integers(2, 12),
+            window=st.integers(1, 6),
+            errs=st.sampled_from([3, 2, 1, 5, 100]),
+        ),
+        st.builds(Back, count=st.integers(2, 9)),
+    ),
     "hasty": st.one_of(
         _say,
+        _again,
         st.builds(Hasten, seconds=st.sampled_from([0.002, 0.01, 0.1, 0.7])),
         st.builds(Pause, seconds=st.sampled_from([0.5, 3.0])),
         st.builds(Back, count=st.integers(1, 5)),
@@ -206,6 +221,11 @@ THEMES = {
         _hosts(history=st.none() | st.sampled_from([0, 1500, 4000])),
         _talks(("rewinding", "rows"), rows=st.integers(1, 3), most_moves=6),
         _events(_kill, _kill, _disconnect, _join_wide),
+    ),
+    "guessing": _schedule(
+        _hosts(history=st.none() | st.sampled_from([0, 1500, 4000])),
+        _talks(("writing",), most=2),
+        _events(*(_kill,) * 3, _leave, _freeze, _disconnect, _join_wide, _double, _weather, most=4),
     ),
     "crowding": _schedule(
         _hosts(room=st.sampled_from([2, 2.5, 4, 0])),

@@ -63,4 +63,5 @@ def session_config(schedule: Schedule) -> SessionConfig:
         open_patience=120.0,
         hold_patience=1.0,
         step_patience=2.0,
+        unit_len=4,
     )

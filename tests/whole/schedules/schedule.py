@@ -76,7 +76,24 @@ class Pause:
     seconds: float
 
 
-Move = Say | Guess | Back | Shuffle | Hasten | Pause
+@dataclass(frozen=True)
+class Again:
+    """The session ends, and another one goes on with the same text."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """`count` greedy tokens, written as a reply is: with `window` guesses along with each token.
+
+    Every `errs`-th guess is wrong. Only where there is one row.
+    """
+
+    count: int
+    window: int
+    errs: int
+
+
+Move = Say | Guess | Back | Shuffle | Hasten | Pause | Again | Write
 
 
 @dataclass(frozen=True)

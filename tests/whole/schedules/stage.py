@@ -133,6 +133,7 @@ class Stage:
             threads=1,
             kv_memory=pages * num_blocks * self._props.page_bytes,
             page_len=PAGE_LEN,
+            brief=0.0,  # How long a batch really takes is not to matter.
         )
         limits = None if host.history is None else HandlerConfig(history_bytes=host.history)
         world = self._world

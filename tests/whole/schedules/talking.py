@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import torch
-from schedule import Back, Guess, Hasten, Move, Pause, Say, Shuffle, Talk
+from schedule import Again, Back, Guess, Hasten, Move, Pause, Say, Shuffle, Talk, Write
 
-from swarm.client import RemoteModel, RowInput, Session
+from swarm.client import RemoteModel, Reply, RowInput, SamplingConfig, Session, SpeculationConfig
+from swarm.client.decoding import Decoding
+from swarm.client.speculation import guess
+from swarm.client.speculation.speculator import Speculator
 from swarm.errors import NoRouteError
 from swarm.wire.messages import Want
 
@@ -37,6 +41,25 @@ class Undisturbed:
     def _logits(self, ids: tuple[int, ...]) -> torch.Tensor:
         with torch.inference_mode():
             return self._model(torch.tensor([ids])).logits[0]
+
+
+@dataclass
+class _Knowing:
+    """A drafter that knows the whole text, and errs every so often."""
+
+    text: list[int]
+    errs: int
+    vocab_size: int
+    _length: int = 0
+
+    def push(self, token: int) -> None:
+        self._length += 1
+
+    def guesses(self) -> Iterator[guess.Guess]:
+        grade = guess.Grade("knowing", 0, 0.5)
+        for at, token in enumerate(self.text[self._length :], start=self._length):
+            said = (token + 1) % self.vocab_size if at % self.errs == 0 else token
+            yield guess.Guess(said, grade)
 
 
 @dataclass(frozen=True)
@@ -69,10 +92,20 @@ class Talker:
         draw, vocabulary = random.Random(self.talk.seed), range(self.undisturbed.vocab_size)
         for _ in range(self.talk.num_rows):
             self._texts.append(draw.choices(vocabulary, k=self.talk.length))
-        self._sent = [0] * self.talk.num_rows
-        async with self.model.session(self.talk.num_rows) as self.session:
+        self._begin()
+        try:
             for move in self.talk.moves:
                 await self._move(move)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._sent, self._order = [0] * self.talk.num_rows, None
+        self.session = self.model.session(self.talk.num_rows)
+
+    def _end(self) -> None:
+        if self.session is not None:
+            self.session.close()
 
     def check(self) -> None:
         """Compares every answer with the undisturbed one."""
@@ -106,6 +139,11 @@ class Talker:
                 self._haste = seconds
             case Pause(seconds):
                 await asyncio.sleep(seconds)
+            case Again():
+                self._end()
+                self._begin()
+            case Write():
+                await self._write(move)
 
     def _rows(self, row: int | None) -> list[int]:
         return list(range(self.talk.num_rows)) if row is None else [row % self.talk.num_rows]
@@ -148,6 +186,29 @@ class Talker:
             self._texts[row] += [*guesses[row][:agreed], said[agreed]]
             self._sent[row] = len(self._texts[row]) - 1
 
+    async def _write(self, move: Write) -> None:
+        (text,) = self._texts
+        vocab_size = self.undisturbed.vocab_size
+        true = [*text, *self.undisturbed.greedy(text, move.count)]
+        reply = Reply(list(text))
+        while len(reply.ids) < move.count:
+            speculator = Speculator(
+                SpeculationConfig(move.window), [_Knowing(true, move.errs, vocab_size)]
+            )
+            try:
+                await self._go_on(reply, SamplingConfig(max_new_tokens=move.count), speculator)
+            except NoRouteError as error:
+                await self.on_missing(error)
+        assert [*text, *reply.ids] == true, f"after {text}: {reply.ids}"
+        self._texts, self._sent = [true], [len(true) - 1]
+
+    async def _go_on(self, reply: Reply, sampling: SamplingConfig, speculator: Speculator) -> None:
+        assert self.session is not None
+        decoding = Decoding(self.session, self.model.readout, reply, sampling, set(), speculator)
+        async with aclosing(decoding.tokens()) as tokens:
+            async for _ in tokens:
+                self.on_answer()
+
     async def _step(self, texts: dict[int, list[int]], want: Want) -> dict[int, torch.Tensor]:
         logits = self.model.head.logits
         while (results := await self._ask(texts, want)) is None:
@@ -163,9 +224,10 @@ class Talker:
         """One step's outputs, or None if they did not come in haste."""
         assert self.session is not None
         embed = self.model.head.embed
+        news = {row: text[self._sent[row] :] for row, text in texts.items()}
         rows = [
-            RowInput(row, self._sent[row], embed(torch.tensor(text[self._sent[row] :])))
-            for row, text in texts.items()
+            RowInput(row, self._sent[row], embed(torch.tensor(ids)), tuple(ids))
+            for row, ids in news.items()
         ]
         while True:
             # What was asked in vain has reordered the rows already.

@@ -1,0 +1,1 @@
+"""Measuring a swarm, and what the machines and the network would allow at best."""

@@ -1,0 +1,144 @@
+"""How a reply grows: token after token, or several at a time where guesses come true.
+
+Speculation changes no reply. Guesses travel with the newest token as one step, and the blocks'
+outputs come back for all of them. At each position the reply's own sampler then draws the token
+just as it would without guesses: from the same logits (those of the true text, as every guess
+before has come true), with the same processors over the same text, and with the same state of its
+random generator, since it draws once for each token that is kept, in order. A guess is right if it
+is what was drawn. The first that is not ends the window, and what was drawn stands in its place.
+
+So no rejected guess needs to be made up for, as it does where guesses are drawn from distributions
+of their own (Y. Leviathan et al., "Fast inference from transformers via speculative decoding",
+2023). Ours are single tokens; such a guess `x` comes true with the probability `p(x)` under either
+rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import torch
+
+from swarm.wire.messages import Want
+
+from .chunks import RowInput
+from .readout import Readout
+from .reply import Finish, Reply
+from .sampling import SamplingConfig
+from .session import Session
+from .speculation.speculator import Speculator
+
+_HEAD_LEN = 8
+"""Positions whose logits are computed at once. A few cost the head about as much as one; but a
+window may end early, and many would hold up everything else in this process."""
+
+
+class Decoding:
+    """Writes one reply over a fresh session. `ends` are the tokens that end it."""
+
+    def __init__(
+        self,
+        session: Session,
+        readout: Readout,
+        reply: Reply,
+        sampling: SamplingConfig,
+        ends: set[int],
+        speculator: Speculator,
+    ) -> None:
+        self._session = session
+        self._readout = readout
+        self._reply = reply
+        self._sampling = sampling
+        self._ends = ends
+        self._speculator = speculator
+        self._sampler = reply.sampler(sampling)
+        self._ids = torch.tensor([*reply.prompt_ids, *reply.ids])
+        self._clock = 0.0
+        self._seconds = 0.0
+
+    async def tokens(self) -> AsyncGenerator[int, None]:
+        """Adds tokens to the reply, and yields each that is part of its text."""
+        reply = self._reply
+        self._speculator.push(self._ids.tolist())
+        self._speculator.prepare()
+        self._clock = time.perf_counter()
+        position, fresh = 0, self._ids
+        while reply.finish is None and self._room > 0:
+            drafts = await self._speculator.draft(self._room - 1) if position else []
+            num_recoveries = self._num_recoveries
+            outputs = await self._step(position, fresh, drafts)
+            disturbed = not position or self._num_recoveries != num_recoveries
+            drawn: list[int] = []
+            async with aclosing(self._draw(outputs, drafts)) as tokens:
+                async for token in tokens:
+                    drawn.append(token)
+                    if reply.finish is not Finish.EOS:
+                        yield token
+                    # Lets a caller who only consumes be cancelled and others' messages through.
+                    await asyncio.sleep(0)
+            reply.num_accepted += len(drawn) - 1
+            self._speculator.note(drawn, None if disturbed else self._seconds)
+            position, fresh = len(self._ids) - 1, self._ids[-1:]
+
+    @property
+    def _room(self) -> int:
+        """Tokens that may still come."""
+        return self._sampling.max_new_tokens - len(self._reply.ids)
+
+    @property
+    def _num_recoveries(self) -> int:
+        return self._session.num_recoveries + self._session.num_handovers
+
+    async def _step(
+        self, position: int, fresh: torch.Tensor, drafts: Sequence[int]
+    ) -> torch.Tensor:
+        """The blocks' outputs `[1 + len(drafts), hidden_size]` for the newest token and guesses.
+
+        What the session holds from `position` on, guesses that did not come true, is rolled back.
+        """
+        started = time.perf_counter()
+        ids = [*fresh.tolist(), *drafts]
+        row = RowInput(0, position, self._readout.head.embed(torch.tensor(ids)), tuple(ids))
+        (outputs,) = await self._session.step([row], Want.ALL if drafts else Want.LAST)
+        self._note(time.perf_counter(), prefill=not position)
+        self._reply.num_drafted += len(drafts)
+        self._seconds = self._clock - started
+        return outputs
+
+    async def _draw(
+        self, outputs: torch.Tensor, drafts: Sequence[int]
+    ) -> AsyncGenerator[int, None]:
+        """Adds tokens to the reply, up to its end or the first that is not the one guessed."""
+        reply, guesses = self._reply, [*drafts, None]
+        for start in range(0, len(outputs), _HEAD_LEN):
+            started = time.perf_counter()
+            part = await self._readout.logits(outputs[start : start + _HEAD_LEN])
+            self._seconds += time.perf_counter() - started
+            for logits, guess in zip(part, guesses[start:], strict=False):
+                token = self._sampler.choose(self._ids, logits)
+                self._ids = torch.cat([self._ids, torch.tensor([token])])
+                reply.ids.append(token)
+                if token in self._ends:
+                    reply.finish = Finish.EOS
+                elif not self._room:
+                    reply.finish = Finish.LENGTH
+                yield token
+                if token != guess or reply.finish is not None:
+                    return
+
+    def _note(self, now: float, *, prefill: bool) -> None:
+        reply, session = self._reply, self._session
+        if prefill:
+            reply.prefill_seconds += now - self._clock
+            reply.num_cached = session.num_recalled
+        else:
+            reply.decode_seconds += now - self._clock
+            reply.num_steps += 1
+            reply.note_times(session.last_times)
+        self._clock = now
+        if session.route != reply.route or prefill:
+            self._speculator.expect(sum(hop.prefill_seconds for hop in session.route))
+        reply.route, reply.num_recoveries = session.route, session.num_recoveries

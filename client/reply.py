@@ -1,0 +1,71 @@
+"""A reply: what is known of it while it grows, and what lets it go on after an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from swarm.wire.messages import HopTimes
+
+from .route import Route
+from .sampling import Sampler, SamplingConfig
+
+
+class Finish(StrEnum):
+    """Why a reply ended."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass
+class Reply:
+    """What is known of a reply; grows while it streams. Times in seconds.
+
+    `hop_seconds` holds, for each hop of the route, the mean queue and compute time of a decode
+    step. Of `num_drafted` guesses that travelled with it, `num_accepted` came true; so `num_steps`
+    decode steps may have brought more tokens than that. `num_cached` positions of the prompt were
+    computed by no peer, as all had kept them from earlier replies.
+    """
+
+    prompt_ids: list[int]
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finish: Finish | None = None
+    route: Route = ()
+    hop_seconds: list[tuple[float, float]] = field(default_factory=list)
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    num_recoveries: int = 0
+    num_cached: int = 0
+    num_steps: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
+    _num_timed: int = 0
+    _sampler: Sampler | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoded tokens per second after the first one; 0 where there were none."""
+        return (len(self.ids) - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+    def sampler(self, sampling: SamplingConfig) -> Sampler:
+        """Who chooses the tokens; the same one, and its random state, where a reply goes on."""
+        if self._sampler is None or self._sampler.config != sampling:
+            self._sampler = Sampler(sampling)
+        return self._sampler
+
+    def note_times(self, times: HopTimes) -> None:
+        """Adds one decode step's times; a changed route starts the mean anew."""
+        if len(times) != len(self.hop_seconds):
+            self.hop_seconds, self._num_timed = [(0.0, 0.0)] * len(times), 0
+        self._num_timed += 1
+        weight = 1 / self._num_timed
+        self.hop_seconds = [
+            (
+                queue + weight * (hop.queue / 1e6 - queue),
+                compute + weight * (hop.compute / 1e6 - compute),
+            )
+            for (queue, compute), hop in zip(self.hop_seconds, times, strict=True)
+        ]

@@ -1,0 +1,48 @@
+"""A swarm that a command starts on this machine for itself: a bootstrap, and peers in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ._processes import Process, Processes
+
+HOST = "127.0.0.1"
+"""Such a swarm listens on loopback alone."""
+
+
+def parts(num_blocks: int, num_parts: int) -> list[tuple[int, int]]:
+    """`[0, num_blocks)` in parts as equal as can be; none is empty."""
+    num_parts = min(num_parts, num_blocks)
+    borders = [num_blocks * part // num_parts for part in range(num_parts + 1)]
+    return list(pairwise(borders))
+
+
+class LocalSwarm:
+    """The members of one local swarm; they are `processes`, and end with them."""
+
+    def __init__(self, processes: Processes, folder: Path, name: str) -> None:
+        self._processes = processes
+        self._folder = folder
+        self._name = name
+        self._invite = ""
+
+    async def bootstrap(self) -> str:
+        """Starts the group; returns its invite."""
+        arguments = ["bootstrap", "--name", self._name, *self._place("bootstrap")]
+        process = await self._processes.start("bootstrap", arguments)
+        self._invite = await process.line()
+        return self._invite
+
+    async def peer(
+        self, name: str, model: str, span: tuple[int, int], options: Sequence[str]
+    ) -> tuple[Process, str]:
+        """Starts a peer of the group for these blocks; returns it and its line once it serves."""
+        arguments = ["peer", "--join", self._invite, "--model", model, "--name", name]
+        arguments += ["--blocks", f"{span[0]}:{span[1]}", *options, *self._place(name)]
+        process = await self._processes.start(name, arguments)
+        return process, await process.line()
+
+    def _place(self, name: str) -> list[str]:
+        return ["--dir", str(self._folder / name), "--host", HOST, "--no-map-port"]

@@ -1,0 +1,53 @@
+"""The compiled kernels give what torch gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from swarm.kernels import MAX_ROWS, library
+from swarm.linear import StreamedLinear
+
+pytestmark = pytest.mark.skipif(library() is None, reason="installed without a C compiler")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("width", "outputs"), [(576, 960), (37, 13), (16, 1), (100, 130)])
+def test_any_number_of_rows_of_any_size(dtype: torch.dtype, width: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(width, outputs, dtype=dtype)
+    streamed = StreamedLinear.of([plain])
+    for rows in range(1, MAX_ROWS + 2):
+        x = torch.randn(1, rows, width, dtype=dtype)
+        expected = F.linear(x.double(), plain.weight.double(), plain.bias.double())
+        with torch.inference_mode():
+            got = streamed(x)
+        assert got.dtype == dtype and got.shape == (1, rows, outputs)
+        tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+        torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_gives_the_same_bits_alone_and_beside_others(dtype: torch.dtype) -> None:
+    streamed = StreamedLinear.of([nn.Linear(1000, 77, dtype=dtype)])
+    x = torch.randn(MAX_ROWS, 1000, dtype=dtype)
+    with torch.inference_mode():
+        alone = torch.cat([streamed(row[None]) for row in x])
+        for rows in range(2, MAX_ROWS + 1):
+            assert torch.equal(streamed(x[:rows]), alone[:rows])
+
+
+def test_threads_share_the_outputs() -> None:
+    plain = nn.Linear(96, 203, dtype=torch.bfloat16)
+    streamed = StreamedLinear.of([plain])
+    x = torch.randn(3, 96, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        alone = streamed(x)
+        torch.set_num_threads(3)
+        try:
+            together = streamed(x)
+        finally:
+            torch.set_num_threads(1)
+    assert torch.equal(alone, together)
