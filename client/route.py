@@ -87,7 +87,9 @@ class Candidate:
         """
         way = self.round_trip / 2 + num_ends * self.round_trip / 4
         computing = (end - start) * self.seconds_per_block
-        return self.weight * (computing + self.queue_seconds + way + HOP_SECONDS)
+        seconds = computing + self.queue_seconds + way + HOP_SECONDS
+        # Less than nothing, for what it need not compute: no weight makes that better.
+        return self.weight * seconds if seconds > 0 else seconds
 
 
 def candidates(

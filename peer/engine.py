@@ -142,15 +142,19 @@ class Engine:
 
     async def _linger(self) -> None:
         """Waits a moment for steps that come just behind the first."""
-        clock = asyncio.get_running_loop().time
-        until = clock() + self._rhythm.linger(len(self._scheduler), clock())
-        while clock() < until and self._rhythm.linger(len(self._scheduler), clock()):
+        clock, rhythm = asyncio.get_running_loop().time, self._rhythm
+        now, num_ready = clock(), len(self._scheduler)
+        if not 0 < num_ready < len(rhythm.decoding(now)):
+            return  # Nobody waits, or nobody else could come.
+        seconds = rhythm.linger()
+        while clock() < now + seconds and len(self._scheduler) < len(rhythm.decoding(now)):
             self._wake.clear()
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(now + seconds):
                     await self._wake.wait()
             except TimeoutError:
-                return
+                break
+        rhythm.lingered(seconds, len(self._scheduler) - num_ready)
 
     async def _run_batch(self, thread: ThreadPoolExecutor, batch: list[_Entry]) -> None:
         loop = asyncio.get_running_loop()

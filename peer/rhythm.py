@@ -24,9 +24,11 @@ _PATIENCE = 4.0
 """Rounds after which a session no longer counts as decoding, at least `_LEAST` seconds."""
 
 _LEAST = 1.0
-_LINGER = 0.1
+_LINGER = 0.3
+"""Part of a batch's fixed time for which a hop lingers at most."""
+
 _TICK = 0.001
-"""See `Rhythm.linger`; event loops count milliseconds."""
+"""Event loops count milliseconds."""
 
 _MAX_TIMED = 5.0
 """Seconds that a session may be away without being somewhere else than on its way."""
@@ -49,6 +51,7 @@ class Rhythm:
         self._sums: tuple[float, ...] = (0.0,) * 5
         self._rows_per_step = 1.0
         self._away: float | None = None
+        self._hope = 1.0
         # When each session's last decode step came or was done; the oldest first.
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._gone: dict[str, float] = {}
@@ -90,16 +93,24 @@ class Rhythm:
         num_steps = len(self.decoding(now))
         return -(-num_steps // self.parts(num_steps)) if num_steps else 1
 
-    def linger(self, num_ready: int, now: float) -> float:
+    def linger(self) -> float:
         """Seconds for which a hop that has nothing to do should wait behind a first step.
 
         The steps of a batch leave the hop before one after the other: without waiting, the first
-        would be computed alone, and after a few hops every session would travel alone. A tenth of
-        a batch's fixed time is enough for them, and little to lose.
+        would be computed alone, and after a few hops every session would travel alone. Where that
+        was in vain lately, it waits less and less, down to not at all.
         """
-        if num_ready >= len(self.decoding(now)) or self._fixed_seconds < 4 * _TICK:
-            return 0.0
-        return max(_TICK, _LINGER * self._fixed_seconds)
+        seconds = self._hope * _LINGER * self._fixed_seconds
+        return max(_TICK, seconds) if seconds >= _TICK / 2 else 0.0
+
+    def lingered(self, seconds: float, num_more: int) -> None:
+        """A hop has waited so long behind a first step, and so many more came."""
+        if num_more:
+            self._hope = min(1.0, 1.5 * self._hope)
+        elif seconds:
+            self._hope = max(0.05, 0.8 * self._hope)
+        else:
+            self._hope = min(1.0, 1.02 * self._hope)  # Until it is worth another try.
 
     def parts(self, num_steps: int) -> int:
         """Groups into which to part `num_steps` sessions.

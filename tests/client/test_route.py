@@ -257,3 +257,10 @@ def test_a_filled_route_is_whole(choices, borders) -> None:
     assert [hop for hop in route if hop.peer in "xy"] == kept
     assert route[0].start == 0 and route[-1].end == 6
     assert all(before.end == after.start for before, after in pairwise(route))
+
+
+def test_what_a_client_has_against_a_peer_makes_it_no_better() -> None:
+    """Where so much is held that the time comes out below nothing."""
+    saves = replace(peer("b", 0, 4), seconds_per_block=-1.0)
+    choices = [replace(saves, peer="a", weight=1.1), saves, replace(saves, peer="c", weight=1.1)]
+    assert plan(choices, 0, 4)[0].peer == "a", "all are equal"

@@ -167,19 +167,26 @@ def test_rows_are_kept_together_where_sessions_come_back_at_once() -> None:
     assert rhythm.parts(16) == 1 and rhythm.max_steps(now) == 16
 
 
-def test_a_hop_lingers_only_for_those_who_may_come() -> None:
-    rhythm = Rhythm(0.02, 0.001)
-    assert rhythm.linger(1, 0.0) == 0.0
-    rhythm.came("a", 0.0)
-    assert rhythm.linger(1, 0.0) == 0.0
-    rhythm.came("b", 0.0)
-    assert rhythm.linger(1, 0.0) == pytest.approx(0.0019)
-    assert rhythm.linger(2, 0.0) == 0.0
-    # Nor where batches are quicker than timers.
-    quick = Rhythm(0.002, 0.0)
-    for name in "ab":
-        quick.came(name, 0.0)
-    assert quick.linger(1, 0.0) == 0.0
+def test_a_hop_lingers_less_and_less_in_vain_and_tries_again() -> None:
+    rhythm = Rhythm(0.021, 0.001)
+    assert rhythm.linger() == pytest.approx(0.006)
+    for _ in range(20):
+        rhythm.lingered(rhythm.linger(), 0)
+    assert rhythm.linger() == 0.0
+    waits = []
+    for _ in range(200):
+        waits.append(rhythm.linger())
+        rhythm.lingered(waits[-1], 0)
+    assert 2 < sum(wait > 0 for wait in waits) < 60 and max(waits) < 0.002
+    # Company makes it wait again.
+    for _ in range(10):
+        rhythm.lingered(0.001, 1)
+    assert rhythm.linger() == pytest.approx(0.006)
+
+
+def test_where_batches_are_quicker_than_timers_nobody_lingers() -> None:
+    assert Rhythm(0.001, 0.0).linger() == 0.0
+    assert Rhythm(0.002, 0.0).linger() == 0.001
 
 
 def test_nothing_is_known_at_first() -> None:
