@@ -89,9 +89,7 @@ async def test_logits_over_int8_are_close(world, tiny, asker, borders):
 
 @pytest.mark.parametrize("victim", ["peer-0", "peer-1", "peer-2"])
 @pytest.mark.parametrize("count", [1, 9])
-async def test_x1_over_int8_the_tokens_are_those_of_an_undisturbed_run(
-    world, asker, victim, count
-):
+async def test_x1_over_int8_the_tokens_are_those_of_an_undisturbed_run(world, asker, victim, count):
     """What is sent again are the bytes that were sent before, whatever rounding made them."""
     await world.chain(0, 1, 3, 4)
     model = in_int8(await world.client(config=SessionConfig(chunk_len=5)))
