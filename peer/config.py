@@ -33,7 +33,7 @@ class PeerConfig:
     announce_lifetime: float = LIFETIME
     move_interval: float = 10.0
     leave_patience: float = 30.0
-    brief: float = 0.012
+    brief: float = 0.02
 
     def __post_init__(self) -> None:
         if self.blocks is not None and not 0 <= self.blocks[0] < self.blocks[1]:
