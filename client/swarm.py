@@ -15,6 +15,7 @@ from swarm.background import background
 from swarm.checkpoint import Checkpoint, Progress, open_checkpoint
 from swarm.directory import Announcement
 from swarm.errors import ConfigError
+from swarm.forms import Form, form
 from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join
 from swarm.transport.link import LinkConfig
@@ -40,12 +41,16 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16."""
+    """How the client's own part of a model is loaded; `dtype` "auto" is bfloat16.
+
+    `quantize` names the `Form` of the output head's weights.
+    """
 
     revision: str | None = None
     dtype: str = "auto"
     cache_dir: Path | None = None
     progress: Progress | None = None
+    quantize: str = Form.NONE
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -167,4 +172,4 @@ def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
         cache_dir=options.cache_dir,
         progress=options.progress,
     )
-    return checkpoint, Head.load(checkpoint, options.torch_dtype)
+    return checkpoint, Head.load(checkpoint, options.torch_dtype, form(options.quantize))

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from swarm.errors import RequestError, SwarmError
+from swarm.forms import Form
 
 from . import _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
@@ -55,6 +56,9 @@ def run(
     dtype: Annotated[
         str, typer.Option(help="Of the client's part and of what travels: auto, bfloat16, float32.")
     ] = "auto",
+    quantize: Annotated[
+        Form, typer.Option(help="The client's output head in fewer bits.")
+    ] = Form.NONE,
     threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
     revision: RevisionOption = None,
     cache: CacheOption = None,
@@ -75,7 +79,7 @@ def run(
         seed=seed,
         stop=tuple(stop or ()),
     )
-    options = ModelOptions(revision, dtype, cache, progress())
+    options = ModelOptions(revision, dtype, cache, progress(), quantize)
     question = Question(_options.existing_model(model), text, raw, sampling, as_json)
     run_async(_ask(join, question, options, wait, threads))
 

@@ -43,7 +43,8 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     decode step of one position takes it `decode_seconds`, each position of a long prefill
     `prefill_seconds`. `free_positions` of `total_positions` in its KV memory are free.
     `capacity` is how many blocks of this model it could hold; 0 means that its span is fixed.
-    With `reach` it says whether others can dial it, or come to it through a relay.
+    `quantize` is the `Form` of its weights. With `reach` it says whether others can dial it, or
+    come to it through a relay.
     """
 
     peer: PeerId
@@ -65,6 +66,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     version: Text = ""
     time: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     reach: Reach = Reach.UNKNOWN
+    quantize: Text = "none"
 
     @property
     def serving(self) -> bool:
