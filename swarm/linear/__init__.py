@@ -16,8 +16,8 @@ from ..forms import Form, Stored
 from . import packed
 from .fusing import FusedLinear, fused, same_input
 from .grid import GROUP
-from .int4 import Int4Linear, fits, int4
-from .int8 import Int8Linear, IntegerLinear, choose, int8
+from .int4 import Int4Linear, fits, int4_layer
+from .int8 import Int8Linear, IntegerLinear, choose, int8_layer
 from .integers import Engine
 from .packed import PackedLinear
 
@@ -124,10 +124,10 @@ def _replaced(
     product: nn.Module
     match form:
         case Form.INT8:
-            product = int8(parts, engine)
+            product = int8_layer(parts, engine)
         case Form.INT4:
             keys = (f"{name}.weight" for name in linears)
-            product = int4(parts, [stored[key].grid if key in stored else None for key in keys])
+            product = int4_layer(parts, [stored[key].grid if key in stored else None for key in keys])
         case _:
             product = PackedLinear.of(parts)
     return fused(product, sizes) if len(parts) > 1 else [product]

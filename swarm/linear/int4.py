@@ -89,7 +89,7 @@ class Int4Linear(nn.Module):
         return wide.flatten(1)
 
 
-def int4(linears: Sequence[nn.Linear], grids: Sequence[Grid | None]) -> Int4Linear:
+def int4_layer(linears: Sequence[nn.Linear], grids: Sequence[Grid | None]) -> Int4Linear:
     """The product of `linears`, one below the other, on their grids; fitted where there is none.
 
     Raises ConfigError where torch has no such product for the device.

@@ -99,7 +99,7 @@ class Int8Linear(nn.Module):
         return out.mul_(self.scale)
 
 
-def int8(linears: Sequence[nn.Linear], engine: Engine | None) -> nn.Module:
+def int8_layer(linears: Sequence[nn.Linear], engine: Engine | None) -> nn.Module:
     """The product of `linears`, one below the other, by an engine or else by torch's own."""
     weight, bias = joined(linears)
     levels, scale = quantized(weight)

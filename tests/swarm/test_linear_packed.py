@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from swarm import linear
-from swarm.linear import FusedLinear, PackedLinear, prepack
+from swarm.linear import FusedLinear, PackedLinear, packed, prepack
 
-needs_packing = pytest.mark.skipif(not linear._can_pack(), reason="oneDNN has no bfloat16 here")
+needs_packing = pytest.mark.skipif(
+    not packed.can_pack(nn.Linear(2, 2, dtype=torch.bfloat16)), reason="oneDNN has no bfloat16 here"
+)
 
 
 class Block(nn.Module):
@@ -31,7 +32,7 @@ class Block(nn.Module):
 
 @pytest.fixture(autouse=True)
 def pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_pays", lambda weight: True)
+    monkeypatch.setattr(packed, "pays", lambda weight: True)
 
 
 def _block(*, bias: bool) -> Block:
@@ -45,11 +46,11 @@ def _block(*, bias: bool) -> Block:
 @pytest.mark.parametrize("rows", [1, 4, 8, 128, 512])
 def test_packed_equals_plain(bias: bool, rows: int) -> None:
     plain = _block(bias=bias)
-    packed = copy.deepcopy(plain)
-    prepack(packed)
-    assert all(isinstance(child, PackedLinear) for child in packed.children())
+    ours = copy.deepcopy(plain)
+    prepack(ours)
+    assert all(isinstance(child, PackedLinear) for child in ours.children())
     x = torch.randn(1, rows, 64, dtype=torch.bfloat16)
-    torch.testing.assert_close(packed(x), plain(x), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(ours(x), plain(x), atol=2e-2, rtol=2e-2)
 
 
 class Attention(nn.Module):
@@ -102,7 +103,7 @@ def test_float32_stays_as_it_is() -> None:
 
 
 def test_a_machine_that_gains_nothing_keeps_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_pays", lambda weight: False)
+    monkeypatch.setattr(packed, "pays", lambda weight: False)
     block = _block(bias=True)
     prepack(block)
     assert type(block.q) is nn.Linear
@@ -110,12 +111,9 @@ def test_a_machine_that_gains_nothing_keeps_plain_layers(monkeypatch: pytest.Mon
 
 def test_timing_prefers_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(linear, "_pack", lambda weight: weight)
+    monkeypatch.setattr(packed, "_pack", lambda weight: weight)
     weight = torch.ones(8, 8, dtype=torch.bfloat16)
     for packed_s, expected in ((0.5, True), (2.0, False)):
-        monkeypatch.setattr(
-            linear,
-            "_seconds",
-            lambda product, *_, s=packed_s: s if product is linear._product else 1.0,
-        )
-        assert linear._pays(weight) is expected
+        seconds = iter([1.0, packed_s] * 2)
+        monkeypatch.setattr(packed, "best_seconds", lambda *_, seconds=seconds: next(seconds))
+        assert packed.pays(weight) is expected
