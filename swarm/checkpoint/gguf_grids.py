@@ -67,8 +67,8 @@ def _q4_k(blocks: _Bytes) -> tuple[_Bytes, _Bytes]:
     steps = np.concatenate([low & 63, rest & 15 | (low >> 6) << 4], -1)
     minima = np.concatenate([high & 63, rest >> 4 | (high >> 6) << 4], -1)
     assert steps.shape[1] == _SUB_BLOCKS
-    scale = _halves(blocks, 0) * steps
-    return scale, 8 * scale - _halves(blocks, 2) * minima
+    scale = _halves(blocks, 0) * steps.astype(np.float32)
+    return scale, 8 * scale - _halves(blocks, 2) * minima.astype(np.float32)
 
 
 _READERS: dict[gguf.GGMLQuantizationType, Callable[[_Bytes], tuple[_Bytes, _Bytes]]] = {

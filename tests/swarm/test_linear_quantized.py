@@ -231,7 +231,7 @@ def test_a_device_without_products_in_four_bits_says_so(monkeypatch: pytest.Monk
         raise NotImplementedError("Could not run 'aten::…' with arguments from the 'X' backend")
 
     monkeypatch.setattr(int4, "_packed", missing)
-    with pytest.raises(ConfigError, match="no product with 4-bit weights .* use int8 or none"):
+    with pytest.raises(ConfigError, match=r"no product with 4-bit weights .* use int8 or none"):
         prepack(_block(torch.float32), form=Form.INT4)
 
 
