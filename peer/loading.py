@@ -12,8 +12,9 @@ from torch import nn
 from swarm.forms import Form
 
 from .blocks import Checkpoint, Span, block_bytes, load_span, slice_config, within_layers
+from .devices import give_back
 
-_PIECE_BYTES = 256 << 20
+_PIECE_BYTES = 32 << 20
 """Plain weights of this size are loaded at a time, but at least one block. Each piece costs the
 time in which transformers sets the model up, a fraction of a second."""
 
@@ -40,6 +41,7 @@ def load(
         load_span(checkpoint, first, last, device=device, dtype=dtype, form=form)
         for first, last in pairwise(borders)
     ]
+    give_back()
     return spans[0] if len(spans) == 1 else _joined(spans, checkpoint.config)
 
 
@@ -61,7 +63,7 @@ def _joined(spans: list[Span], whole: Any) -> Span:
     slice_config(config, int(whole.num_hidden_layers), first.start, last.end)
     for span in spans:
         own = span.model.config
-        for module in [*span.model.modules()]:
+        for module in span.model.modules():
             if getattr(module, "config", None) is own:
                 module.config = config
         for module in span.layers.modules():

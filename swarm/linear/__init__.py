@@ -126,8 +126,8 @@ def _replaced(
         case Form.INT8:
             product = int8_layer(parts, engine)
         case Form.INT4:
-            keys = (f"{name}.weight" for name in linears)
-            product = int4_layer(parts, [stored[key].grid if key in stored else None for key in keys])
+            known = [stored.get(f"{name}.weight") for name in linears]
+            product = int4_layer(parts, [how.grid if how else None for how in known])
         case _:
             product = PackedLinear.of(parts)
     return fused(product, sizes) if len(parts) > 1 else [product]
