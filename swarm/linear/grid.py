@@ -38,9 +38,9 @@ class Grid:
 
     def _tiles(self, weight: torch.Tensor) -> Iterator[tuple[torch.Tensor, Grid]]:
         parts = (weight, self.scale, self.middle)
-        for w, scale, middle in zip(*(part.split(_ROWS) for part in parts), strict=True):
+        for w, scale, middle in zip(*(torch.split(part, _ROWS) for part in parts), strict=True):
             grid = Grid(scale.float().unsqueeze(-1), middle.float().unsqueeze(-1))
-            yield w.float().unflatten(1, (-1, GROUP)), grid
+            yield _grouped(w), grid
 
 
 def fit(weight: torch.Tensor, dtype: torch.dtype) -> Grid:
@@ -48,11 +48,16 @@ def fit(weight: torch.Tensor, dtype: torch.dtype) -> Grid:
 
     Tries parts of each group's range, then fits scale and middle of the best by least squares.
     """
-    tiles = [_fit(tile.float().unflatten(1, (-1, GROUP)), dtype) for tile in weight.split(_ROWS)]
+    tiles = [_fit(_grouped(tile), dtype) for tile in torch.split(weight, _ROWS)]
     return Grid(
         torch.cat([tile.scale for tile in tiles]).squeeze(-1),
         torch.cat([tile.middle for tile in tiles]).squeeze(-1),
     )
+
+
+def _grouped(weight: torch.Tensor) -> torch.Tensor:
+    """[rows, columns] as [rows, groups, 32], in float32."""
+    return weight.float().reshape(len(weight), -1, GROUP)
 
 
 def _fit(groups: torch.Tensor, dtype: torch.dtype) -> Grid:

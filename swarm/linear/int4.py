@@ -80,11 +80,11 @@ class Int4Linear(nn.Module):
 
     def _widened(self, start: int, end: int) -> torch.Tensor:
         """Channels [start, end) as plain numbers [in, end - start]."""
-        pairs = self.scales[:, start:end].unflatten(1, (-1, _BLOCK))
+        pairs = self.scales[:, start:end].reshape(len(self.scales), -1, _BLOCK, 2)
         # Copied, as neighbouring numbers are what vector instructions want.
         scale, middle = (part.contiguous() for part in pairs.unbind(-1))
         wide = _levels(self.packed[start:end], scale.dtype).sub_(8)
-        groups = wide.unflatten(0, (-1, GROUP))
+        groups = wide.view(-1, GROUP, *wide.shape[1:])
         torch.addcmul(middle.unsqueeze(1), groups, scale.unsqueeze(1), out=groups)
         return wide.flatten(1)
 
@@ -127,7 +127,7 @@ _measured: dict[torch.dtype, int] = {}
 def _check(layer: Int4Linear, levels: torch.Tensor, grid: Grid) -> None:
     """Compare one product with plain numbers: a RuntimeError if the device gives others."""
     levels, channels = levels[:_BLOCK], slice(0, _BLOCK)
-    groups = levels.float().unflatten(1, (-1, GROUP)) - 8
+    groups = levels.float().reshape(len(levels), -1, GROUP) - 8
     scale, middle = (part[channels].float().unsqueeze(-1) for part in (grid.scale, grid.middle))
     plain = (groups * scale + middle).flatten(1)
     generator = torch.Generator().manual_seed(0)

@@ -36,7 +36,7 @@ def quantized(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     peak = weight.abs().amax(1).float()
     scale = torch.where(peak == 0, torch.ones_like(peak), peak / 127)
     rows = max(1, _TILE // weight.shape[1])
-    parts = zip(weight.split(rows), scale.split(rows), strict=True)
+    parts = zip(torch.split(weight, rows), torch.split(scale, rows), strict=True)
     levels = [(w.float() / s.unsqueeze(1)).round_().to(torch.int8) for w, s in parts]
     return torch.cat(levels), scale
 
@@ -94,7 +94,9 @@ class Int8Linear(nn.Module):
         """The same, by plain products with a tile of the weight at a time."""
         out = flat.new_empty(len(flat), len(self.weight))
         rows = max(1, _TILE // flat.shape[1])
-        for part, weight in zip(out.split(rows, 1), self.weight.split(rows), strict=True):
+        for part, weight in zip(
+            torch.split(out, rows, 1), torch.split(self.weight, rows), strict=True
+        ):
             part.copy_(F.linear(flat, weight.to(flat.dtype)))
         return out.mul_(self.scale)
 
