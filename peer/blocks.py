@@ -8,16 +8,18 @@ named here: what cannot run this way is found out, and refused with the reason.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING
 
+from swarm.checkpoint.layout import block_index
 from swarm.checkpoint.quiet import quiet
 from swarm.errors import ConfigError, LocalProtocolError
-from swarm.linear import prepack
+from swarm.forms import Form, Stored
+from swarm.linear import prepack, weight_bytes
 
 from .attention import ATTENTION, Attend, Plan, planned, register_attention
 from .kv_cache import LayerGeometry
@@ -43,6 +45,10 @@ class Checkpoint(Protocol):
 
     def load_blocks(self, start: int, end: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """The tensors of blocks [start, end), named as in the checkpoint, from block 0 on."""
+        ...
+
+    def stored(self, start: int, end: int, *, grids: bool = True) -> dict[str, Stored]:
+        """How the file keeps the weights that it has quantized, by the names of `load_blocks`."""
         ...
 
 
@@ -135,19 +141,29 @@ class Span:
         if out.shape != hidden.shape:
             raise ValueError(f"{tuple(hidden.shape)} becomes {tuple(out.shape)}")
 
-    def pack(self) -> None:
-        """Bring the weights into the form that this machine multiplies fastest."""
+    def pack(self, form: Form = Form.NONE, stored: Mapping[str, Stored] | None = None) -> None:
+        """Bring the weights into a form, and that into what this machine multiplies fastest.
+
+        `stored` is by the names of weights in `layers`.
+        """
         look = _Look(self.end - self.start)
-        prepack(self.layers, lambda: self._look(look))
+        prepack(self.layers, lambda: self._look(look), form, stored)
 
 
 def load_span(
-    checkpoint: Checkpoint, start: int, end: int, *, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    start: int,
+    end: int,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    form: Form = Form.NONE,
 ) -> Span:
     """Load blocks [start, end) of `checkpoint` onto `device`. Blocks for seconds to minutes.
 
-    Raises ConfigError if the range is empty or outside the model, if tensors are missing, or
-    if the architecture cannot run span by span.
+    They are there in `dtype` before they take another `form`: see `loading` for large spans.
+    Raises ConfigError if the range is empty or outside the model, if tensors are missing, if
+    the architecture cannot run span by span, or if the device cannot multiply in that form.
     """
     config = checkpoint.config
     num_blocks = int(config.num_hidden_layers)
@@ -162,11 +178,17 @@ def load_span(
     path = model.span_layers_path
     _require_complete(checkpoint.name, path, loading)
     _drop_tail(model, path)
-    _slice_config(model.config, num_blocks, start, end)
+    slice_config(model.config, num_blocks, start, end)
     model.eval().requires_grad_(False).to(device)
     span = Span(model, path, start=start, end=end)
-    span.pack()
+    known = checkpoint.stored(start, end) if form in (Form.INT4, Form.FILE) else {}
+    span.pack(form, {within_layers(name): stored for name, stored in known.items()})
     return span
+
+
+def within_layers(name: str) -> str:
+    """A block tensor's name in a checkpoint, as a list of layers has it: `0.mlp.up_proj.weight`."""
+    return name[name.index(f".{block_index(name)}.") + 1 :]
 
 
 def refusal(architecture: str, reason: str) -> ConfigError:
@@ -264,7 +286,7 @@ def _with_layers(model: nn.Module, path: str, start: int, end: int) -> nn.Module
     copied = copy.copy(model)
     copied._modules = dict(model._modules)
     config: Any = copy.copy(model.config)
-    _slice_config(config, int(config.num_hidden_layers), start, end)
+    slice_config(config, int(config.num_hidden_layers), start, end)
     copied.config = config
     name, _, rest = path.partition(".")
     child = getattr(model, name)
@@ -272,7 +294,7 @@ def _with_layers(model: nn.Module, path: str, start: int, end: int) -> nn.Module
     return copied
 
 
-def _slice_config(config: Any, num_blocks: int, start: int, end: int) -> None:
+def slice_config(config: Any, num_blocks: int, start: int, end: int) -> None:
     """Cut what `config` lists per layer. After loading: set-up code wants the whole lists."""
     for name, value in list(vars(config).items()):
         if isinstance(value, list | tuple) and len(value) == num_blocks:
@@ -373,10 +395,24 @@ class _Look:
         return [i for i, (slide, how) in enumerate(pairs) if slide and how and how.window is None]
 
 
-def block_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Memory that the largest block of a model takes in `dtype`, in bytes; builds no weights."""
+def block_bytes(
+    config: Any,
+    dtype: torch.dtype,
+    form: Form = Form.NONE,
+    stored: Mapping[str, Stored] | None = None,
+) -> int:
+    """Memory that the largest block of a model takes, in bytes; builds no weights.
+
+    `stored` is by the names of weights in the list of all layers; `form` FILE depends on it.
+    """
     with torch.device("meta"):
         model = _model_class(config)(_loading_config(config))
     layers = model.get_submodule(_layers_path(model, int(config.num_hidden_layers)))
-    sizes = (sum(p.numel() for p in layer.parameters()) for layer in layers)
-    return int(max(sizes)) * dtype.itemsize
+    of_layer: list[dict[str, Stored]] = [{} for _ in layers]
+    for name, how in (stored or {}).items():
+        index, _, rest = name.partition(".")
+        of_layer[int(index)][rest] = how
+    return max(
+        weight_bytes(layer, dtype, form, known)
+        for layer, known in zip(layers, of_layer, strict=True)
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from swarm.directory import LIFETIME, REFRESH
 from swarm.errors import ConfigError
+from swarm.forms import Form, form
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,17 @@ class PeerConfig:
     `blocks` fixes the span; without it the peer takes what the swarm needs most, as many blocks as
     `memory` bytes hold (0: what is free), and moves when a gap opens. `kv_memory` bytes are for KV
     pages of `page_len` positions (0: a quarter of what the weights leave). `threads` 0 means all
-    cores that this process may use. A peer that leaves gives its sessions `leave_patience` to be
-    handed over. Batches that take less than `brief` are computed without the compute thread; for so
-    long the peer answers nobody. Intervals, patience and `brief` are in seconds.
+    cores that this process may use. `quantize` names the `Form` of the weights. A peer that leaves
+    gives its sessions `leave_patience` to be handed over. Batches that take less than `brief` are
+    computed without the compute thread; for so long the peer answers nobody. Intervals, patience
+    and `brief` are in seconds.
     """
 
     name: str = ""
     blocks: tuple[int, int] | None = None
     device: str = "auto"
     dtype: str = "auto"
+    quantize: str = Form.NONE
     threads: int = 0
     memory: int = 0
     kv_memory: int = 0
@@ -40,6 +43,7 @@ class PeerConfig:
             raise ConfigError(f"blocks {self.blocks[0]}:{self.blocks[1]} are no span")
         if min(self.threads, self.memory, self.kv_memory) < 0:
             raise ConfigError("threads and memory sizes cannot be negative")
+        form(self.quantize)
         if min(self.leave_patience, self.brief) < 0:
             raise ConfigError("leave_patience and brief cannot be negative")
         if self.page_len < 1:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 from pathlib import Path
 
 import psutil
@@ -111,6 +114,16 @@ def free_memory(device: torch.device) -> int:
     if limit is not None:
         limits.append(limit)
     return max(0, min(limits))
+
+
+def give_back() -> None:
+    """Return freed memory to the system: what loading used beside the weights stays ours else.
+
+    glibc keeps it for later; other allocators see to it themselves.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cgroup_free(membership: Path, root: Path) -> int | None:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swarm.kernels import TYPES, Instruction, Kind
-from swarm.linear import plain_weight
+from swarm.kernels import TYPES, WEIGHT_TYPES, Instruction, Kind
+from swarm.linear import Plain, plain
 
 from .attention import Attend
 from .blocks import Span
@@ -132,7 +132,7 @@ class _Block:
         self._outputs = _columns(attention, "o_proj"), _columns(mlp, "down_proj")
         if not (self._inputs and self._gates and all(self._outputs)):
             raise _Unknown
-        self.qkv_size = sum(weight.shape[0] for weight, _ in self._inputs)
+        self.qkv_size = sum(each.weight.shape[0] for each in self._inputs)
         keys = geometry.kv_heads * geometry.key_dim
         values = geometry.kv_heads * geometry.value_dim
         self.heads, rest = divmod(self.qkv_size - keys - values, geometry.key_dim)
@@ -140,7 +140,7 @@ class _Block:
             raise _Unknown
         self.group = self.heads // geometry.kv_heads
         self.mixed_size = self.heads * geometry.value_dim
-        self.mlp_size = sum(weight.shape[0] for weight, _ in self._gates) // 2
+        self.mlp_size = sum(each.weight.shape[0] for each in self._gates) // 2
         self._activation = _activation(mlp)
 
     def instructions(self, hidden: int) -> list[Instruction]:
@@ -210,7 +210,7 @@ class _Block:
         )
 
     def _onto_stream(
-        self, columns: list[_Column], source: int, norm: str, hidden: int
+        self, columns: list[Plain], source: int, norm: str, hidden: int
     ) -> list[Instruction]:
         """A product that is added to the stream, after a norm where the block has one there."""
         if self._arrangement == _PRE:
@@ -222,15 +222,16 @@ class _Block:
         ]
 
     def _product(
-        self, columns: list[_Column], source: int, target: int, add: int = 0
+        self, columns: list[Plain], source: int, target: int, add: int = 0
     ) -> list[Instruction]:
         made, at = [], 0
-        for weight, bias in columns:
+        for each in columns:
+            weight = each.weight
             self.tensors.append(weight)
             made.append(
                 Instruction(
                     kind=Kind.LINEAR,
-                    type=TYPES[weight.dtype],
+                    type=WEIGHT_TYPES[weight.dtype],
                     source=source,
                     target=target,
                     target_at=at,
@@ -238,7 +239,8 @@ class _Block:
                     outputs=weight.shape[0],
                     option=add,
                     first=weight.data_ptr(),
-                    second=self._floats(bias),
+                    second=self._floats(each.bias),
+                    third=self._floats(each.scale),
                 )
             )
             at += weight.shape[0]
@@ -291,18 +293,15 @@ class _Block:
         return self.tensors[-1].data_ptr()
 
 
-_Column = tuple[torch.Tensor, torch.Tensor | None]
-
-
 def _children(module: nn.Module) -> set[str]:
     return {name for name, _ in module.named_children()}
 
 
-def _columns(module: nn.Module, *names: str) -> list[_Column]:
-    """Weights and biases of linear layers side by side; none unless all lie plainly in memory."""
+def _columns(module: nn.Module, *names: str) -> list[Plain]:
+    """Weights of linear layers side by side; none unless all lie plainly in memory."""
     children = dict(module.named_children())
-    columns = [plain_weight(children[name]) if name in children else None for name in names]
-    found = [each for each in columns if each is not None and each[0].dtype in TYPES]
+    columns = [plain(children[name]) if name in children else None for name in names]
+    found = [each for each in columns if each is not None and each.weight.dtype in WEIGHT_TYPES]
     return found if len(found) == len(names) else []
 
 

@@ -17,6 +17,7 @@ from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError, PeerError, SwarmError
+from swarm.forms import form
 from swarm.member import Member
 from swarm.transport import Buffer
 from swarm.transport.link import Link, LinkConfig
@@ -24,13 +25,13 @@ from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
 from . import placement
-from .blocks import block_bytes, load_span
 from .config import PeerConfig
 from .devices import choose_device, choose_dtype, free_memory
 from .handler import Handler, HandlerConfig
 from .hosting import Hosting, num_pages
 from .kv_cache import page_bytes
 from .load import Speed
+from .loading import load, needed_bytes
 from .runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Peer:
         self._tasks = tasks
         self._device = choose_device(config.device)
         self._dtype = choose_dtype(config.dtype, self._device)
+        self._form = form(config.quantize)
         self._span = (0, 0)
         self._state = State.LOADING
         self._hosting: Hosting | None = None
@@ -129,6 +131,7 @@ class Peer:
             reach=self.member.transport.reach,
             queue_seconds=speed.queue_seconds,
             upload_rate=self._neighbours.upload_rate,
+            quantize=self._form,
         )
 
     async def start(self) -> None:
@@ -191,7 +194,7 @@ class Peer:
                 f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
                 f" {checkpoint.num_blocks}"
             )
-        each = await asyncio.to_thread(block_bytes, checkpoint.config, self._dtype)
+        each = await asyncio.to_thread(needed_bytes, checkpoint, self._dtype, self._form)
         free = free_memory(self._device)
         if blocks is not None:
             needed = each * (blocks[1] - blocks[0])
@@ -242,7 +245,9 @@ class Peer:
 
     def _load(self, span: tuple[int, int]) -> tuple[Runner, Speed]:
         config = self.config
-        blocks = load_span(self._checkpoint, *span, device=self._device, dtype=self._dtype)
+        blocks = load(
+            self._checkpoint, *span, device=self._device, dtype=self._dtype, form=self._form
+        )
         kv_bytes = config.kv_memory or int(free_memory(self._device) * _KV_SHARE)
         page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
         runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+    from swarm.forms import Stored
+
     from .tensor_source import TensorSource
 
 
@@ -124,6 +126,14 @@ class Checkpoint:
             raise ConfigError(f"{self.name} has blocks 0:{self.num_blocks}, not {start}:{end}")
         state = self._source.load_blocks(start, end, dtype)
         return {renumbered(name, start): tensor for name, tensor in state.items()}
+
+    def stored(self, start: int, end: int, *, grids: bool = True) -> dict[str, Stored]:
+        """How the file keeps the block weights that it has quantized, by `load_blocks`' names.
+
+        4-bit weights come with their grids, which are read; without `grids` nothing is read.
+        """
+        stored = self._source.stored_blocks(start, end, grids=grids)
+        return {renumbered(name, start): how for name, how in stored.items()}
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """The client's part: embeddings, final norm, head; a tied head is not there twice."""

@@ -63,6 +63,26 @@ class GgufNames:
         if result.name in self._names:
             into[self._names[result.name]] = torch.from_numpy(np.array(result.weights))
 
+    def rows(self, name: str, num_rows: int) -> tuple[str, torch.Tensor] | None:
+        """The checkpoint's name for a matrix, and which of its GGUF rows stands at each place.
+
+        None where the tensor becomes something else than the same rows in some order. It is found
+        by converting the rows' own numbers, so that no architecture need be known here.
+        """
+        numbers = np.arange(1, num_rows + 1, dtype=np.float32).reshape(-1, 1)
+        into: dict[str, torch.Tensor] = {}
+        try:
+            self.convert(name, numbers, into)
+        except ConfigError:
+            return None
+        if len(into) != 1:
+            return None
+        ((key, placed),) = into.items()
+        if placed.shape != numbers.shape:
+            return None
+        order = placed.flatten().long() - 1
+        return (key, order) if torch.equal(order.sort()[0], torch.arange(num_rows)) else None
+
 
 def _model_names(config: PreTrainedConfig, where: str) -> tuple[list[str], dict[str, torch.Size]]:
     """Every name in the whole model's state dict, and its parameters' shapes, which must be filled.

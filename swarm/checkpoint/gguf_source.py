@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from swarm.errors import ConfigError
+from swarm.forms import Stored
 
 from .byte_source import LocalFile
 from .fingerprint import file_fingerprint, file_sha256
+from .gguf_grids import bits_per_number, has_grid, read_grid
 from .gguf_header import GgufTensor, read_gguf_header
 from .gguf_names import GgufNames
 from .layout import block_index
@@ -107,6 +109,24 @@ class GgufSource:
                     state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
         self._check_complete(state, lambda block: block is not None and start <= block < end)
         return state
+
+    def stored_blocks(self, start: int, end: int, *, grids: bool) -> dict[str, Stored]:
+        """See `TensorSource.stored_blocks`. Weights that are put together from several are not."""
+        found: dict[str, Stored] = {}
+        for name in (name for block in self._blocks[start:end] for name in block):
+            tensor = self._tensors[name]
+            bits = bits_per_number(tensor.kind)
+            if bits is None or len(tensor.shape) != 2 or not self._names.uses(name):
+                continue
+            if (place := self._names.rows(name, tensor.shape[0])) is None:
+                continue
+            key, order = place
+            grid = None
+            if grids and has_grid(tensor.kind):
+                grid = read_grid(tensor, self._file.read(tensor.offset, tensor.num_bytes))
+                grid = grid.rows(order)
+            found[key] = Stored(bits, grid)
+        return found
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """See `TensorSource.load_ends`."""

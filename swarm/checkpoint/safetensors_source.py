@@ -32,6 +32,8 @@ from .safetensors_header import TensorEntry, read_header
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+    from swarm.forms import Stored
+
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PARALLEL_HEADERS = 8
@@ -113,6 +115,10 @@ class SafetensorsSource:
         """See `TensorSource.load_blocks`."""
         names = [name for block in self._layout.blocks[start:end] for name in block]
         return self._load(names, dtype, f"blocks {start}:{end}")
+
+    def stored_blocks(self, start: int, end: int, *, grids: bool) -> dict[str, Stored]:
+        """Nothing: what is published in fewer bits here (fp8, mxfp4) has no such form."""
+        return {}
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """See `TensorSource.load_ends`."""

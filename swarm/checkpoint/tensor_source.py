@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+    from swarm.forms import Stored
+
 
 class TensorSource(Protocol):
     """Weights of one model in one format, under the names of a saved transformers model."""
@@ -34,6 +36,9 @@ class TensorSource(Protocol):
 
     def load_blocks(self, start: int, end: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Tensors of blocks `[start, end)` under their own indices."""
+
+    def stored_blocks(self, start: int, end: int, *, grids: bool) -> dict[str, Stored]:
+        """How blocks `[start, end)` keep the weights that are quantized in the file."""
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Tensors that are no block's."""

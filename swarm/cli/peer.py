@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swarm.forms import Form
+
 from . import _census, _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
 from .runner import Stopped, run_async
@@ -41,6 +43,13 @@ def peer(
     ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+    quantize: Annotated[
+        Form,
+        typer.Option(
+            help="Weights in fewer bits; file: in as many as the .gguf file has. See"
+            " docs/quantization.md."
+        ),
+    ] = Form.NONE,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Keeps this peer's identity; one process each.")
     ] = None,
@@ -107,6 +116,7 @@ def peer(
         blocks=_options.blocks(blocks),
         device=device,
         dtype=dtype,
+        quantize=quantize,
         threads=threads,
         memory=_options.size(memory),
         kv_memory=_options.size(kv_memory),

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from swarm.errors import RequestError, SwarmError
+from swarm.forms import Form
 
 from . import _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
@@ -68,6 +69,9 @@ def run(
             " float16, int8."
         ),
     ] = "auto",
+    quantize: Annotated[
+        Form, typer.Option(help="The client's output head in fewer bits.")
+    ] = Form.NONE,
     threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
     speculate: Annotated[
         str,
@@ -99,7 +103,7 @@ def run(
         stop=tuple(stop or ()),
     )
     small = _options.existing_model(draft) if draft else None
-    options = ModelOptions(revision, dtype, cache, progress(), small, wire)
+    options = ModelOptions(revision, dtype, cache, progress(), small, wire, quantize)
     speculation = SpeculationConfig.parse(speculate)
     question = Question(_options.existing_model(model), text, raw, sampling, as_json, speculation)
     run_async(_ask(join, question, options, wait, threads))

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from swarm.directory import Announcement, State
 from swarm.errors import NoRouteError
+from swarm.forms import Form
 from swarm.transport.reach import Reach
 
 from . import _options
@@ -206,6 +207,7 @@ def _peer_json(entry: Announcement) -> dict[str, Any]:
         "free_positions": entry.free_positions,
         "total_positions": entry.total_positions,
         "dtype": entry.dtype,
+        "quantize": entry.quantize,
         "device": entry.device,
         "version": entry.version,
         "reach": str(entry.reach),
@@ -241,10 +243,16 @@ def _table(entries: list[Announcement]) -> Table:
             f"{entry.decode_seconds * 1e3:.1f}" if entry.decode_seconds else "",
             f"{1 / entry.prefill_seconds:.0f}" if entry.prefill_seconds else "",
             f"{100 * entry.free_positions // max(1, entry.total_positions)} %",
-            shown(f"{entry.device} {entry.dtype}"),
+            shown(_computes_on(entry)),
             "?" if entry.reach is Reach.UNKNOWN else str(entry.reach),
         )
     return table
+
+
+def _computes_on(entry: Announcement) -> str:
+    """The device and the numbers there, with the form of the weights where they are quantized."""
+    quantized = "" if entry.quantize == Form.NONE else f" {entry.quantize}"
+    return f"{entry.device} {entry.dtype}{quantized}"
 
 
 def _bar(entry: Announcement) -> str:

@@ -45,7 +45,8 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     `free_positions` of `total_positions` in its KV memory are free. `capacity` is how many
     blocks of this model it could hold; 0 means that its span is fixed. With `reach` it says
     whether others can dial it, or come to it through a relay. It has sent with `upload_rate` bytes
-    per second; 0 means that it has not sent enough yet to know.
+    per second; 0 means that it has not sent enough yet to know. `quantize` is the `Form` of its
+    weights.
     """
 
     peer: PeerId
@@ -69,6 +70,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     reach: Reach = Reach.UNKNOWN
     queue_seconds: Seconds = 0.0
     upload_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    quantize: Text = "none"
 
     @property
     def serving(self) -> bool:

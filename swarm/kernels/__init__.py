@@ -96,7 +96,8 @@ class Library:
         self.run.argtypes = [_pointer, ctypes.c_int64, _pointer]
         self.run.restype = None
         self.linear = library.homeswarm_linear
-        """`(x, type, weight, bias, scales, width, outputs, rows, to, num_threads)`; x, to float32."""
+        """`(x, type, weight, bias, scales, width, outputs, rows, to, num_threads)`, all in float32
+        but the weight."""
         self.linear.argtypes = [
             _pointer, _int, _pointer, _pointer, _pointer,
             ctypes.c_int64, ctypes.c_int64, _int, _pointer, _int,

@@ -44,6 +44,9 @@ class TinyCheckpoint:
                 found[f"{match[1]}{int(match[2]) - start}{match[3]}"] = tensor.to(dtype)
         return found
 
+    def stored(self, start: int, end: int, *, grids: bool = True) -> dict[str, Any]:
+        return {}
+
 
 def _make(model_type: str, **settings: Any) -> TinyCheckpoint:
     shape = {

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
-from swarm.checkpoint.gguf_header import read_gguf_header
+from swarm.checkpoint.gguf_grids import read_grid
+from swarm.checkpoint.gguf_header import GgufTensor, read_gguf_header
 from swarm.cli.demo import demonstration_model
 from swarm.errors import ConfigError
+from swarm.linear.grid import Grid
 
 HIDDEN, INNER, HEADS, KV_HEADS, BLOCKS, VOCABULARY = 64, 96, 4, 2, 4, 50
 GGUF_NAMES = {
@@ -27,6 +29,12 @@ GGUF_NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+}
+KINDS = {
+    "attn_v": gguf.GGMLQuantizationType.F16,
+    "attn_q": gguf.GGMLQuantizationType.Q4_1,
+    "attn_k": gguf.GGMLQuantizationType.Q4_0,
+    "ffn_up": gguf.GGMLQuantizationType.Q5_1,
 }
 
 
@@ -84,7 +92,7 @@ def add(out: gguf.GGUFWriter, name: str, values: np.ndarray[Any, Any]) -> None:
     if values.ndim == 1 or values.shape[-1] % 32:
         out.add_tensor(name, values.astype(np.float32))
         return
-    kind = gguf.GGMLQuantizationType.F16 if "attn_v" in name else gguf.GGMLQuantizationType.Q8_0
+    kind = KINDS.get(name.split(".")[-2], gguf.GGMLQuantizationType.Q8_0)
     out.add_tensor(name, gguf.quantize(values.astype(np.float32), kind), raw_dtype=kind)
 
 
@@ -139,6 +147,55 @@ def test_describes_the_model(small: Path, tmp_path: Path) -> None:
     assert checkpoint.block_bytes == stored_bytes(small, lambda name: name.startswith("blk.2."))
 
 
+def test_says_how_each_weight_is_stored(small: Path, tmp_path: Path) -> None:
+    checkpoint = opened(small, tmp_path)
+    stored = checkpoint.stored(2, 4, grids=False)
+    first = {n: how for n, how in stored.items() if n.startswith("model.layers.0.")}
+    assert len(stored) == 2 * len(first)
+    assert {n.split(".", 3)[3]: how.bits for n, how in first.items()} == {
+        "self_attn.q_proj.weight": 4,
+        "self_attn.k_proj.weight": 4,
+        "self_attn.o_proj.weight": 8,
+        "mlp.gate_proj.weight": 8,
+        "mlp.up_proj.weight": 5,
+        "mlp.down_proj.weight": 8,
+    }
+    assert all(how.grid is None for how in stored.values())
+    assert checkpoint.bytes_read == 0
+
+
+@pytest.mark.parametrize("name", ["q_proj", "k_proj"])
+def test_rows_that_were_reordered_keep_their_grids(small: Path, tmp_path: Path, name: str) -> None:
+    checkpoint = opened(small, tmp_path)
+    key = f"model.layers.0.self_attn.{name}.weight"
+    weight = checkpoint.load_blocks(1, 2, torch.float32)[key]
+    grid = checkpoint.stored(1, 2)[key].grid
+    assert grid is not None
+    torch.testing.assert_close(on(grid, grid.levels(weight)), weight, atol=1e-6, rtol=0)
+    # Numbers that were rounded on the way are recognized all the same.
+    assert torch.equal(grid.levels(weight.bfloat16()), grid.levels(weight))
+
+
+def on(grid: Grid, levels: torch.Tensor) -> torch.Tensor:
+    """The numbers that `levels` stand for."""
+    groups = levels.unflatten(1, (-1, 32)).float() - 8
+    return (groups * grid.scale.unsqueeze(-1) + grid.middle.unsqueeze(-1)).flatten(1)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q4_K"])
+def test_a_grid_is_that_of_the_gguf_package(kind: str) -> None:
+    tensor_kind = gguf.GGMLQuantizationType[kind]
+    numbers, size = gguf.GGML_QUANT_SIZES[tensor_kind]
+    raw = np.random.default_rng(0).integers(0, 256, (8, 3 * size), dtype=np.uint8)
+    for block in range(0, 3 * size, size):  # scales that are no infinities
+        for start in range(0, 2 if kind == "Q4_0" else 4, 2):
+            raw[:, block + start + 1] = 0x20 + start
+    values = torch.from_numpy(gguf.dequantize(raw, tensor_kind))
+    tensor = GgufTensor("t", tensor_kind, (8, 3 * numbers), 0, raw.nbytes)
+    grid = read_grid(tensor, raw.tobytes())
+    torch.testing.assert_close(on(grid, grid.levels(values)), values)
+
+
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (1, 3), (0, BLOCKS)])
 def test_a_span_is_what_transformers_reads(
     small: Path, reference: dict[str, torch.Tensor], tmp_path: Path, start: int, end: int
@@ -159,7 +216,7 @@ def test_a_span_is_what_transformers_reads(
 def test_a_span_is_near_the_model_that_was_written(small: Path, tmp_path: Path) -> None:
     state = opened(small, tmp_path).load_blocks(2, 3, torch.float32)
     for name, tensor in llama().model.layers[2].state_dict().items():
-        assert torch.allclose(state[f"model.layers.0.{name}"], tensor, atol=1e-3), name
+        assert torch.allclose(state[f"model.layers.0.{name}"], tensor, atol=1e-2), name
 
 
 def test_ends_are_what_transformers_reads(

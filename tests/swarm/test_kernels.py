@@ -9,6 +9,7 @@ from torch import nn
 
 from swarm.kernels import MAX_ROWS, library
 from swarm.linear import StreamedLinear
+from swarm.linear.streamed import few_rows
 
 pytestmark = pytest.mark.skipif(library() is None, reason="installed without a C compiler")
 
@@ -51,3 +52,18 @@ def test_threads_share_the_outputs() -> None:
         finally:
             torch.set_num_threads(1)
     assert torch.equal(alone, together)
+
+
+@pytest.mark.parametrize("width", [576, 2048, 64, 100])
+def test_8_bit_weights_lose_nothing_to_large_numbers(width: int) -> None:
+    """Language models have channels hundreds of times larger than the rest."""
+    torch.manual_seed(0)
+    weight = torch.randint(-127, 128, (77, width), dtype=torch.int8)
+    scale = torch.rand(77) * 0.01
+    x = torch.randn(9, width)
+    x[:, 3] *= 300
+    expected = x.double() @ (weight.double() * scale.double()[:, None]).T
+    got = few_rows(x, weight, scale=scale)
+    assert (got - expected).norm() < 1e-3 * expected.norm()
+    for row in range(9):
+        assert torch.equal(few_rows(x[row : row + 1], weight, scale=scale)[0], got[row])

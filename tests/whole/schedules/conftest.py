@@ -82,7 +82,7 @@ def _prepare_peers(patch: pytest.MonkeyPatch) -> None:
         return COMPUTING.get(), COMPUTING.get() / 8
 
     patch.setattr(service, "load_span", load)
-    patch.setattr(service, "block_bytes", lambda config, dtype: 1)
+    patch.setattr(service, "needed_bytes", lambda *_: 1)
     patch.setattr(service, "free_memory", lambda device: 1 << 40)
     patch.setattr(service, "gc", SimpleNamespace(collect=lambda: 0))
     patch.setattr(Runner, "check", lambda self: None)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from swarm import linear
 from swarm.kernels import library
-from swarm.linear import FusedLinear, PackedLinear, StreamedLinear, plain_weight, prepack
+from swarm.linear import FusedLinear, PackedLinear, StreamedLinear, packed, prepack, streamed
+from swarm.linear import plain as plainly
 
-needs_packing = pytest.mark.skipif(not linear._can_pack(), reason="oneDNN has no bfloat16 here")
+needs_packing = pytest.mark.skipif(
+    not packed.can_pack(nn.Linear(2, 2, dtype=torch.bfloat16)), reason="oneDNN has no bfloat16 here"
+)
 
 
 class Block(nn.Module):
@@ -32,8 +34,8 @@ class Block(nn.Module):
 
 @pytest.fixture(autouse=True)
 def pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StreamedLinear, "pays", lambda weight: False)
-    monkeypatch.setattr(PackedLinear, "pays", lambda weight: True)
+    monkeypatch.setattr(streamed, "pays", lambda weight: False)
+    monkeypatch.setattr(packed, "pays", lambda weight: True)
 
 
 def _block(*, bias: bool) -> Block:
@@ -47,11 +49,11 @@ def _block(*, bias: bool) -> Block:
 @pytest.mark.parametrize("rows", [1, 4, 8, 128, 512])
 def test_packed_equals_plain(bias: bool, rows: int) -> None:
     plain = _block(bias=bias)
-    packed = copy.deepcopy(plain)
-    prepack(packed)
-    assert all(isinstance(child, PackedLinear) for child in packed.children())
+    ours = copy.deepcopy(plain)
+    prepack(ours)
+    assert all(isinstance(child, PackedLinear) for child in ours.children())
     x = torch.randn(1, rows, 64, dtype=torch.bfloat16)
-    torch.testing.assert_close(packed(x), plain(x), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(ours(x), plain(x), atol=2e-2, rtol=2e-2)
 
 
 class Attention(nn.Module):
@@ -104,7 +106,7 @@ def test_float32_stays_as_it_is() -> None:
 
 
 def test_a_machine_that_gains_nothing_keeps_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PackedLinear, "pays", lambda weight: False)
+    monkeypatch.setattr(packed, "pays", lambda weight: False)
     block = _block(bias=True)
     prepack(block)
     assert type(block.q) is nn.Linear
@@ -115,7 +117,7 @@ def test_a_machine_that_gains_nothing_keeps_plain_layers(monkeypatch: pytest.Mon
 def test_streamed_layers_are_fused_and_keep_their_plain_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(StreamedLinear, "pays", lambda weight: True)
+    monkeypatch.setattr(streamed, "pays", lambda weight: True)
     torch.manual_seed(0)
     plain = Attention().to(torch.bfloat16)
     fused = copy.deepcopy(plain)
@@ -124,8 +126,8 @@ def test_streamed_layers_are_fused_and_keep_their_plain_weights(
     kinds = {name: type(child) for name, child in fused.named_children()}
     assert kinds == {"q": FusedLinear, "k": FusedLinear, "g": StreamedLinear, "v": StreamedLinear}
     for name, child in plain.named_children():
-        weight = plain_weight(fused.get_submodule(name))
-        assert weight is not None and torch.equal(weight[0], child.weight)
+        found = plainly(fused.get_submodule(name))
+        assert found is not None and torch.equal(found.weight, child.weight)
     for rows in (1, 3, 40):
         x = torch.randn(1, rows, 64, dtype=torch.bfloat16)
         for ours, theirs in zip(fused(x), plain(x), strict=True):
@@ -133,10 +135,10 @@ def test_streamed_layers_are_fused_and_keep_their_plain_weights(
 
 
 def test_timing_prefers_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(packed, "_pack", lambda weight: weight)
     weight = torch.ones(8, 8, dtype=torch.bfloat16)
-    form = nn.Identity()
-    for form_s, expected in ((0.5, True), (2.0, False)):
-        monkeypatch.setattr(
-            linear, "_seconds", lambda product, *_, s=form_s: s if product is form else 1.0
-        )
-        assert linear._beats(form, weight, ((1, 0.95),)) is expected
+    for packed_s, expected in ((0.5, True), (2.0, False)):
+        seconds = iter([1.0, packed_s] * 2)
+        monkeypatch.setattr(packed, "best_seconds", lambda *_, seconds=seconds: next(seconds))
+        assert packed.pays(weight) is expected
