@@ -180,15 +180,18 @@ class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[m
         join: str,
         revision: str | None = None,
         dtype: str | torch.dtype = "auto",
+        wire: str = "auto",
     ) -> Self:
         """Joins the group of the invite `join` and opens `model`; `close()` leaves the group.
 
         `model` is a repo id, a folder or a `.gguf` file; only the embeddings and the head of it are
-        loaded. Raises `ConfigError` and `Unreachable` as `Swarm.join` and `Swarm.model` do.
+        loaded. `dtype` and `wire` are as in `ModelOptions`. Raises `ConfigError` and `Unreachable`
+        as `Swarm.join` and `Swarm.model` do.
         """
         from anyio.from_thread import start_blocking_portal
 
-        options = ModelOptions(revision=revision, dtype=str(dtype).removeprefix("torch."))
+        name = str(dtype).removeprefix("torch.")
+        options = ModelOptions(revision=revision, dtype=name, wire=wire)
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal("asyncio"))
             swarm = stack.enter_context(portal.wrap_async_context_manager(Swarm.join(join)))

@@ -47,6 +47,10 @@ def test_three_peers_answer_over_the_command_line(group, greedy):
     assert answer["bytes"]["sent"] < steps * (576 * 4 + 200) + 20_000
     assert answer["bytes"]["received"] < 24 * (576 * 4 + 400) + 20_000
 
+    rounded = json.loads(group.command(*ask, "--json", "--wire", "int8").stdout)
+    assert len(rounded["ids"]) == 24
+    assert rounded["bytes"]["sent"] < steps * (576 + 36 + 200) + 20_000
+
     plain = group.command(*ask)
     assert plain.returncode == 0, plain.stderr
     assert plain.stdout.strip() == answer["text"].strip()
@@ -149,6 +153,7 @@ def test_a_peer_that_leaves_is_gone_at_once(group):
         (["run", "--join", "hs1aaaa", "--model", "a/b", "x"], 1, "damaged"),
         (["run", "--join", "{invite}", "--model", "./nowhere.gguf", "x"], 1, "no such file"),
         (["run", "--join", "{invite}", "--model", "{model}", ""], 1, "prompt is empty"),
+        (["run", "--join", "{invite}", "--model", "{model}", "--wire", "int4", "x"], 1, "use auto"),
         (["peer", "--join", "{invite}", "--model", "{model}", "--blocks", "5"], 2, "START:END"),
         (["peer", "--join", "{invite}", "--model", "{model}", "--blocks", "9:99"], 1, "has 30"),
         (["peer", "--join", "{invite}", "--model", "{model}", "--device", "cuda"], 1, "cuda"),
