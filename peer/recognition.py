@@ -311,7 +311,7 @@ def _activation(mlp: nn.Module) -> int:
     module = children.get("act_fn", children.get("activation_fn"))
     if module is None:
         raise _Unknown
-    x = torch.linspace(-6, 6, 97)
+    x = torch.linspace(-6, 6, 97, dtype=torch.float32)
     values = module(x)
     for number, known in enumerate(_ACTIVATIONS):
         if torch.allclose(values, known(x), rtol=1e-5, atol=1e-6):
@@ -330,7 +330,7 @@ def _norm_of(norm: nn.Module, width: int) -> tuple[torch.Tensor, float]:
     epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
     if weight is None or weight.shape != (width,) or not isinstance(epsilon, float):
         raise _Unknown
-    x = torch.linspace(-2, 3, width).to(weight.dtype)[None]
+    x = torch.linspace(-2, 3, width, dtype=torch.float32).to(weight.dtype)[None]
     values = norm(x).float()
     normed = x.float() * torch.rsqrt(x.float().pow(2).mean() + epsilon)
     tolerance = 1e-5 if weight.dtype == torch.float32 else 2e-2

@@ -182,6 +182,26 @@ def test_a_program_gives_a_position_the_same_bits_alone_and_with_others(
 
 
 @needs_kernels
+def test_a_program_does_not_mind_another_models_load(tiny: Callable[..., Any]) -> None:
+    """While some thread loads a model, its number type is the default of the whole process."""
+    runner = _runner(tiny("qwen2"))
+    hidden = torch.randn(1, runner.span.hidden_size)
+    a, b = runner.pages.add_row(), runner.pages.add_row()
+    expected = runner.run([RowStep(a, 0, 1)], hidden)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        fresh = Runner(runner.span, num_pages=8, page_len=4)
+        got = [
+            each.run([RowStep(row, 0, 1)], hidden)
+            for each, row in ((runner, b), (fresh, fresh.pages.add_row()))
+        ]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert fresh.has_program
+    assert all(torch.equal(each, expected) for each in got)
+
+
+@needs_kernels
 def test_a_program_goes_on_where_torch_has_been_and_back(tiny: Callable[..., Any]) -> None:
     """Long chunks run through torch, short ones through the program, on the same pages."""
     runner = _runner(tiny("mistral", sliding_window=8), num_pages=400)
