@@ -153,6 +153,22 @@ def test_a_program_that_differs_from_the_model_is_given_up(
 
 
 @needs_kernels
+def test_queries_that_grow_with_the_position_are_left_to_the_model(
+    tiny: Callable[..., Any],
+) -> None:
+    """Near the start, where the program is compared with the model, they do not."""
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "llama_4_scaling_beta": 0.1,
+        "original_max_position_embeddings": 16384,
+    }
+    assert not _runner(tiny("ministral3", rope_parameters=rope)).has_program
+    still = rope | {"llama_4_scaling_beta": 0.0}
+    assert _runner(tiny("ministral3", rope_parameters=still)).has_program
+
+
+@needs_kernels
 def test_threads_change_nothing(tiny: Callable[..., Any]) -> None:
     runner = _runner(tiny("qwen3"), dtype=torch.bfloat16)
     hidden = torch.randn(5, runner.span.hidden_size, dtype=torch.bfloat16)
