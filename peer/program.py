@@ -49,7 +49,7 @@ class Program:
         self._instructions = (Instruction * len(flat))(*flat)
         starts = np.cumsum([0, *(len(block) for block in listing.blocks)])
         self._starts = [int(start) for start in starts]
-        self._buffers = [torch.zeros(MAX_ROWS, width) for width in listing.widths]
+        self._buffers = [_floats(MAX_ROWS, width) for width in listing.widths]
         addresses = [buffer.data_ptr() for buffer in self._buffers]
         self._addresses = np.array(addresses, dtype=np.uintp)
         self._widths = np.array(listing.widths, dtype=np.int32)
@@ -110,17 +110,22 @@ class Program:
         known = max(256, self._known_positions)
         while known < longest:
             known *= 2
-        cosines, sines = self._listing.rotation(known)
-        self._tables = cosines.contiguous(), sines.contiguous()
-        self._num_threads = torch.get_num_threads()
-        scores_len = self._listing.group * known
-        self._scores = torch.zeros(self._num_threads, scores_len)
+        cosines, sines = (table.contiguous() for table in self._listing.rotation(known))
+        num_threads = torch.get_num_threads()
+        scores = _floats(num_threads, self._listing.group * known)
+        # Everything is there: without memory for it, what the batch points to would be gone.
+        self._tables, self._scores = (cosines, sines), scores
         batch = self._batch
-        batch.cosines, batch.sines = (table.data_ptr() for table in self._tables)
+        batch.cosines, batch.sines = cosines.data_ptr(), sines.data_ptr()
         batch.rotated = cosines.shape[1]
-        batch.scores, batch.scores_len = self._scores.data_ptr(), scores_len
-        batch.num_threads = self._num_threads
+        batch.scores, batch.scores_len = scores.data_ptr(), scores.shape[1]
+        batch.num_threads = self._num_threads = num_threads
         self._known_positions = known
+
+
+def _floats(*shape: int) -> torch.Tensor:
+    """Memory for the kernels, whatever torch's default type is just now (see `few_rows`)."""
+    return torch.zeros(*shape, dtype=torch.float32)
 
 
 def fits(dtype: torch.dtype, device: torch.device) -> bool:

@@ -45,6 +45,10 @@ _ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "q_norm"
 _MLP_PARTS = {"gate_proj", "up_proj", "gate_up_proj", "down_proj", "act_fn", "activation_fn"}
 
 
+_FAR = (0, 1000, 1 << 14, 1 << 20)
+"""Positions at which queries and keys are compared."""
+
+
 class _Unknown(Exception):
     """A block, or a part of it, is none that we know."""
 
@@ -54,7 +58,9 @@ def recognize(span: Span, kv: KVCache) -> Program | None:
     if not fits(span.dtype, span.device) or span.max_sessions_per_batch is not None:
         return None
     try:
-        return Program(_listing(span, kv), kv.page_len)
+        listing = _listing(span, kv)
+        _only_rotates(span)
+        return Program(listing, kv.page_len)
     except _Unknown:
         return None
 
@@ -101,6 +107,43 @@ def _rotation(span: Span) -> Rotation:
     if len(shapes) != 1 or not all(len(s) == 2 and s[1] <= dim for s in shapes):
         raise _Unknown
     return tables
+
+
+@torch.inference_mode()
+def _only_rotates(span: Span) -> None:
+    """Raise _Unknown if a position far out does more to queries and keys than turn them.
+
+    Some models scale queries by the position, from where `Runner.check` never comes to.
+    """
+    far = torch.tensor([_FAR])
+    lengths = _Lengths()
+    try:
+        span.forward(torch.ones(1, len(_FAR), span.hidden_size, dtype=span.dtype), far, lengths)
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise _Unknown from error
+    for seen in lengths.seen:
+        if not torch.allclose(seen, seen[..., :1].expand_as(seen), rtol=2e-2, atol=1e-6):
+            raise _Unknown
+
+
+class _Lengths:
+    """A plan that computes nothing: it notes how long queries and keys are."""
+
+    def __init__(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        how: Attend,
+        others: dict[str, Any],
+    ) -> torch.Tensor:
+        self.seen += query.float().norm(dim=-1), key.float().norm(dim=-1)
+        repeats = query.shape[1] // value.shape[1]
+        return value.repeat_interleave(repeats, dim=1).transpose(1, 2).contiguous()
 
 
 class _Block:
@@ -311,7 +354,7 @@ def _activation(mlp: nn.Module) -> int:
     module = children.get("act_fn", children.get("activation_fn"))
     if module is None:
         raise _Unknown
-    x = torch.linspace(-6, 6, 97)
+    x = torch.linspace(-6, 6, 97, dtype=torch.float32)
     values = module(x)
     for number, known in enumerate(_ACTIVATIONS):
         if torch.allclose(values, known(x), rtol=1e-5, atol=1e-6):
@@ -330,7 +373,7 @@ def _norm_of(norm: nn.Module, width: int) -> tuple[torch.Tensor, float]:
     epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
     if weight is None or weight.shape != (width,) or not isinstance(epsilon, float):
         raise _Unknown
-    x = torch.linspace(-2, 3, width).to(weight.dtype)[None]
+    x = torch.linspace(-2, 3, width, dtype=torch.float32).to(weight.dtype)[None]
     values = norm(x).float()
     normed = x.float() * torch.rsqrt(x.float().pow(2).mean() + epsilon)
     tolerance = 1e-5 if weight.dtype == torch.float32 else 2e-2

@@ -45,7 +45,7 @@ class Engine:
         base, half = self.base, self.base // 2
         # The high digit reaches half - 1, the low one may round up to half, which is cut off.
         step = x.abs().amax(-1, keepdim=True).float().clamp_(min=_LEAST).div_(base * (half - 1))
-        digits = torch.empty(2, rows, columns)
+        digits = torch.empty(2, rows, columns, dtype=torch.float32)
         high, low = digits[0], digits[1]
         torch.div(x, step, out=low)
         torch.mul(low, 1 / base, out=high).round_()

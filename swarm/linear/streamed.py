@@ -59,8 +59,11 @@ def few_rows(
     """
     kernels = library()
     assert kernels is not None
+    assert x.shape[1] == weight.shape[1] and weight.is_contiguous()
     flat = x.float().contiguous()
-    out = torch.empty(len(x), weight.shape[0])
+    # Said here and wherever the kernels write: while some thread loads a model, transformers makes
+    # that model's number type the default of the whole process.
+    out = torch.empty(len(x), weight.shape[0], dtype=torch.float32)
     kernels.linear(
         flat.data_ptr(),
         WEIGHT_TYPES[weight.dtype],

@@ -153,6 +153,22 @@ def test_a_program_that_differs_from_the_model_is_given_up(
 
 
 @needs_kernels
+def test_queries_that_grow_with_the_position_are_left_to_the_model(
+    tiny: Callable[..., Any],
+) -> None:
+    """Near the start, where the program is compared with the model, they do not."""
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "llama_4_scaling_beta": 0.1,
+        "original_max_position_embeddings": 16384,
+    }
+    assert not _runner(tiny("ministral3", rope_parameters=rope)).has_program
+    still = rope | {"llama_4_scaling_beta": 0.0}
+    assert _runner(tiny("ministral3", rope_parameters=still)).has_program
+
+
+@needs_kernels
 def test_threads_change_nothing(tiny: Callable[..., Any]) -> None:
     runner = _runner(tiny("qwen3"), dtype=torch.bfloat16)
     hidden = torch.randn(5, runner.span.hidden_size, dtype=torch.bfloat16)
@@ -179,6 +195,26 @@ def test_a_program_gives_a_position_the_same_bits_alone_and_with_others(
     beside = runner.run([RowStep(c, 0, 3), RowStep(b, 9, 5)], torch.cat([hidden[:3], hidden[9:]]))
     assert torch.equal(torch.cat(alone), torch.cat([at_once, beside[3:]]))
     assert torch.equal(beside[:3], at_once[:3])
+
+
+@needs_kernels
+def test_a_program_does_not_mind_another_models_load(tiny: Callable[..., Any]) -> None:
+    """While some thread loads a model, its number type is the default of the whole process."""
+    runner = _runner(tiny("qwen2"))
+    hidden = torch.randn(1, runner.span.hidden_size)
+    a, b = runner.pages.add_row(), runner.pages.add_row()
+    expected = runner.run([RowStep(a, 0, 1)], hidden)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        fresh = Runner(runner.span, num_pages=8, page_len=4)
+        got = [
+            each.run([RowStep(row, 0, 1)], hidden)
+            for each, row in ((runner, b), (fresh, fresh.pages.add_row()))
+        ]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert fresh.has_program
+    assert all(torch.equal(each, expected) for each in got)
 
 
 @needs_kernels

@@ -54,6 +54,19 @@ def test_threads_share_the_outputs() -> None:
     assert torch.equal(alone, together)
 
 
+def test_results_are_float32_whatever_the_default_type_is() -> None:
+    """A thread that loads a model changes the default of the whole process meanwhile."""
+    plain = nn.Linear(96, 203, dtype=torch.bfloat16)
+    x = torch.randn(3, 96)
+    expected = few_rows(x, plain.weight)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        got = few_rows(x, plain.weight)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(got, expected)
+
+
 @pytest.mark.parametrize("width", [576, 2048, 64, 100])
 def test_8_bit_weights_lose_nothing_to_large_numbers(width: int) -> None:
     """Language models have channels hundreds of times larger than the rest."""
