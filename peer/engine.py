@@ -92,6 +92,8 @@ class Engine:
         self._recalled: list[tuple[HopSession, Kept, int]] = []
         self._keeping: list[tuple[HopSession, Keep]] = []
         self._retired: list[HopSession] = []
+        # Steps in the largest batch of the hop before of which some are ready here.
+        self._batch_before = 0
         self._wake = asyncio.Event()
         self._brief = Brief(brief, one_thread=_one_thread(runner))
         self.num_batches = 0
@@ -112,6 +114,8 @@ class Engine:
         self._sessions[session.id] = session
         if self._scheduler.is_decode(arrival.num_positions):
             self._rhythm.came(session.id, asyncio.get_running_loop().time())
+            if times := arrival.step.times:
+                self._batch_before = max(self._batch_before, times[-1].batch)
         self._scheduler.add(session.id, arrival, arrival.num_positions, kind=session.blocks)
         self._wake.set()
 
@@ -132,29 +136,35 @@ class Engine:
         with ThreadPoolExecutor(1, thread_name_prefix="compute") as thread:
             while True:
                 self._settle_rows()
-                batch = self._next_batch()
-                if not batch:
+                idle = not len(self._scheduler)
+                if idle:
                     await self._rest()
-                    await self._linger()
-                    continue
-                await self._run_batch(thread, batch)
-                await asyncio.sleep(0)  # One that did not wait has let nobody else have a turn.
+                await self._linger(idle=idle)
+                self._settle_rows()
+                if batch := self._next_batch():
+                    await self._run_batch(thread, batch)
+                    await asyncio.sleep(0)  # One that did not wait has let nobody have a turn.
 
-    async def _linger(self) -> None:
+    async def _linger(self, *, idle: bool) -> None:
         """Waits a moment for steps that come just behind the first."""
         clock, rhythm = asyncio.get_running_loop().time, self._rhythm
         now, num_ready = clock(), len(self._scheduler)
-        if not 0 < num_ready < len(rhythm.decoding(now)):
-            return  # Nobody waits, or nobody else could come.
-        seconds = rhythm.linger()
-        while clock() < now + seconds and len(self._scheduler) < len(rhythm.decoding(now)):
+        # Behind the client it is not known who comes along; behind a hop its batch is.
+        promised = self._batch_before > 0
+        awaited = len(rhythm.decoding(now))
+        if promised:
+            awaited = min(awaited, self._batch_before)
+        if not (idle or promised) or not 0 < num_ready < awaited:
+            return  # Nobody waits, or nobody else is to come.
+        seconds = rhythm.linger(promised=promised)
+        while clock() < now + seconds and len(self._scheduler) < awaited:
             self._wake.clear()
             try:
                 async with asyncio.timeout_at(now + seconds):
                     await self._wake.wait()
             except TimeoutError:
                 break
-        rhythm.lingered(seconds, len(self._scheduler) - num_ready)
+        rhythm.lingered(seconds, len(self._scheduler) - num_ready, promised=promised)
 
     async def _run_batch(self, thread: ThreadPoolExecutor, batch: list[_Entry]) -> None:
         loop = asyncio.get_running_loop()
@@ -203,7 +213,7 @@ class Engine:
             self._rhythm.ran(living, num_rows, seconds, now)
 
     def _next_batch(self) -> list[_Entry]:
-        now = asyncio.get_running_loop().time()
+        now, self._batch_before = asyncio.get_running_loop().time(), 0
         pieces = self._scheduler.next_batch(
             self._runner.span.max_sessions_per_batch,
             max_decode=self._rhythm.max_steps(now),

@@ -51,7 +51,7 @@ class Rhythm:
         self._sums: tuple[float, ...] = (0.0,) * 5
         self._rows_per_step = 1.0
         self._away: float | None = None
-        self._hope = 1.0
+        self._hopes = {False: 1.0, True: 1.0}
         # When each session's last decode step came or was done; the oldest first.
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._gone: dict[str, float] = {}
@@ -93,24 +93,26 @@ class Rhythm:
         num_steps = len(self.decoding(now))
         return -(-num_steps // self.parts(num_steps)) if num_steps else 1
 
-    def linger(self) -> float:
+    def linger(self, *, promised: bool = False) -> float:
         """Seconds for which a hop that has nothing to do should wait behind a first step.
 
         The steps of a batch leave the hop before one after the other: without waiting, the first
-        would be computed alone, and after a few hops every session would travel alone. Where that
-        was in vain lately, it waits less and less, down to not at all.
+        would be computed alone, and after a few hops every session would travel alone. Where more
+        are `promised`, the first has said that it was computed with others; else they may come,
+        or not. Where that was in vain lately, the hop waits less and less, down to not at all.
         """
-        seconds = self._hope * _LINGER * self._fixed_seconds
+        seconds = self._hopes[promised] * _LINGER * self._fixed_seconds
         return max(_TICK, seconds) if seconds >= _TICK / 2 else 0.0
 
-    def lingered(self, seconds: float, num_more: int) -> None:
+    def lingered(self, seconds: float, num_more: int, *, promised: bool = False) -> None:
         """A hop has waited so long behind a first step, and so many more came."""
+        hope = self._hopes[promised]
         if num_more:
-            self._hope = min(1.0, 1.5 * self._hope)
+            self._hopes[promised] = min(1.0, 1.5 * hope)
         elif seconds:
-            self._hope = max(0.05, 0.8 * self._hope)
+            self._hopes[promised] = max(0.05, 0.8 * hope)
         else:
-            self._hope = min(1.0, 1.02 * self._hope)  # Until it is worth another try.
+            self._hopes[promised] = min(1.0, 1.02 * hope)  # Until it is worth another try.
 
     def parts(self, num_steps: int) -> int:
         """Groups into which to part `num_steps` sessions.

@@ -17,7 +17,7 @@ from swarm.peer.rhythm import Rhythm
 from swarm.peer.runner import RowStep, Runner
 from swarm.peer.scheduler import Scheduler
 from swarm.peer.session import Done, HopSession
-from swarm.wire.messages import DType, Keep, Open, Prefix, RowRange, Step, Want
+from swarm.wire.messages import DType, HopTime, Keep, Open, Prefix, RowRange, Step, Want
 from swarm.wire.tensors import from_buffers, to_buffer
 
 CLIENT: Any = SimpleNamespace(peer="client")
@@ -63,9 +63,13 @@ class Bench:
         session.feed.push(done.computed())
         return result(session, done)
 
-    def submit(self, session: HopSession, hidden: torch.Tensor, position: int, seq: int) -> None:
+    def submit(
+        self, session: HopSession, hidden: torch.Tensor, position: int, seq: int, before: int = 0
+    ) -> None:
+        """With `before`, the hop before has computed the step in a batch of so many sessions."""
         rows = (RowRange(0, position, len(hidden)),)
-        step = Step(session.id, 0, seq, 0, rows, Want.ALL)
+        times = (HopTime(0, 2, 0, 0, before),) if before else ()
+        step = Step(session.id, 0, seq, 0, rows, Want.ALL, times=times)
         arrival = session.accept(step, to_buffer(hidden, session.dtype), 0.0)
         assert arrival is not None
         self.engine.submit(session, arrival)
@@ -156,6 +160,25 @@ async def test_steps_that_come_one_after_the_other_share_a_batch(bench: Bench) -
     bench.submit(sessions[0], torch.randn(1, 64), 2, 2)
     _, done = await bench.done.get()
     assert done.time.batch == 1 and bench.engine.num_batches == 3
+
+
+async def test_a_hop_waits_for_those_that_were_computed_together_before(bench: Bench) -> None:
+    bench.engine._rhythm = Rhythm(0.5, 0.0)
+    sessions = [bench.session(name) for name in "abc"]
+    for session in sessions:
+        bench.submit(session, torch.randn(1, 64), 0, 0)
+    for _ in sessions:
+        assert (await bench.done.get())[1].time.batch == 3
+    # The last is somewhere else, alone: nobody waits for it, nor it for anybody.
+    for session in sessions[:2]:
+        bench.submit(session, torch.randn(1, 64), 1, 1, before=2)
+        await asyncio.sleep(0.005)
+    for _ in sessions[:2]:
+        assert (await bench.done.get())[1].time.batch == 2
+    started = asyncio.get_running_loop().time()
+    bench.submit(sessions[2], torch.randn(1, 64), 1, 1, before=1)
+    assert (await bench.done.get())[1].time.batch == 1
+    assert asyncio.get_running_loop().time() - started < 0.1, "lingering would take 0.15 s"
 
 
 async def test_a_retired_session_gives_its_rows_back(bench: Bench) -> None:
