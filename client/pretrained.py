@@ -121,7 +121,8 @@ class SwarmCache(Cache):  # type: ignore[misc]
         One result per row, `[its real positions or 1, hidden_size]`.
         """
         if self.session is None:
-            self.session = self._remote.session(len(hidden))
+            # In the loop: what travels is chosen by what the router knows at this moment.
+            self.session = self._portal.call(self._remote.session, len(hidden))
             self._padding = [0] * len(hidden)
             loop = self._portal.call(asyncio.get_running_loop)
             self._closer = weakref.finalize(self, _close_soon, loop, self.session)

@@ -410,6 +410,8 @@ class Session:
         standing = replace(standing, prefixes=self._keeping.prefixes(known))
         num_settled = sum(standing.settled)
         next_ = await self._chain.build(standing, self, excluded)
+        if self._closed:
+            return  # Meanwhile: nobody would take back what is noted of it from here on.
         if not num_settled:
             self.num_recalled = min(self._chain.has)
         self._keeping.forget()

@@ -37,8 +37,10 @@ _PROBE_LEN = 4
 class DraftModel:
     """A whole small model, for all replies. `seconds` is what a token takes it."""
 
-    def __init__(self, model: PreTrainedModel, vocab_size: int) -> None:
+    def __init__(self, model: PreTrainedModel, vocab_size: int, context_length: int) -> None:
         """`vocab_size` is that of the large model: ids from there on are never guessed."""
+        self.context_length = context_length
+        """Tokens that the model can read. Some fail beyond that, the others make no sense."""
         self._model = model
         self._vocab_size = vocab_size
         self.seconds = 0.0
@@ -51,7 +53,7 @@ class DraftModel:
         tokens that it has read.
         """
         check_vocabulary(draft, large)
-        model = cls(_load(draft, dtype), large.config.vocab_size)
+        model = cls(_load(draft, dtype), large.config.vocab_size, draft.context_length)
         model._probe(draft.name)
         logger.info("draft model name=%s seconds=%.4f", draft.name, model.seconds)
         return model
@@ -102,14 +104,22 @@ class ModelDrafter:
 
     def prepare(self) -> None:
         """Reads the text as far as it is known, which takes long for a long one."""
-        self._catch_up()
+        if len(self._text) <= self._model.context_length:
+            self._catch_up()
 
     def guesses(self) -> Iterator[Guess]:
-        """What the model finds likeliest, token after token; each takes a step of it."""
+        """What the model finds likeliest, token after token; each takes a step of it.
+
+        None of a text that is longer than the model can read.
+        """
+        if len(self._text) > self._model.context_length:
+            return
         logits = self._catch_up()
         while True:
             chance, token = torch.softmax(logits, dim=-1).max(dim=-1)
             yield Guess(int(token), _grade(float(chance)))
+            if len(self._read) == self._model.context_length:
+                return
             logits = self._feed([int(token)])
 
     def _catch_up(self) -> torch.Tensor:

@@ -117,3 +117,21 @@ def test_tokens_that_the_large_model_does_not_have_are_never_guessed(make_model:
     push(drafter, TEXT)
     assert max(greedy(reference, TEXT, 20)) >= 300, "it would like to say others"
     assert max(guessed(drafter, 20)) < 300
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_nothing_is_guessed_beyond_what_the_model_can_read(
+    make_model: Any, architecture: str
+) -> None:
+    folder, _ = make_model(architecture, max_position_embeddings=16)
+    drafter = draft_model(folder, folder).drafter()
+    push(drafter, TEXT)
+    drafter.prepare()
+    # It has read 11 tokens, can read 5 of its own, and says what would come after these.
+    assert len(guessed(drafter, 20)) == 6
+    push(drafter, TEXT)
+    assert guessed(drafter, 20) == []
+    late = draft_model(folder, folder).drafter()
+    push(late, [*TEXT, *TEXT])
+    late.prepare()
+    assert guessed(late, 20) == []

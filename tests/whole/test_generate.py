@@ -203,3 +203,14 @@ async def test_what_peers_have_kept_serves_the_next_generate(both, world):
         assert swarm == local
         opened = [frame.message for frame in watch.frames if isinstance(frame.message, Opened)]
         assert [message.has for message in opened] == [held] * 3
+
+
+async def test_what_travels_is_chosen_from_the_callers_own_thread_too(world):
+    # In bfloat16 there is something to choose, by what the router knows in its loop.
+    await world.chain(0, 2, 4)
+    model = await world.client(dtype=torch.bfloat16)
+    swarm = SwarmModelForCausalLM(model, LoopPortal())
+    generated = await asyncio.to_thread(
+        lambda: swarm.generate(**ids(PROMPT), max_new_tokens=3, do_sample=False)
+    )
+    assert generated.shape == (1, len(PROMPT) + 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -174,3 +175,28 @@ async def test_a_gap_is_our_callers_bug(world):
     async with model.session() as session:
         with pytest.raises(LocalProtocolError, match="gap"):
             await session.step([RowInput(0, 1, torch.randn(1, 64))])
+
+
+async def test_a_session_closed_while_its_route_is_sought_leaves_no_plans(world, monkeypatch):
+    await world.chain(0, 2, 4)
+    model = await world.client()
+    router, sought, found = model._access.router, asyncio.Event(), asyncio.Event()
+    route = router.route
+
+    async def slow_route(*args):
+        chosen = await route(*args)
+        sought.set()
+        await found.wait()
+        return chosen
+
+    monkeypatch.setattr(router, "route", slow_route)
+    session = model.session()
+    hidden = model.head.embed(torch.tensor(PROMPT))
+    step = asyncio.create_task(session.step([RowInput(0, 0, hidden)]))
+    await sought.wait()
+    session.close()
+    found.set()
+    with pytest.raises(LocalProtocolError, match="closed"):
+        await step
+    assert not model._access.standbys._routes
+    assert not router.crowd._open

@@ -254,7 +254,7 @@ async def test_x4_a_reply_that_was_cut_short_goes_on_where_it_was(three, options
 async def test_a_small_model_guesses_as_well(three):
     """Here it is the large one itself, so that it is always right."""
     model, reply = await three.client(), Reply(list(PROMPT))
-    drafter = DraftModel(three.tiny.reference, 300).drafter()
+    drafter = DraftModel(three.tiny.reference, 300, 512).drafter()
     speculator = Speculator(SpeculationConfig(4), quick_drafters(), drafter)
     assert await write(model, reply, sampling(), speculator) == three.tiny.greedy(
         PROMPT, NUM_TOKENS

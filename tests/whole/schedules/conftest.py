@@ -59,7 +59,7 @@ def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[Props]:
     )
     with open_checkpoint(str(tiny.folder)) as checkpoint, pytest.MonkeyPatch.context() as patch:
         _prepare_peers(patch)
-        block = service.load_span(checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32)
+        block = service.load(checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32)
         yield Props(
             lambda stack: bare_world(tiny, checkpoint, stack),
             Head.load(checkpoint, torch.float32),
@@ -70,7 +70,7 @@ def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[Props]:
 
 def _prepare_peers(patch: pytest.MonkeyPatch) -> None:
     """Peers load each span once, take the schedule's word for their speed, and leave no garbage."""
-    load_span = service.load_span
+    load_span = service.load
     spans: dict[tuple[int, int], Any] = {}
 
     def load(checkpoint: Any, start: int, end: int, **options: Any) -> Any:
@@ -81,7 +81,7 @@ def _prepare_peers(patch: pytest.MonkeyPatch) -> None:
     def measure(self: Runner) -> tuple[float, float]:
         return COMPUTING.get(), COMPUTING.get() / 8
 
-    patch.setattr(service, "load_span", load)
+    patch.setattr(service, "load", load)
     patch.setattr(service, "needed_bytes", lambda *_: 1)
     patch.setattr(service, "free_memory", lambda device: 1 << 40)
     patch.setattr(service, "gc", SimpleNamespace(collect=lambda: 0))
