@@ -48,8 +48,7 @@ class Hosting:
         self._engine = Engine(
             runner,
             self._scheduler,
-            self.handler.on_done,
-            self.handler.on_compute_failed,
+            self.handler,
             self.kept,
             self._load,
             brief=brief,
