@@ -94,8 +94,7 @@ class Session:
         self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)
-        recollection = access.router.recollection
-        self._keeping = Keeping(transcript, self._chain, self._progress, recollection)
+        self._keeping = Keeping(transcript, self._chain, self._progress, access.router.recollection)
         self._cutter = Cutter(config.chunk_len, dtype)
         self._patience = Patience(config)
         self._expected_seq = 0

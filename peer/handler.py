@@ -86,9 +86,8 @@ class Handler:
         config: HandlerConfig | None = None,
     ) -> None:
         self._leases = leases
-        self._kept = kept
         self._tasks = tasks
-        self._config = config or HandlerConfig()
+        limits = config or HandlerConfig()
         # Ordered by last use: the first is the one that has been silent longest.
         self._sessions: dict[str, HopSession] = {}
         self._closed_one = asyncio.Event()
@@ -100,15 +99,15 @@ class Handler:
             leases,
             self._sessions,
             tasks,
-            max_sessions=self._config.max_sessions,
+            max_sessions=limits.max_sessions,
             kept=kept,
             on_opened=self._let_in,
         )
         self._histories = Histories(
             self._sessions,
             kept,
-            max_bytes=self._config.history_bytes,
-            max_session_bytes=self._config.session_history_bytes,
+            max_bytes=limits.history_bytes,
+            max_session_bytes=limits.session_history_bytes,
         )
         self._growth = Growth(
             leases,
@@ -117,7 +116,7 @@ class Handler:
             self,
             lambda session, arrival: self._engine.submit(session, arrival),
             page_len=served.page_len,
-            patience=self._config.growth_patience,
+            patience=limits.growth_patience,
         )
 
     def attach(self, engine: Engine, neighbours: Neighbours) -> None:
