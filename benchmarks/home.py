@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from home_network.box import Box, Setting, build
 from home_network.namespaces import NoNamespacesError, ProgramError
 from rich.console import Console
 from rich.table import Table
+from telling import tell
 
 from swarm.cli.demo import demonstration_model
 from swarm.errors import ConfigError
@@ -161,12 +162,7 @@ def _tell(rows: Sequence, model: str, arguments: argparse.Namespace) -> None:
         "cores": len(os.sched_getaffinity(0)),
         "rows": [row.to_json() for row in rows],
     }
-    if arguments.json and arguments.json != "-":
-        Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
-    if arguments.json == "-":
-        Console().print_json(json.dumps(result))
-    else:
-        _show(rows, model, arguments)
+    tell(result, arguments.json, partial(_show, rows, model, arguments))
     if arguments.plot:
         from home_network import plot
 

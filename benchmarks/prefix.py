@@ -10,7 +10,6 @@ what the peers have kept and one that may not. Both open a session for it, which
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -18,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from telling import tell
 
 from swarm.checkpoint import open_checkpoint
 from swarm.cli._processes import Processes, running
@@ -44,12 +45,7 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(1)
     result = run_async(_measure(arguments))
-    if arguments.json == "-":
-        Console().print_json(json.dumps(result))
-        return
-    _show(result)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
+    tell(result, arguments.json, partial(_show, result))
 
 
 def _arguments() -> argparse.Namespace:

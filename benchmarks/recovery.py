@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -31,6 +30,7 @@ from ear import Ear
 from losses import Group, Kind, Peer
 from rich.console import Console
 from rich.table import Table
+from telling import tell
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
 from swarm.cli._processes import running
@@ -284,12 +284,7 @@ def main() -> None:
 
 def _report(rounds: Sequence[Round], arguments: argparse.Namespace) -> None:
     result = _result(rounds, arguments)
-    if arguments.json == "-":
-        Console().print_json(json.dumps(result))
-        return
-    _show(result)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
+    tell(result, arguments.json, partial(_show, result))
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from swarm.errors import LocalProtocolError
+from swarm.errors import LocalProtocolError, RequestError
 from swarm.session.feed import Computed
 from swarm.wire.messages import DType, RowRange, Want
 from swarm.wire.tensors import to_buffer
@@ -96,3 +96,27 @@ class Cutter:
         spans = tuple(part.range for part, _ in chunk)
         spans += tuple(span for span in ahead if span.row not in {s.row for s in spans})
         return Computed(spans, payload, want, generation, reorder)
+
+
+def check_step(
+    ranges: Sequence[RowRange],
+    reorder: Sequence[int] | None,
+    row_lens: Sequence[int],
+    context_length: int,
+) -> None:
+    """Raises `LocalProtocolError` for a step that does not follow from rows as long as these.
+
+    `RequestError` if it is beyond the model's context, in positions (0 where unknown).
+    """
+    lengths = list(row_lens)
+    if reorder is not None:
+        if not any(span.count for span in ranges):
+            raise LocalProtocolError("a reorder travels with new positions")
+        lengths = [lengths[source] for source in reorder]
+    for span in ranges:
+        if span.position > lengths[span.row]:
+            raise LocalProtocolError(f"{span} leaves a gap after {lengths[span.row]}")
+        if context_length and span.position + span.count > context_length:
+            raise RequestError(
+                f"{span.position + span.count} positions; the model's context is {context_length}"
+            )

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from swarm.errors import PeerError, Unreachable
 from swarm.transport.link import Link
-from swarm.wire.messages import AnyMessage, Close, Hold, Message, Open, Queued
+from swarm.wire.fields import Message
+from swarm.wire.messages import AnyMessage, Close, Hold, Open, Queued
 
 from .progress import Mark
 from .route import Hop

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from .config import SessionConfig
+from .route import Route
+
+_SHORT = 64
+"""Positions of a step whose time is compared with that of the steps before it: a token, perhaps
+with guesses. Longer ones are prompts."""
+
 _ENOUGH = 8
 """Steps after which the estimate is trusted."""
 
@@ -34,3 +41,28 @@ class Pace:
         if self._num < _ENOUGH:
             return self._first
         return min(self._first, max(self._least, self._mean + 8 * self._deviation))
+
+
+class Patience:
+    """How long one session waits for a step's outputs."""
+
+    def __init__(self, config: SessionConfig) -> None:
+        self._config = config
+        self._pace = Pace(config.step_patience, config.least_step_patience)
+
+    def note(self, num_positions: int, seconds: float) -> None:
+        """A step has taken so long, without any trouble."""
+        if num_positions <= _SHORT:
+            self._pace.note(seconds)
+
+    def seconds(self, num_positions: int, lacking: int, route: Route, silences: int) -> float:
+        """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost.
+
+        Each hop may first have to finish a batch of others' prompts, as large as four chunks, and
+        hops that lack positions which others hold are silent until they have them. Twice as long
+        after each of the step's `silences`.
+        """
+        usual = self._pace.patience if num_positions <= _SHORT else self._config.step_patience
+        per_position = sum(hop.prefill_seconds for hop in route)
+        ahead = 4 * self._config.chunk_len + lacking
+        return float((usual + ahead * per_position) * 2**silences)

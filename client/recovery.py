@@ -16,6 +16,12 @@ logger = logging.getLogger(__name__)
 _POLL = 0.25
 """Seconds between two looks for somebody who serves what is missing."""
 
+_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+"""Seconds before a third chain in a row is built where two have broken at once, and at most: two
+peers that dialled each other in the same moment are told for 5 s that they cannot (libp2p's dial
+backoff), and then can."""
+
 OnWait = Callable[[SwarmError | None], None]
 """Told what a session waits for, again whenever that changes, and None when it goes on."""
 
@@ -24,6 +30,12 @@ def log_wait(error: SwarmError | None) -> None:
     """What is done where nobody else wants to be told."""
     if error is not None:
         logger.warning("waiting why=%s", error)
+
+
+async def pause_before(number: int) -> None:
+    """Waits before the chain with this number, from 1, where those before it broke at once."""
+    if number > 2:
+        await asyncio.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** (number - 3)))
 
 
 class Recovery:

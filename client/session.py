@@ -24,7 +24,6 @@ from swarm.errors import (
     RequestError,
     Silent,
     StepTimeout,
-    SwarmError,
 )
 from swarm.session.feed import Feed
 from swarm.transport import Buffer
@@ -38,47 +37,33 @@ from swarm.wire.messages import (
     HopTimes,
     Leaving,
     Output,
-    RowRange,
     Step,
     Want,
 )
 from swarm.wire.tensors import from_buffers
 
 from .access import Access
-from .chain import Chain, Refused
-from .chunks import Cutter, RowInput
+from .chain import Chain
+from .chunks import Cutter, RowInput, check_step
 from .collector import Collector
 from .handover import Handover
 from .hop import OpenHop
 from .keeping import Keeping
 from .model_key import ModelKey
-from .pace import Pace
+from .pace import Patience
 from .progress import Progress
-from .recovery import Recovery
+from .recovery import Recovery, pause_before
 from .route import Route
+from .succession import Succession
 from .transcript import Transcript
 
 logger = logging.getLogger(__name__)
-
-_SHORT = 64
-"""Positions of a step whose time is compared with that of the steps before it: a token, perhaps
-with guesses. Longer ones are prompts."""
 
 _KEEP_LEN = 256
 """Positions after which what was computed is kept for others while the session goes on."""
 
 _FEW = 8
 """Positions that take about as long as one: what peers announce is for those."""
-
-_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-"""Seconds before a third chain in a row is built where two have broken at once, and at most: two
-peers that dialled each other in the same moment are told for 5 s that they cannot (libp2p's dial
-backoff), and then can."""
-
-_RETRY = 0.25
-_LONGEST_RETRY = 4.0
-"""Seconds until a handover that did not come about is tried again, at first and in the end."""
 
 
 class Session:
@@ -109,10 +94,9 @@ class Session:
         self._chain = Chain(key, dtype, access.router, access.exchange, config)
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)
-        recollection = access.router.recollection
-        self._keeping = Keeping(transcript, self._chain, self._progress, recollection)
+        self._keeping = Keeping(transcript, self._chain, self._progress, access.router.recollection)
         self._cutter = Cutter(config.chunk_len, dtype)
-        self._pace = Pace(config.step_patience, config.least_step_patience)
+        self._patience = Patience(config)
         self._expected_seq = 0
         # Positions that are computed anew before anything can come out.
         self._lacking = 0
@@ -122,7 +106,7 @@ class Session:
         self._excluded: set[str] = set()
         self._news = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._handing_over: asyncio.Task[None] | None = None
+        self._succession = Succession(self._chain, key, access, self._adopt)
         self.num_recoveries = 0
         self.num_handovers = 0
         self.num_recalled = 0
@@ -160,8 +144,7 @@ class Session:
         self._access.standbys.forget(self._chain.name)
         self._keeping.tell(0)
         self._chain.close()
-        if self._handing_over is not None:
-            self._handing_over.cancel()
+        self._succession.cancel()
 
     async def step(
         self,
@@ -179,7 +162,7 @@ class Session:
         async with self._lock:
             self._request_error = None  # One that came after its step was given up.
             ranges = tuple(row.range for row in rows)
-            self._check(ranges, reorder)
+            check_step(ranges, reorder, self.lengths, self._key.context_length)
             if not any(span.count for span in ranges):
                 return [r.hidden[:0] for r in rows]
             num_positions = sum(span.count for span in ranges)
@@ -278,25 +261,9 @@ class Session:
     def _on_leaving(self, hop: OpenHop) -> None:
         for other in self._chain.on(hop.hop.peer):
             other.leaving = True
-        if self._handing_over is None:
-            self._handing_over = self._access.tasks.create_task(self._hand_over())
+        self._succession.begin(self._progress, self._feed)
 
     # One step
-
-    def _check(self, ranges: Sequence[RowRange], reorder: Sequence[int] | None) -> None:
-        lengths = list(self.lengths)
-        if reorder is not None:
-            if not any(span.count for span in ranges):
-                raise LocalProtocolError("a reorder travels with new positions")
-            lengths = [lengths[source] for source in reorder]
-        limit = self._key.context_length
-        for span in ranges:
-            if span.position > lengths[span.row]:
-                raise LocalProtocolError(f"{span} leaves a gap after {lengths[span.row]}")
-            if limit and span.position + span.count > limit:
-                raise RequestError(
-                    f"{span.position + span.count} positions; the model's context is {limit}"
-                )
 
     def _recall(self, rows: Sequence[RowInput], want: Want) -> Sequence[RowInput]:
         """Notes the tokens, and sets apart what peers may have kept of how a new text begins.
@@ -341,7 +308,7 @@ class Session:
                 continue
             self._news.clear()
             settled = self._progress.settled
-            patience = self._patience(num_positions, silences)
+            patience = self._patience.seconds(num_positions, self._lacking, self.route, silences)
             self._chain.attend(patience)
             try:
                 async with asyncio.timeout(patience):
@@ -357,9 +324,9 @@ class Session:
                 self._chain.wired = False
             if self._progress.settled != settled:
                 silences = 0
-        if num_positions <= _SHORT and self._chain.epoch == epoch:
+        if self._chain.epoch == epoch:
             seconds = clock() - started
-            self._pace.note(seconds)
+            self._patience.note(num_positions, seconds)
             if not rebuilds and num_positions <= _FEW:
                 self._access.router.learn(self.route, collector.times, seconds)
 
@@ -371,17 +338,6 @@ class Session:
         if self._closed:
             raise LocalProtocolError("the session is closed")
 
-    def _patience(self, num_positions: int, silences: int) -> float:
-        """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost.
-
-        Each hop may first have to finish a batch of others' prompts, as large as four chunks, and
-        hops that lack what others hold are silent until they have it.
-        """
-        usual = self._pace.patience if num_positions <= _SHORT else self._config.step_patience
-        per_position = sum(hop.prefill_seconds for hop in self.route)
-        ahead = 4 * self._config.chunk_len + self._lacking
-        return float((usual + ahead * per_position) * 2**silences)
-
     # Recovery
 
     async def _rebuild(self, number: int = 1) -> None:
@@ -392,8 +348,7 @@ class Session:
         if number > self._config.max_attempts:
             last = self._chain.hops[-1].hop.peer if self._chain.hops else ""
             raise StepTimeout(last, f"{number - 1} routes broke before anything came of them")
-        if number > 2:
-            await asyncio.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** (number - 3)))
+        await pause_before(number)
         if self._chain.epoch:
             self.num_recoveries += 1
         recovery = Recovery(self._config, self._excluded, self._access.on_wait)
@@ -426,30 +381,6 @@ class Session:
             self._send(message)
 
     # Leaving
-
-    async def _hand_over(self) -> None:
-        """Replaces hops that leave while they still serve, for as long as there are such."""
-        access, pause = self._access, _RETRY
-        try:
-            while any(hop.leaving for hop in self._chain.hops):
-                handover = Handover(
-                    self._chain, self._key, access.router, access.exchange, self._config
-                )
-                try:
-                    if self._chain.wired:
-                        await handover.prepare(self._progress, self._feed)
-                        if await self._adopt(handover):
-                            continue
-                except (SwarmError, Refused) as error:
-                    logger.info("handover failed why=%s", error)
-                finally:
-                    handover.give_up()
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_RETRY)
-        except Exception:
-            logger.exception("handover failed")
-        finally:
-            self._handing_over = None
 
     async def _adopt(self, handover: Handover) -> bool:
         """Goes on with the heirs, between two steps; whether they came in time."""

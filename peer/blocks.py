@@ -8,7 +8,7 @@ named here: what cannot run this way is found out, and refused with the reason.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -23,10 +23,10 @@ from swarm.linear import prepack, weight_bytes
 
 from .attention import ATTENTION, Attend, Plan, planned, register_attention
 from .kv_cache import LayerGeometry
+from .probe import Probe, refusal
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
-_HARMLESS = {"position_ids", "cache_position", "position_embeddings"}
 _UNUSED_VOCABULARY = 8  # the embedding is built but never called: keep it tiny
 
 
@@ -125,19 +125,19 @@ class Span:
 
     def _probe(self) -> tuple[tuple[LayerGeometry, ...], tuple[Attend, ...]]:
         """Run one position, to see what each layer wants to keep of it."""
-        look = _Look(self.end - self.start)
+        probe = Probe(self.end - self.start)
         try:
-            self._look(look)
+            self._look(probe)
         except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
             raise refusal(self.architecture, f"its blocks fail on their own: {error}") from error
         config: Any = self.model.config
-        return look.result(self.architecture, config)
+        return probe.result(self.architecture, config)
 
     @torch.inference_mode()
-    def _look(self, look: Plan) -> None:
+    def _look(self, probe: Plan) -> None:
         hidden = torch.randn(1, 1, self.hidden_size, dtype=self.dtype, device=self.device)
         positions = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        out = self.forward(hidden, positions, look)
+        out = self.forward(hidden, positions, probe)
         if out.shape != hidden.shape:
             raise ValueError(f"{tuple(hidden.shape)} becomes {tuple(out.shape)}")
 
@@ -146,8 +146,8 @@ class Span:
 
         `stored` is by the names of weights in `layers`.
         """
-        look = _Look(self.end - self.start)
-        prepack(self.layers, lambda: self._look(look), form, stored)
+        probe = Probe(self.end - self.start)
+        prepack(self.layers, lambda: self._look(probe), form, stored)
 
 
 def load_span(
@@ -189,11 +189,6 @@ def load_span(
 def within_layers(name: str) -> str:
     """A block tensor's name in a checkpoint, as a list of layers has it: `0.mlp.up_proj.weight`."""
     return name[name.index(f".{block_index(name)}.") + 1 :]
-
-
-def refusal(architecture: str, reason: str) -> ConfigError:
-    """The error for an architecture that this technique does not fit."""
-    return ConfigError(f"architecture {architecture!r} cannot be run span by span: {reason}")
 
 
 def _model_class(config: Any) -> Any:
@@ -339,60 +334,6 @@ def _rope_types(config: Any) -> set[str]:
     parameters = getattr(config, "rope_parameters", None) or {}
     nested = [value for value in parameters.values() if isinstance(value, dict)]
     return {str(each["rope_type"]) for each in (parameters, *nested) if "rope_type" in each}
-
-
-class _Look:
-    """A plan that computes nothing: it notes what each layer's attention is called with."""
-
-    def __init__(self, num_layers: int) -> None:
-        self._layers: list[LayerGeometry | None] = [None] * num_layers
-        self._hows: list[Attend | None] = [None] * num_layers
-        self._strange: set[str] = set()
-
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        how: Attend,
-        others: dict[str, Any],
-    ) -> torch.Tensor:
-        self._layers[layer] = LayerGeometry(key.shape[1], key.shape[-1], value.shape[-1])
-        self._hows[layer] = how
-        tensors = {name for name, value in others.items() if isinstance(value, torch.Tensor)}
-        self._strange |= tensors - _HARMLESS
-        repeats = query.shape[1] // value.shape[1]
-        return value.repeat_interleave(repeats, dim=1).transpose(1, 2).contiguous()
-
-    def result(
-        self, architecture: str, config: Any
-    ) -> tuple[tuple[LayerGeometry, ...], tuple[Attend, ...]]:
-        """What each layer keeps and asks. ConfigError if our attention would not be all."""
-        if self._strange:
-            names = ", ".join(sorted(self._strange))
-            raise refusal(architecture, f"its attention depends on {names}")
-        seen = tuple(layer for layer in self._layers if layer is not None)
-        if len(seen) < len(self._layers):
-            raise refusal(architecture, "not all its layers use transformers' attention interface")
-        if hidden := self._hidden_windows(config):
-            raise refusal(
-                architecture, f"layer {hidden[0]} hides its sliding window from the attention"
-            )
-        return seen, tuple(how for how in self._hows if how is not None)
-
-    def _hidden_windows(self, config: Any) -> Sequence[int]:
-        """Layers that slide by the config, but do not tell the attention function."""
-        types = getattr(config, "layer_types", None)
-        if types:
-            slides = [kind == "sliding_attention" for kind in types]
-        else:
-            window = getattr(config, "sliding_window", None)
-            length = getattr(config, "max_position_embeddings", None) or float("inf")
-            in_use = getattr(config, "use_sliding_window", True)
-            slides = [bool(window and in_use and window < length)] * len(self._hows)
-        pairs = zip(slides, self._hows, strict=True)
-        return [i for i, (slide, how) in enumerate(pairs) if slide and how and how.window is None]
 
 
 def block_bytes(

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Protocol
 
 import torch
 
@@ -62,10 +62,19 @@ class Brief:
         self._seconds[num_positions] = usual + 0.25 * (seconds - usual)
 
 
-class Engine:
-    """Runs the steps of all sessions through one span.
+class Owner(Protocol):
+    """Whoever gets what has been computed."""
 
-    `on_done` gets each finished part, `on_failed` each session whose batch could not be computed.
+    def on_done(self, session: HopSession, done: Done) -> None:
+        """A part of a step has been computed."""
+
+    def on_compute_failed(self, session: HopSession, error: Exception) -> None:
+        """A batch with this session in it could not be computed."""
+
+
+class Engine:
+    """Runs the steps of all sessions through one span, and gives what comes out to `owner`.
+
     `load` is told what runs. Batches of less than `brief` seconds are computed in the event loop's
     thread.
     """
@@ -74,8 +83,7 @@ class Engine:
         self,
         runner: Runner,
         scheduler: Scheduler[Arrival],
-        on_done: Callable[[HopSession, Done], None],
-        on_failed: Callable[[HopSession, Exception], None],
+        owner: Owner,
         kept: KeptPrefixes,
         load: Load | None = None,
         *,
@@ -83,8 +91,7 @@ class Engine:
     ) -> None:
         self._runner = runner
         self._scheduler = scheduler
-        self._on_done = on_done
-        self._on_failed = on_failed
+        self._owner = owner
         self._load = load or Load(Speed(0.0, 0.0))
         self._rhythm = Rhythm(self._load.idle.decode_seconds, self._load.idle.prefill_seconds)
         self._sessions: dict[str, HopSession] = {}
@@ -110,7 +117,7 @@ class Engine:
         self._wake.set()
 
     def submit(self, session: HopSession, arrival: Arrival) -> None:
-        """Queues a step; its parts come back through `on_done`, in order."""
+        """Queues a step; its parts go to the owner, in order."""
         self._sessions[session.id] = session
         if self._scheduler.is_decode(arrival.num_positions):
             self._rhythm.came(session.id, asyncio.get_running_loop().time())
@@ -186,7 +193,7 @@ class Engine:
             self._keeping = [entry for entry in self._keeping if entry[0].id not in failed]
             for entry in batch:
                 entry.session.running = False
-                self._on_failed(entry.session, error)
+                self._owner.on_compute_failed(entry.session, error)
             return
         self.num_batches += 1
         self.num_positions += num_positions
@@ -196,7 +203,7 @@ class Engine:
             queue = max(0.0, started - entry.slice.work.time)
             time = HopTime(*entry.session.blocks, int(queue * 1e6), int(seconds * 1e6), len(batch))
             entry.session.running = False
-            self._on_done(entry.session, Done(entry.part, output, time, entry.slice.work))
+            self._owner.on_done(entry.session, Done(entry.part, output, time, entry.slice.work))
 
     def _note(self, batch: list[_Entry], started: float, seconds: float) -> None:
         """Tells those who watch the speed about a batch that has run."""

@@ -23,25 +23,23 @@ from swarm.wire.messages import (
     Meet,
     Next,
     Open,
-    Place,
     Step,
     Wire,
 )
 
 from .engine import Engine
 from .growth import Growth
+from .histories import Histories
 from .kept import Kept, KeptPrefixes
 from .leases import Leases
-from .openings import Openings, Served
+from .meetings import Meetings
+from .openings import Openings, Served, reply
 from .session import Done, HopSession
 
 logger = logging.getLogger(__name__)
 
 _ATTENTION = 2.0
 """Seconds for which the next hop's silence is noticed quickly after a step was sent to it."""
-
-_MAX_MEETINGS = 16
-"""Links that are being opened at once because clients have asked for it."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +86,28 @@ class Handler:
         config: HandlerConfig | None = None,
     ) -> None:
         self._leases = leases
-        self._kept = kept
         self._tasks = tasks
-        self._config = config or HandlerConfig()
+        limits = config or HandlerConfig()
         # Ordered by last use: the first is the one that has been silent longest.
         self._sessions: dict[str, HopSession] = {}
         self._closed_one = asyncio.Event()
-        self._meeting: set[str] = set()
         self._engine: Engine
         self._neighbours: Neighbours
+        self._meetings: Meetings
         self._openings = Openings(
             served,
             leases,
             self._sessions,
             tasks,
-            max_sessions=self._config.max_sessions,
+            max_sessions=limits.max_sessions,
             kept=kept,
             on_opened=self._let_in,
+        )
+        self._histories = Histories(
+            self._sessions,
+            kept,
+            max_bytes=limits.history_bytes,
+            max_session_bytes=limits.session_history_bytes,
         )
         self._growth = Growth(
             leases,
@@ -113,12 +116,13 @@ class Handler:
             self,
             lambda session, arrival: self._engine.submit(session, arrival),
             page_len=served.page_len,
-            patience=self._config.growth_patience,
+            patience=limits.growth_patience,
         )
 
     def attach(self, engine: Engine, neighbours: Neighbours) -> None:
         """Names the two that the handler works with; they need the handler to be made."""
         self._engine, self._neighbours = engine, neighbours
+        self._meetings = Meetings(neighbours, self._tasks)
 
     @property
     def num_sessions(self) -> int:
@@ -141,7 +145,7 @@ class Handler:
         Returns when none is left, or after so many seconds.
         """
         for session in self._sessions.values():
-            self._reply(session.client, Leaving(session.id, session.epoch, seconds))
+            reply(session.client, Leaving(session.id, session.epoch, seconds))
         try:
             async with asyncio.timeout(seconds):
                 while self._sessions:
@@ -166,7 +170,7 @@ class Handler:
             case Keep():
                 self._on_keep(link, message)
             case Meet():
-                self._on_meet(message)
+                self._meetings.meet(message)
             case Close():
                 self._on_close(link, message)
             case Failed():
@@ -192,7 +196,7 @@ class Handler:
             self._hold(session, session.pending_hold)
         elif message is not None and session.next_link is not None:
             self._post(session, session.next_link, *message)
-        self._bound_history()
+        self._histories.bound()
 
     def on_compute_failed(self, session: HopSession, error: Exception) -> None:
         """A batch with this session in it could not be computed: our fault, or this machine's."""
@@ -222,7 +226,7 @@ class Handler:
         logger.info("session failed code=%s why=%s", code, why)
         # The client is in the epoch of the hold that still waits: it drops what is of an older one.
         epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
-        self._reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
+        reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
 
     def _let_in(self, session: HopSession, found: tuple[Kept, int] | None) -> None:
         self._sessions[session.id] = session
@@ -241,21 +245,6 @@ class Handler:
         session = self._sessions.get(message.session)
         if session is not None and session.client is link:
             self._engine.keep(session, message)
-
-    def _on_meet(self, message: Meet) -> None:
-        for place in message.places:
-            if place.peer not in self._meeting and len(self._meeting) < _MAX_MEETINGS:
-                self._meeting.add(place.peer)
-                self._tasks.create_task(self._meet(place))
-
-    async def _meet(self, place: Place) -> None:
-        """Opens a link that may be needed soon; if that fails, it will show when it is needed."""
-        try:
-            await self._neighbours.link(place.peer, place.addresses)
-        except PeerError as error:
-            logger.debug("not met peer=%s why=%s", place.peer, error)
-        finally:
-            self._meeting.discard(place.peer)
 
     # Wiring
 
@@ -277,7 +266,7 @@ class Handler:
         session.start_epoch(message)
         history = session.feed.history
         held = Held(session.id, message.epoch, history.lengths, history.replayable)
-        self._reply(session.client, held)
+        reply(session.client, held)
 
     def _on_wire(self, link: Link, message: Wire) -> None:
         session = self._own(link, message.session, message.epoch)
@@ -360,7 +349,7 @@ class Handler:
         session = self._sessions.get(session_id)
         if session is None:
             why = "no such session here"
-            self._reply(link, Failed(session_id, epoch, Code.UNKNOWN_SESSION, why))
+            reply(link, Failed(session_id, epoch, Code.UNKNOWN_SESSION, why))
         return session
 
     def _own(self, link: Link, session_id: str, epoch: int) -> HopSession | None:
@@ -390,26 +379,6 @@ class Handler:
             session.next_link = None
             if link is not session.client:
                 self.fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
-
-    def _reply(self, link: Link, message: AnyMessage) -> None:
-        try:
-            link.post(message)
-        except PeerError as error:
-            logger.debug("answer lost peer=%s why=%s", link.peer, error)
-
-    def _bound_history(self) -> None:
-        total = sum(session.feed.history.num_bytes for session in self._sessions.values())
-        limit = self._config.history_bytes - total
-        while self._kept.history_bytes > limit and self._kept.drop_history():
-            pass
-        for session in self._sessions.values():
-            held = session.feed.history.num_bytes
-            if total <= self._config.history_bytes and held <= self._config.session_history_bytes:
-                continue
-            if session.feed.next is None:
-                continue  # It has not been sent yet: nobody would send it again.
-            total -= held
-            session.feed.history.drop()
 
 
 def _place(step: Step) -> tuple[str, int, int]:

@@ -32,7 +32,7 @@ class Hosting:
         peer_id: str,
         tasks: asyncio.TaskGroup,
         handler_config: HandlerConfig | None = None,
-        scheduler_config: SchedulerConfig | None = None,
+        *,
         brief: float = 0.0,
     ) -> None:
         self.runner = runner
@@ -43,13 +43,12 @@ class Hosting:
         self.kept = KeptPrefixes(runner.pages, seconds=limits.keep_seconds, share=limits.keep_share)
         self.handler = Handler(served, self.leases, self.kept, tasks, limits)
         sizes = SchedulerConfig.timed(speed.decode_seconds, speed.prefill_seconds)
-        self._scheduler: Scheduler[Arrival] = Scheduler(scheduler_config or sizes)
+        self._scheduler: Scheduler[Arrival] = Scheduler(sizes)
         self._load = Load(speed)
         self._engine = Engine(
             runner,
             self._scheduler,
-            self.handler.on_done,
-            self.handler.on_compute_failed,
+            self.handler,
             self.kept,
             self._load,
             brief=brief,

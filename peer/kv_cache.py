@@ -47,7 +47,6 @@ class KVCache:
         device: torch.device,
     ) -> None:
         self.page_len = page_len
-        self.bytes_per_page = page_bytes(layers, page_len, dtype)
         slots = num_pages * page_len
         self._keys = [
             torch.empty(slots, layer.kv_heads, layer.key_dim, dtype=dtype, device=device)

@@ -103,7 +103,7 @@ class Openings:
         try:
             if not self._leases.try_hold(request.session, pages):
                 if pages <= self._leases.num_pages:
-                    _reply(link, Queued(request.session, request.epoch))
+                    reply(link, Queued(request.session, request.epoch))
                 await self._leases.hold(request.session, pages, request.patience)
         except Busy as error:
             self._refuse(link, request, Code.BUSY, str(error))
@@ -126,14 +126,15 @@ class Openings:
         self._on_opened(session, found)
         history = session.feed.history
         has = max(history.lengths)
-        _reply(link, Opened(request.session, request.epoch, has, history.replayable))
+        reply(link, Opened(request.session, request.epoch, has, history.replayable))
 
     def _refuse(self, link: Link, request: Open, code: Code, why: str) -> None:
         logger.debug("session refused code=%s why=%s", code, why)
-        _reply(link, Failed(request.session, request.epoch, code, why[:1000]))
+        reply(link, Failed(request.session, request.epoch, code, why[:1000]))
 
 
-def _reply(link: Link, message: AnyMessage) -> None:
+def reply(link: Link, message: AnyMessage) -> None:
+    """Answers a client; one that is gone needs no answer."""
     try:
         link.post(message)
     except PeerError as error:

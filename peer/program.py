@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from swarm.kernels import MAX_ROWS, TYPES, Batch, Instruction, Kind, library
+from swarm.kernels import MAX_ROWS, TYPES, Batch, Instruction, library
 
 from .attention import RowPlan
 
@@ -131,6 +131,3 @@ def _floats(*shape: int) -> torch.Tensor:
 def fits(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether programs exist for this type and device on this machine."""
     return device.type == "cpu" and dtype in TYPES and library() is not None
-
-
-__all__ = ["Kind", "Listing", "Program", "Rotation", "fits"]

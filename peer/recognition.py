@@ -191,7 +191,7 @@ class _Block:
         return [*self._attention(hidden), *self._feed_forward(hidden)]
 
     def _attention(self, hidden: int) -> list[Instruction]:
-        geometry, how = self._geometry, self._how
+        geometry = self._geometry
         post = self._arrangement == _POST
         made = [] if post else [self._norm("input_layernorm", _STREAM, _NORMED, hidden)]
         source = _STREAM if post else _NORMED
@@ -202,7 +202,15 @@ class _Block:
         if hasattr(attention, "q_norm"):
             made.append(self._head_norm(attention.q_norm, 0, queries))
             made.append(self._head_norm(attention.k_norm, queries, keys))
-        made += [
+        made += self._attend(queries)
+        return made + self._onto_stream(
+            self._outputs[0], _MIXED, "post_attention_layernorm", hidden
+        )
+
+    def _attend(self, queries: int) -> list[Instruction]:
+        """Rotates, stores, and attends; keys lie behind as many numbers of `queries`."""
+        geometry, how = self._geometry, self._how
+        return [
             Instruction(
                 kind=Kind.ROTATE,
                 source=_QKV,
@@ -231,9 +239,6 @@ class _Block:
                 third=self._floats(how.sinks),
             ),
         ]
-        return made + self._onto_stream(
-            self._outputs[0], _MIXED, "post_attention_layernorm", hidden
-        )
 
     def _feed_forward(self, hidden: int) -> list[Instruction]:
         before = _BEFORE_MLP.get(self._arrangement)

@@ -20,9 +20,10 @@ from swarm.errors import ConfigError, LocalProtocolError
 from swarm.kernels import MAX_ROWS
 
 from .attention import BatchPlan, RowPlan
-from .blocks import Span, refusal
+from .blocks import Span
 from .kv_cache import KVCache
 from .pages import PageTable
+from .probe import refusal
 from .recognition import recognize
 
 logger = getLogger(__name__)

@@ -12,7 +12,7 @@ from swarm.errors import ConfigError
 
 from . import state
 from .group import Group
-from .wire.messages import Addresses, PeerId
+from .wire.fields import Addresses, PeerId
 
 logger = logging.getLogger(__name__)
 

@@ -31,8 +31,3 @@ class Plan:
     def most_sessions(self) -> int:
         """Sessions that are open at the same time."""
         return max(self.sessions)
-
-    @property
-    def session_len(self) -> int:
-        """Positions that one session needs room for."""
-        return self.prompt_len + self.num_tokens + 1

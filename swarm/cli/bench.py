@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from swarm.forms import Form
 
 from . import _options
 from ._options import CacheOption, RevisionOption
@@ -16,13 +17,6 @@ from .runner import run_async
 
 if TYPE_CHECKING:
     from swarm.client.benchmark.result import Result
-
-
-class Quantize(StrEnum):
-    """What peers make of weights that are stored in more bits."""
-
-    INT8 = "int8"
-    INT4 = "int4"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +44,7 @@ def bench(
         int | None, typer.Option(min=1, max=64, help="Peers to start here; 3 by default.")
     ] = None,
     quantize: Annotated[
-        Quantize | None, typer.Option(help="How those peers keep their weights.")
+        Form | None, typer.Option(help="How those peers keep their weights; none by default.")
     ] = None,
     kv_memory: Annotated[
         str | None,
@@ -106,14 +100,15 @@ def bench(
     _ = options.torch_dtype  # Refused here rather than by each peer.
     invite = None if join is None else Invite.decode(join)
     source = Source(chosen, options, threads, is_shape=shape is not None)
-    started = LocalPeers(peers or 3, kv_memory or "512MB", quantize)
+    form = None if quantize is Form.NONE else quantize
+    started = LocalPeers(peers or 3, kv_memory or "512MB", form)
     with telling() as say:
         run = Bench(source, plan, say, beside_plain=reference)
         result = run_async(run.started(started) if invite is None else run.joined(invite))
     _show(result, as_json, plot)
 
 
-def _only_local(peers: int | None, quantize: Quantize | None, kv_memory: str | None) -> str:
+def _only_local(peers: int | None, quantize: Form | None, kv_memory: str | None) -> str:
     given: dict[str, Any] = {"--peers": peers, "--quantize": quantize, "--kv-memory": kv_memory}
     return ", ".join(name for name, value in given.items() if value is not None)
 

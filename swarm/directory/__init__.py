@@ -15,7 +15,7 @@ import msgspec
 from swarm.errors import RecordError
 
 from ..transport.reach import Reach
-from ..wire.messages import Addresses, Count, PeerId, Seconds, Text
+from ..wire.fields import Addresses, Count, PeerId, Seconds, Text
 
 LIFETIME = 20.0
 """Seconds after which a peer that has crashed is gone from the directory."""

@@ -97,16 +97,6 @@ def authorizer(group: Group) -> Any:
     auth = load("hivemind.utils.auth")
     storage = load("hivemind.utils.timed_storage").TimedStorage
 
-    def sign(message: Any, owner: str) -> None:
-        message.auth.signature = b""
-        raw: bytes = message.SerializeToString(deterministic=True)
-        message.auth.signature = group.seal(raw, owner)[len(raw) :]
-
-    def verifies(message: Any, owner: str) -> bool:
-        tag, message.auth.signature = message.auth.signature, b""
-        raw: bytes = message.SerializeToString(deterministic=True)
-        return group.unseal(raw + tag, owner) is not None
-
     class GroupAuthorizer(auth.AuthorizerBase):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self._seen = storage()
@@ -114,22 +104,35 @@ def authorizer(group: Group) -> Any:
         async def sign_request(self, request: Any, service_public_key: Any) -> None:
             request.auth.time = time.time()
             request.auth.nonce = secrets.token_bytes(16)
-            sign(request, _REQUEST_OWNER)
+            _sign(group, request, _REQUEST_OWNER)
 
         async def validate_request(self, request: Any) -> bool:
             age, nonce = time.time() - request.auth.time, request.auth.nonce
             if abs(age) > _REQUEST_AGE or nonce in self._seen:
                 return False
-            if not verifies(request, _REQUEST_OWNER):
+            if not _verifies(group, request, _REQUEST_OWNER):
                 return False
             self._seen.store(nonce, None, time.time() + 2 * _REQUEST_AGE)
             return True
 
         async def sign_response(self, response: Any, request: Any) -> None:
             response.auth.nonce = request.auth.nonce
-            sign(response, _RESPONSE_OWNER)
+            _sign(group, response, _RESPONSE_OWNER)
 
         async def validate_response(self, response: Any, request: Any) -> bool:
-            return response.auth.nonce == request.auth.nonce and verifies(response, _RESPONSE_OWNER)
+            answers = bool(response.auth.nonce == request.auth.nonce)
+            return answers and _verifies(group, response, _RESPONSE_OWNER)
 
     return GroupAuthorizer()
+
+
+def _sign(group: Group, message: Any, owner: str) -> None:
+    message.auth.signature = b""
+    raw: bytes = message.SerializeToString(deterministic=True)
+    message.auth.signature = group.seal(raw, owner)[len(raw) :]
+
+
+def _verifies(group: Group, message: Any, owner: str) -> bool:
+    tag, message.auth.signature = message.auth.signature, b""
+    raw: bytes = message.SerializeToString(deterministic=True)
+    return group.unseal(raw + tag, owner) is not None

@@ -15,20 +15,9 @@ from swarm.background import background
 from swarm.errors import Busy, Misbehaved, PeerError, RemoteProtocolError, Unreachable
 from swarm.group import Group
 
-from ..wire.messages import (
-    AnyMessage,
-    Connect,
-    Connected,
-    Message,
-    Probe,
-    Probed,
-    Refusal,
-    Refused,
-    Reserve,
-    Reserved,
-    decode,
-    encode,
-)
+from ..wire.fields import Message
+from ..wire.messages import AnyMessage, decode, encode
+from ..wire.relaying import Connect, Connected, Probe, Probed, Refusal, Refused, Reserve, Reserved
 from . import Buffer, Carrier, Stream
 from .link import Link, LinkConfig, connect
 

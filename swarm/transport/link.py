@@ -25,7 +25,8 @@ from swarm.errors import (
 )
 from swarm.group import Group
 
-from ..wire.messages import AnyMessage, Hello, Message, Ping, Pong, decode, encode
+from ..wire.fields import Message
+from ..wire.messages import AnyMessage, Hello, Ping, Pong, decode, encode
 from . import Buffer, Stream
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 from swarm.errors import Misbehaved, PeerError, Unreachable
 
-from ..wire.messages import Knock, Knocked, encode
+from ..wire.messages import encode
+from ..wire.relaying import Knock, Knocked
 from . import Carrier, Stream, sealed
 from .control import Circuit, read
 from .reach import Reach

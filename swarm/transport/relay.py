@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from swarm.background import background
 from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
 
-from ..wire.messages import (
-    AnyMessage,
+from ..wire.messages import AnyMessage, encode
+from ..wire.relaying import (
     Connect,
     Connected,
     Probe,
@@ -29,7 +29,6 @@ from ..wire.messages import (
     Reserve,
     Reserved,
     Visit,
-    encode,
 )
 from . import Buffer, Stream
 from .control import CIRCUIT, CONTROL, VISIT, Door, read

@@ -19,7 +19,7 @@ from swarm.background import background
 from swarm.errors import ConfigError, Misbehaved, PeerError, SwarmError, Unreachable
 from swarm.group import Group
 
-from ..wire.messages import Visit
+from ..wire.relaying import Visit
 from . import Carrier, Stream, StreamHandler, circuits, punch, race, sealed
 from .control import VISIT, Door, Place, read
 from .link import LinkConfig

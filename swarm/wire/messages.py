@@ -7,12 +7,7 @@ Who says what:
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
-Between a member and a relay (`swarm.transport.relay`), and between two that it has joined
-(`swarm.transport.punch`):
-
-    member -> relay Probe, Reserve, Connect
-    relay -> member Probed, Reserved, Connected, Refused; Visit, on a stream of its own
-    both members    Knock, Knocked
+What members and relays say to each other is in `relaying`; `decode` understands both.
 
 A *row* is one sequence of a session; greedy generation has one row, five beams have five. A
 session's state at a hop is, for each row, the positions it has run. Three counters make every
@@ -34,14 +29,9 @@ import msgspec
 
 from swarm.errors import RemoteProtocolError
 
-Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-Counter = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-Text = Annotated[str, msgspec.Meta(max_length=1024)]
-PeerId = Annotated[str, msgspec.Meta(max_length=128)]
-SessionId = Annotated[str, msgspec.Meta(min_length=16, max_length=64)]
-Address = Annotated[str, msgspec.Meta(max_length=256)]
-Addresses = Annotated[tuple[Address, ...], msgspec.Meta(max_length=32)]
+from .fields import Addresses, Count, Counter, Message, PeerId, Seconds, SessionId, Text
+from .relaying import RelayMessage
+
 MAX_ROWS = 256
 """Rows of one session."""
 
@@ -51,7 +41,6 @@ MAX_PREFIXES = 1024
 
 DIGEST_LEN = 16
 """Bytes of a prefix's name."""
-
 
 BLOCK_LEN = 32
 """Numbers that share a scale in `DType.INT8`."""
@@ -100,10 +89,6 @@ class Code(StrEnum):
     NEXT_UNREACHABLE = "next_unreachable"
     LEAVING = "leaving"
     INTERNAL = "internal"
-
-
-class Message(msgspec.Struct, frozen=True, tag_field="t", array_like=True):
-    """Root of all messages."""
 
 
 class Hello(Message, frozen=True, tag="hello"):
@@ -343,75 +328,6 @@ class Failed(Message, frozen=True, tag="failed"):
     peer: PeerId | None = None
 
 
-class Refusal(StrEnum):
-    """Why a relay does not do what it was asked; `swarm.transport.control` makes errors of them."""
-
-    NO_RELAY = "no_relay"
-    FULL = "full"
-    NOT_HERE = "not_here"
-
-
-class Probe(Message, frozen=True, tag="probe"):
-    """Asks whether a new connection reaches us at one of these. Answered by `Probed`."""
-
-    addresses: Addresses
-
-
-class Probed(Message, frozen=True, tag="probed"):
-    """Those addresses at which the asker was reached."""
-
-    addresses: Addresses
-
-
-class Reserve(Message, frozen=True, tag="reserve"):
-    """Asks to be reached through this relay for as long as the link lives.
-
-    Answered by `Reserved` or `Refused`.
-    """
-
-
-class Reserved(Message, frozen=True, tag="reserved"):
-    """Others may ask for you here, at these addresses of ours."""
-
-    addresses: Addresses
-
-
-class Connect(Message, frozen=True, tag="connect"):
-    """Asks for a circuit to another member. After `Connected` the stream belongs to the two."""
-
-    peer: PeerId
-
-
-class Connected(Message, frozen=True, tag="connected"):
-    """What follows on this stream comes from the member that was asked for, seen at `seen`."""
-
-    seen: Addresses = ()
-
-
-class Visit(Message, frozen=True, tag="visit"):
-    """What follows on this stream comes from this member, seen at `seen`, which asked for you."""
-
-    peer: PeerId
-    seen: Addresses = ()
-
-
-class Knock(Message, frozen=True, tag="knock"):
-    """Let me in, from where the relay sees me; or dial me there, if I am `reachable`."""
-
-    reachable: bool
-
-
-class Knocked(Message, frozen=True, tag="knocked"):
-    """The door is open: dial now, unless you were to be dialled."""
-
-
-class Refused(Message, frozen=True, tag="refused"):
-    """A relay does not do what it was asked."""
-
-    why: Refusal
-    message: Text = ""
-
-
 SessionMessage = (
     Open
     | Queued
@@ -427,9 +343,6 @@ SessionMessage = (
     | Step
     | Output
     | Failed
-)
-RelayMessage = (
-    Probe | Probed | Reserve | Reserved | Connect | Connected | Visit | Knock | Knocked | Refused
 )
 AnyMessage = Hello | Ping | Pong | SessionMessage | RelayMessage
 

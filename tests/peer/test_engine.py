@@ -36,11 +36,16 @@ class Bench:
         self.engine = Engine(
             self.runner,
             Scheduler(),
-            lambda *entry: self.done.put_nowait(entry),
-            lambda *entry: self.failed.put_nowait(entry),
+            self,
             self.kept,
             brief=brief,
         )
+
+    def on_done(self, session: HopSession, done: Done) -> None:
+        self.done.put_nowait((session, done))
+
+    def on_compute_failed(self, session: HopSession, error: Exception) -> None:
+        self.failed.put_nowait((session, error))
 
     def session(self, name: str, dtype: DType = DType.FLOAT32, end: int = 2) -> HopSession:
         request = Open(name * 16, 0, "model", 0, end, 1, 8, 1.0, dtype)

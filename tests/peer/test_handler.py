@@ -386,10 +386,8 @@ async def test_a_bad_step_is_the_fault_of_who_sent_it(bench: Bench) -> None:
     assert len(bench.engine.queue) == 1
 
 
-async def test_the_silence_of_the_next_hop_is_looked_for_that_of_the_client_is_not(
-    bench: Bench,
-) -> None:
-    following = bench.neighbours.links["next"] = FakeLink("next")
+async def run_in_the_middle_and_at_the_end(bench: Bench) -> None:
+    """A step of A, which goes on to the next hop, and one of B, which goes to the client."""
     await bench.open(A)
     await bench.open(B)
     await bench.wire("next", A)
@@ -397,18 +395,19 @@ async def test_the_silence_of_the_next_hop_is_looked_for_that_of_the_client_is_n
     for name in (A, B):
         await bench.step(0, 0, 2, name)
         bench.compute()
+
+
+async def test_the_silence_of_the_next_hop_is_looked_for_that_of_the_client_is_not(
+    bench: Bench,
+) -> None:
+    following = bench.neighbours.links["next"] = FakeLink("next")
+    await run_in_the_middle_and_at_the_end(bench)
     assert following.attended > 0 and bench.client.attended == 0
 
 
 async def test_outputs_go_to_the_next_hop_or_to_the_client(bench: Bench) -> None:
     link = bench.neighbours.links["next"] = FakeLink("next")
-    await bench.open(A)
-    await bench.open(B)
-    await bench.wire("next", A)
-    await bench.wire(None, B)
-    for name in (A, B):
-        await bench.step(0, 0, 2, name)
-        bench.compute()
+    await run_in_the_middle_and_at_the_end(bench)
     (step,) = link.take()
     assert isinstance(step, Step) and (step.session, step.seq) == (OTHER, 0)
     assert [hop.start for hop in step.times] == [2]

@@ -13,6 +13,7 @@ from swarm.errors import ConfigError, LocalProtocolError
 from swarm.kernels import library
 from swarm.peer.attention import BatchPlan
 from swarm.peer.blocks import load_span
+from swarm.peer.kv_cache import page_bytes
 from swarm.peer.pages import PageShortage
 from swarm.peer.runner import RowStep, Runner
 
@@ -340,7 +341,7 @@ def test_measured_times_and_memory(tiny: Callable[..., Any]) -> None:
     assert 0 < prefill_s < 1 and 0 < decode_s < 1
     assert runner.pages.free_pages == 40
     # 4 layers, 2 heads, 16 + 16 numbers of 4 bytes
-    assert runner.kv.bytes_per_page == 4 * 4 * 2 * 32 * 4
+    assert page_bytes(runner.span.geometry, 4, torch.float32) == 4 * 4 * 2 * 32 * 4
 
 
 def test_check_and_measure_say_so_without_memory(tiny: Callable[..., Any]) -> None:

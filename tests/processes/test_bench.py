@@ -53,6 +53,18 @@ def test_a_swarm_of_its_own_is_measured_beside_transformers(processes, tiny):
     assert "Round 1 of 1" in done.stderr
 
 
+@pytest.mark.parametrize(("form", "named"), [("int8", "int8"), ("none", None)])
+def test_weights_in_fewer_bits_are_less_to_read(processes, tiny, form, named):
+    command = ["bench", "--model", str(tiny), "--peers", "1", "--kv-memory", "16MB", *SHORT]
+    done = processes.command(*command, "--quantize", form, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    result = msgspec.json.decode(done.stdout, type=Result)
+    assert result.quantize == named
+    assert result.bandwidth is not None
+    # Three blocks of 30,720 weights each, a head of 32,000, and norms: 0.25 MB in bfloat16.
+    assert (result.bandwidth.megabytes_per_token < 0.16) is (named is not None)
+
+
 def test_the_swarm_of_others_is_measured(processes, tiny):
     processes.bootstrap()
     processes.model = tiny

@@ -69,14 +69,20 @@ class Attention(nn.Module):
         return q, k, g, self.v(y.mul_(2))
 
 
-@needs_packing
-@torch.inference_mode()
-def test_only_layers_with_the_very_same_input_are_fused() -> None:
+def prepacked() -> tuple[Attention, Attention]:
+    """The same weights as they were, and as `prepack` leaves them."""
     torch.manual_seed(0)
     plain = Attention().to(torch.bfloat16)
     fused = copy.deepcopy(plain)
     x = torch.randn(1, 1, 64, dtype=torch.bfloat16)
     prepack(fused, lambda: fused(x))
+    return plain, fused
+
+
+@needs_packing
+@torch.inference_mode()
+def test_only_layers_with_the_very_same_input_are_fused() -> None:
+    plain, fused = prepacked()
     kinds = {name: type(child) for name, child in fused.named_children()}
     assert kinds == {"q": FusedLinear, "k": FusedLinear, "g": PackedLinear, "v": PackedLinear}
     for rows in (1, 3, 3, 1):
@@ -88,11 +94,8 @@ def test_only_layers_with_the_very_same_input_are_fused() -> None:
 @needs_packing
 @torch.inference_mode()
 def test_a_fused_layer_is_right_whoever_is_called_and_how_often() -> None:
-    torch.manual_seed(0)
-    plain = Attention().to(torch.bfloat16)
-    fused = copy.deepcopy(plain)
+    plain, fused = prepacked()
     first, second = torch.randn(2, 1, 5, 64, dtype=torch.bfloat16)
-    prepack(fused, lambda: fused(first))
     for name, x in (("k", first), ("k", first), ("q", second), ("k", first), ("k", second)):
         ours, theirs = fused.get_submodule(name)(x), plain.get_submodule(name)(x)
         torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=2e-2)
@@ -118,11 +121,7 @@ def test_streamed_layers_are_fused_and_keep_their_plain_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streamed, "pays", lambda weight: True)
-    torch.manual_seed(0)
-    plain = Attention().to(torch.bfloat16)
-    fused = copy.deepcopy(plain)
-    x = torch.randn(1, 1, 64, dtype=torch.bfloat16)
-    prepack(fused, lambda: fused(x))
+    plain, fused = prepacked()
     kinds = {name: type(child) for name, child in fused.named_children()}
     assert kinds == {"q": FusedLinear, "k": FusedLinear, "g": StreamedLinear, "v": StreamedLinear}
     for name, child in plain.named_children():

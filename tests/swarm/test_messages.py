@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from swarm.errors import RemoteProtocolError
-from swarm.wire.messages import AnyMessage, Close, Hello, Message, Ping, decode, encode
+from swarm.wire.fields import Message
+from swarm.wire.messages import AnyMessage, Close, Hello, Ping, decode, encode
 
 
 def values(kind: inspect.Type) -> st.SearchStrategy[Any]:

@@ -17,7 +17,8 @@ from swarm.transport.memory import MemoryStream, MemoryTransport, Network
 from swarm.transport.reach import Reach
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.transport.sealed import SealedStream
-from swarm.wire.messages import Connect, Knock, encode
+from swarm.wire.messages import encode
+from swarm.wire.relaying import Connect, Knock
 
 pytestmark = pytest.mark.simulated_time
 

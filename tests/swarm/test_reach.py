@@ -144,7 +144,7 @@ async def test_one_that_only_asks_looks_at_nothing(town: Town) -> None:
 
 @pytest.mark.simulated_time
 async def test_asking_again_too_soon_ends_the_link(town: Town) -> None:
-    from swarm.wire.messages import Probe
+    from swarm.wire.relaying import Probe
 
     relay = await town.public("p")
     blocked = asyncio.Event()

@@ -21,7 +21,8 @@ from swarm.transport.reach import Reach
 from swarm.transport.relay import Bucket, RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.transport.sealed import RECORD_LEN
-from swarm.wire.messages import Visit, encode
+from swarm.wire.messages import encode
+from swarm.wire.relaying import Visit
 
 pytestmark = pytest.mark.simulated_time
 

@@ -189,7 +189,7 @@ async def test_x10_a_session_that_ends_meanwhile_leaves_nothing(three, asker):
         await three.show()
         leaving = asyncio.ensure_future(three.leave("peer-1"))
         await asyncio.sleep(0.12)
-        assert session._handing_over is not None
+        assert session._succession._task is not None
     await leaving
 
 

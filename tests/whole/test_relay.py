@@ -10,7 +10,8 @@ from swarm.errors import Unreachable
 from swarm.transport.neighbours import PROTOCOL
 from swarm.transport.reach import Reach
 from swarm.transport.relay import RelayConfig
-from swarm.wire.messages import RelayMessage, SessionMessage, decode
+from swarm.wire.messages import SessionMessage, decode
+from swarm.wire.relaying import RelayMessage
 
 pytestmark = pytest.mark.simulated_time
 
