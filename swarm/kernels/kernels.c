@@ -18,8 +18,10 @@
 #include <omp.h>
 #endif
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && __GNUC__ >= 12
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define CLONES
 #endif
@@ -105,10 +107,13 @@ INLINE float number(const void *from, long index, int type) {
 }
 
 /* Sixteen sums to four: the rest is cheaper for many results together. */
-INLINE void fold(f32x16 v, float *to) {
-    union { f32x16 whole; f32x8 half[2]; } a = {v};
-    union { f32x8 whole; f32x4 half[2]; } b = {a.half[0] + a.half[1]};
-    f32x4 sum = b.half[0] + b.half[1];
+INLINE void fold(const void *v, float *to) { /* by address: clang passes no f32x16 to DOTS */
+    f32x8 half[2];
+    memcpy(half, v, sizeof half);
+    f32x8 both = half[0] + half[1];
+    f32x4 quarter[2];
+    memcpy(quarter, &both, sizeof quarter);
+    f32x4 sum = quarter[0] + quarter[1];
     memcpy(to, &sum, sizeof sum);
 }
 
@@ -116,7 +121,7 @@ INLINE float folded(const float *four) { return (four[0] + four[1]) + (four[2] +
 
 INLINE float total(f32x16 v) {
     float four[4];
-    fold(v, four);
+    fold(&v, four);
     return folded(four);
 }
 
@@ -181,7 +186,7 @@ INLINE void sums_of(
         for (int r = 0; r < rows; r++) sums[r] += weights * load(x + r * x_stride + k);
     }
     for (int r = 0; r < rows; r++) {
-        fold(sums[r], four[r]);
+        fold(&sums[r], four[r]);
         for (long j = k; j < width; j++) four[r][0] += x[r * x_stride + j] * number(row, j, type);
     }
 }
@@ -210,6 +215,9 @@ INLINE void sums_of(
 #define SUMS(x, stride, row, width, rows, four) sums_of(x, stride, row, INT8, width, rows, four)
 #include "product.inc"
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
 /* Memory that a thread keeps for what it makes of x. NULL where there is none. */
 static void *kept(size_t needed) {
     static _Thread_local void *memory;
@@ -222,8 +230,6 @@ static void *kept(size_t needed) {
     return memory;
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
 #define DOTS __attribute__((target("arch=x86-64-v4,avx512bf16")))
 
 /* The same where the processor multiplies pairs of bfloat16, twice as fast; x in bfloat16 too. */
@@ -243,7 +249,7 @@ DOTS INLINE void dots_of(
         }
     }
     for (int r = 0; r < rows; r++) {
-        fold((f32x16)sums[r], four[r]);
+        fold(&sums[r], four[r]);
         for (long j = k; j < width; j++)
             four[r][0] += widen(x[r * x_stride + j]) * number(row, j, BFLOAT16);
     }
@@ -285,8 +291,15 @@ CLONES static const char *wholes(const Product *p) {
         for (long start = 0; start < width; start += GROUP) {
             const float *x = p->x + r * p->x_stride + start;
             long count = width - start < GROUP ? width - start : GROUP;
-            float most = 1e-30f;
-            for (long k = 0; k < count; k++) most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
+            /* As whole numbers: what is NaN or infinite is then the largest, and not hidden. */
+            union { float value; int32_t bits; } u = {1e-30f};
+            for (long k = 0; k < count; k++) {
+                int32_t bits;
+                memcpy(&bits, x + k, sizeof bits);
+                bits &= 0x7fffffff;
+                u.bits = bits > u.bits ? bits : u.bits;
+            }
+            float most = u.value;
             scales[start / GROUP] = most / LARGEST;
             for (long k = 0; k < count; k++)
                 numbers[start + k] =
@@ -324,7 +337,7 @@ WHOLE INLINE void whole_sums_of(
             sums[r] = _mm512_fmadd_ps(sum, _mm512_set1_ps(scales[start / GROUP]), sums[r]);
         }
     }
-    for (int r = 0; r < rows; r++) fold((f32x16)sums[r], four[r]);
+    for (int r = 0; r < rows; r++) fold(&sums[r], four[r]);
 }
 
 #define NAME by_whole

@@ -67,6 +67,15 @@ def test_results_are_float32_whatever_the_default_type_is() -> None:
     assert torch.equal(got, expected)
 
 
+@pytest.mark.parametrize("weight", [torch.int8, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("strange", [float("nan"), float("inf")])
+def test_what_is_no_number_is_not_hidden(weight: torch.dtype, strange: float) -> None:
+    x = torch.ones(2, 128)
+    x[1, 70] = strange
+    got = few_rows(x, torch.ones(5, 128).to(weight))
+    assert got[0].isfinite().all() and not got[1].isfinite().any()
+
+
 @pytest.mark.parametrize("width", [576, 2048, 64, 100])
 def test_8_bit_weights_lose_nothing_to_large_numbers(width: int) -> None:
     """Language models have channels hundreds of times larger than the rest."""
