@@ -117,9 +117,11 @@ async def test_sessions_in_int8_and_in_floating_point_run_side_by_side(world, ti
     assert rounded == alone
 
 
-async def test_int8_is_chosen_once_lines_are_known_to_be_slow(world):
+async def test_int8_is_chosen_once_lines_are_known_to_be_slow(make_world, make_tiny):
     """A first long prompt shows how fast the lines are, and the next session makes use of it."""
-    # In one piece: of what takes less than 64 KB nobody can tell how fast it went.
+    # In large pieces: of what takes less than 64 KB nobody can tell how fast it went, and a peer
+    # passes a prompt on in batches of a quarter of a second.
+    world = make_world(make_tiny("llama", hidden_size=128))
     model = await world.client(config=SessionConfig(chunk_len=1024), dtype=torch.bfloat16)
     world.network.default = Condition(delay=0.001, rate=100_000)
     await world.chain(0, 2, 4, announce_interval=0.5, announce_lifetime=2.0)
