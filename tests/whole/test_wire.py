@@ -25,7 +25,7 @@ SPLITS = [(0, 4), (0, 2, 4), (0, 1, 3, 4), (0, 1, 2, 3, 4)]
 
 def in_int8(model: RemoteModel) -> RemoteModel:
     """The same model over int8."""
-    return RemoteModel(model.checkpoint, model.head, model._access, "int8")
+    return RemoteModel(model.checkpoint, model.head, model._access, wire="int8")
 
 
 async def a_token(model, session) -> float:
