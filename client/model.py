@@ -41,6 +41,7 @@ class RemoteModel:
         checkpoint: Checkpoint,
         head: Head,
         access: Access,
+        *,
         draft_model: DraftModel | None = None,
         wire: str = AUTO,
     ) -> None:

@@ -187,7 +187,7 @@ class Swarm:
         wire: str = AUTO,
     ) -> RemoteModel:
         """A model whose client's part is loaded already; `wire` as in `ModelOptions`."""
-        return RemoteModel(checkpoint, head, self._access, draft, wire)
+        return RemoteModel(checkpoint, head, self._access, draft_model=draft, wire=wire)
 
 
 def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
