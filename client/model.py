@@ -58,6 +58,7 @@ class RemoteModel:
         self._draft_model = draft_model
         self._exact = wire_dtype(head.dtype)
         self._wire = wire_type(wire, self._exact)
+        self._chosen: DType | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -70,11 +71,16 @@ class RemoteModel:
         `dtype` is what travels: by default what was asked for when the model was opened, and if
         that was "auto", what pays by all that is known of the lines now (`swarm.client.wire`).
         """
-        dtype = dtype or self._wire or choose(self._exact, self.key.hidden_size, self._senders())
+        dtype = dtype or self._wire or self._choose()
         transcript = self._transcript() if num_rows == 1 else None
         return Session(
             self.key, self._access, dtype=dtype, num_rows=num_rows, transcript=transcript
         )
+
+    def _choose(self) -> DType:
+        senders = self._senders()
+        self._chosen = choose(self._exact, self.key.hidden_size, senders, self._chosen)
+        return self._chosen
 
     def _transcript(self) -> Transcript | None:
         unit_len = self._access.config.unit_len

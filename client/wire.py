@@ -14,6 +14,9 @@ WORTH = 0.1
 """Part of a decode step's or of a prompt's time that int8 has to save. It errs (docs/wire.md), and
 who would not feel the difference shall not pay for it."""
 
+KEPT_WORTH = 0.05
+"""The same where the last session had int8: what peers keep of it is of no use in another type."""
+
 
 @dataclass(frozen=True)
 class Sender:
@@ -47,12 +50,15 @@ def wire_type(asked: str, exact: DType) -> DType | None:
     return None if exact.itemsize == DType.BFLOAT16.itemsize else exact
 
 
-def choose(exact: DType, hidden_size: int, senders: Sequence[Sender]) -> DType:
+def choose(
+    exact: DType, hidden_size: int, senders: Sequence[Sender], last: DType | None = None
+) -> DType:
     """`INT8` if it saves enough of a decode step's or of a prompt's time, else `exact`.
 
-    `senders` are the client and the hops in order. A decode step passes them one after the other. A
-    prompt's chunks travel behind one another: its time is that of whoever takes longest over a
-    position, computing or sending; the last hop sends hardly anything of it.
+    `last` is what was chosen before, to which a line near the border keeps. `senders` are the
+    client and the hops in order. A decode step passes them one after the other. A prompt's chunks
+    travel behind one another: its time is that of whoever takes longest over a position, computing
+    or sending; the last hop sends hardly anything of it.
     """
     num_bytes = {dtype: dtype.position_len(hidden_size) for dtype in (exact, DType.INT8)}
     decode, prompt = {}, {}
@@ -60,5 +66,6 @@ def choose(exact: DType, hidden_size: int, senders: Sequence[Sender]) -> DType:
         decode[dtype] = sum(s.trip + s.decode_seconds + s.seconds(size) for s in senders)
         sending = [sender.seconds(size) for sender in senders[:-1]]
         prompt[dtype] = max([*sending, *(s.prefill_seconds for s in senders)], default=0.0)
-    pays = any(t[DType.INT8] < (1 - WORTH) * t[exact] for t in (decode, prompt))
+    worth = KEPT_WORTH if last is DType.INT8 else WORTH
+    pays = any(t[DType.INT8] < (1 - worth) * t[exact] for t in (decode, prompt))
     return DType.INT8 if pays else exact

@@ -49,6 +49,14 @@ def test_one_slow_line_is_enough_and_the_last_hop_s_hardly_counts() -> None:
     assert choose(BF16, 4096, [client, first, slow]) is BF16
 
 
+def test_a_line_near_the_border_does_not_change_the_type_from_turn_to_turn() -> None:
+    near = chain(61 * MBIT)  # a position takes 1.07 ms to send and 1 ms to compute
+    assert choose(BF16, 4096, near) is BF16
+    assert choose(BF16, 4096, near, BF16) is BF16
+    assert choose(BF16, 4096, near, DType.INT8) is DType.INT8
+    assert choose(BF16, 4096, chain(100 * MBIT), DType.INT8) is BF16
+
+
 def test_what_is_not_known_costs_nothing() -> None:
     assert choose(BF16, 8192, chain(0.0)) is BF16
     assert choose(BF16, 8192, []) is BF16
