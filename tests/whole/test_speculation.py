@@ -254,12 +254,14 @@ async def test_x4_a_reply_that_was_cut_short_goes_on_where_it_was(three, options
 async def test_a_small_model_guesses_as_well(three):
     """Here it is the large one itself, so that it is always right."""
     model, reply = await three.client(), Reply(list(PROMPT))
+    # How often it is asked goes by the time that it takes: here it is always worth it.
+    three.network.default = Condition(0.03)
     drafter = DraftModel(three.tiny.reference, 300, 512).drafter()
     speculator = Speculator(SpeculationConfig(4), quick_drafters(), drafter)
     assert await write(model, reply, sampling(), speculator) == three.tiny.greedy(
         PROMPT, NUM_TOKENS
     )
-    assert reply.num_accepted > 3, "how many it is asked for goes by the time that it takes"
+    assert reply.num_accepted > 10
 
 
 async def test_what_can_be_guessed_saves_round_trips(three):
@@ -270,4 +272,4 @@ async def test_what_can_be_guessed_saves_round_trips(three):
     three.network.default = Condition(0.03)
     speculator = knowing(LONG, answer, 13, window=None)
     assert await write(model, reply, SamplingConfig(max_new_tokens=60), speculator) == answer
-    assert reply.num_steps < 40, "59 without guesses"
+    assert reply.num_steps < 20, "59 without guesses"
