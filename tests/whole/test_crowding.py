@@ -11,6 +11,7 @@ from swarm.client import RowInput
 from swarm.client.config import SessionConfig
 from swarm.errors import Busy, RequestError
 from swarm.peer.handler import HandlerConfig
+from swarm.transport.memory import Condition
 from swarm.wire.messages import Want
 
 pytestmark = pytest.mark.simulated_time
@@ -148,6 +149,8 @@ async def test_a_peer_that_leaves_tells_those_who_wait(world, small, asker):
 
 async def test_running_sessions_grow_before_newcomers_are_let_in(world, small, asker):
     """A newcomer that needs much waits; those who run need a page now and then, and get it."""
+    # Without a delay the whole reply may take no simulated time: nobody would ever see it run.
+    world.network.default = Condition(0.01)
     model = await world.client()
     async with model.session() as first:
         await first.step(positions(24))
