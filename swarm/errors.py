@@ -3,6 +3,7 @@
     SwarmError
     ├── ConfigError              a setting, path, invite or checkpoint is wrong; say which and how
     ├── RequestError             what the caller asked for cannot be done (context too long, …)
+    ├── MembershipError          a certificate is missing, forged, expired or revoked
     ├── RecordError              a record in the directory is malformed, forged or stale
     ├── LocalProtocolError       our own code broke the protocol: a bug, nobody else is blamed
     ├── RemoteProtocolError      bytes from outside that are not our protocol (sender not yet known)
@@ -21,6 +22,8 @@ look for another route. Anything that is not a `SwarmError` is our bug and propa
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class SwarmError(Exception):
     """Root of the errors that Homeswarm raises on purpose."""
@@ -32,6 +35,23 @@ class ConfigError(SwarmError):
 
 class RequestError(SwarmError):
     """The caller asked for something that cannot be done."""
+
+
+class Lapse(StrEnum):
+    """Why somebody is not, or no longer, a member."""
+
+    FORGED = "forged"
+    FOREIGN = "foreign"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class MembershipError(SwarmError):
+    """Somebody, perhaps ourselves, is not a member of the group; `lapse` says why."""
+
+    def __init__(self, lapse: Lapse, message: str) -> None:
+        self.lapse = lapse
+        super().__init__(message)
 
 
 class RecordError(SwarmError):

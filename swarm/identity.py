@@ -29,6 +29,9 @@ _PEER_ID_HEADER = bytes([0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _SEED_LEN = 32
 
+KEY_LEN = 32
+"""Bytes of a public key."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -44,14 +47,7 @@ class Identity:
 
     def verifies(self, message: bytes, signature: bytes, peer: str) -> bool:
         """Whether `peer` has signed this message."""
-        key = public_key(peer)
-        if key is None:
-            return False
-        try:
-            Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return verifies(message, signature, peer)
 
     def derive(self, purpose: bytes) -> bytes:
         """32 secret bytes of our own for one purpose (HKDF, RFC 5869); always the same ones."""
@@ -89,6 +85,23 @@ def load_or_create(path: Path) -> Identity:
     return load(path) or create(path)
 
 
+def peer_id(key: bytes) -> str:
+    """The id of the peer with this public key."""
+    return _encode(_PEER_ID_HEADER + key)
+
+
+def verifies(message: bytes, signature: bytes, peer: str) -> bool:
+    """Whether the key that `peer` is has signed this message."""
+    key = public_key(peer)
+    if key is None:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def public_key(peer: str) -> bytes | None:
     """The 32 bytes of the Ed25519 key that a peer id is; None where it is none."""
     number = 0
@@ -118,7 +131,7 @@ def _public(key: Ed25519PrivateKey) -> bytes:
 
 
 def _peer_id(key: Ed25519PrivateKey) -> str:
-    return _encode(_PEER_ID_HEADER + _public(key))
+    return peer_id(_public(key))
 
 
 def _encode(raw: bytes) -> str:

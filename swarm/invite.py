@@ -2,7 +2,7 @@
 
 `hs1` + base32 (lower case, no padding) of a msgpack struct and a checksum. Base32 survives being
 read aloud, and lower case survives chat programs; the checksum tells a damaged invite from a
-foreign one.
+foreign one. In capitals the line is as valid: QR codes hold those in less room.
 """
 
 from __future__ import annotations
@@ -14,32 +14,61 @@ from typing import Annotated
 
 import msgspec
 
+from swarm import identity
 from swarm.errors import ConfigError
-from swarm.group import SECRET_LEN, Group
+from swarm.group import Group
+
+from .membership.certificate import Role, Time
+from .wire.enrolment import Ticket
 
 PREFIX = "hs1"
 _CHECKSUM_LEN = 4
 _MAX_LEN = 8192
 
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Key = Annotated[bytes, msgspec.Meta(min_length=identity.KEY_LEN, max_length=identity.KEY_LEN)]
+
+
+class Bootstrap(msgspec.Struct, frozen=True, array_like=True):
+    """A bootstrap, by its public key, and where it is reached (multiaddresses without `/p2p/`)."""
+
+    key: Key
+    addresses: Annotated[tuple[Address, ...], msgspec.Meta(min_length=1, max_length=16)]
+
+    @property
+    def peer(self) -> str:
+        """Its peer id."""
+        return identity.peer_id(self.key)
 
 
 class Invite(msgspec.Struct, frozen=True, array_like=True):
     """Where a group is met, and what proves that one was invited.
 
-    `addresses` are full multiaddresses of bootstraps (`/ip4/…/tcp/…/p2p/…`). `ticket` is room for
-    what a membership authority will ask of a newcomer; this version leaves it empty and ignores it.
+    `key` is the group's public key. The first of `bootstraps` has written the invite, and takes its
+    `ticket`. `role` and `expires` (seconds since 1970) are what that one has noted; here they are
+    for people, and changing them changes nothing.
     """
 
-    secret: Annotated[bytes, msgspec.Meta(min_length=SECRET_LEN, max_length=SECRET_LEN)]
-    addresses: Annotated[tuple[Address, ...], msgspec.Meta(min_length=1, max_length=16)]
+    key: Key
+    bootstraps: Annotated[tuple[Bootstrap, ...], msgspec.Meta(min_length=1, max_length=4)]
+    ticket: Ticket
+    role: Role
+    expires: Time
     group_name: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    ticket: Annotated[bytes, msgspec.Meta(max_length=1024)] = b""
 
     @property
     def group(self) -> Group:
         """The group that this invite opens."""
-        return Group(self.secret, self.group_name)
+        return Group(identity.peer_id(self.key), self.group_name)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Multiaddresses of all bootstraps, with their ids."""
+        return tuple(
+            f"{address}/p2p/{bootstrap.peer}"
+            for bootstrap in self.bootstraps
+            for address in bootstrap.addresses
+        )
 
     def encode(self) -> str:
         """The invite as one line."""

@@ -1,0 +1,112 @@
+"""Trust: whom we take for a member, by credentials and by what has been revoked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+
+from swarm.errors import Lapse, MembershipError
+
+from ..group import Group
+from .certificate import CLOCK_TOLERANCE, Role, Standing, Verifies, examine
+from .revocation import Revocation, read_list
+
+logger = logging.getLogger(__name__)
+
+_MAX_EXAMINED = 4096
+_MAX_AUTHORITIES = 16
+
+
+class Trust:
+    """One group as one of its members sees it; `clock` gives seconds since 1970.
+
+    Credentials are checked offline. What has been revoked is learned from anybody who shows a list
+    that an authority has signed.
+    """
+
+    def __init__(
+        self, group: Group, verifies: Verifies, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.group = group
+        self.clock = clock
+        self.verifies = verifies
+        self._examined: dict[bytes, Standing] = {}
+        self._lists: dict[str, tuple[int, bytes]] = {}
+        self._revoked: dict[str, Revocation] = {}
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def lists(self) -> tuple[bytes, ...]:
+        """The newest list of each authority, to be shown to others."""
+        return tuple(signed for _, signed in self._lists.values())
+
+    @property
+    def revoked(self) -> tuple[Revocation, ...]:
+        """Who has been thrown out."""
+        return tuple(self._revoked.values())
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Calls `on_change` from now on when somebody has been thrown out."""
+        self._watchers.append(on_change)
+
+    def check(self, credential: bytes, peer: str | None = None) -> Standing:
+        """Who `peer` is, which shows this credential; without `peer` whoever it is made for.
+
+        The caller must know that it is this peer. Raises `MembershipError` that says what is wrong.
+        """
+        standing = self._examine(credential)
+        if peer is not None and standing.peer != peer:
+            raise MembershipError(Lapse.FORGED, "this certificate is somebody else's")
+        self.check_standing(standing)
+        return standing
+
+    def check_standing(self, standing: Standing) -> None:
+        """Raises `MembershipError` once it has expired or been revoked."""
+        now = self.clock()
+        if not {standing.member, standing.peer, *standing.issuers}.isdisjoint(self._revoked):
+            raise MembershipError(Lapse.REVOKED, f"{standing.name} was removed from the group")
+        if now >= standing.expires:
+            raise MembershipError(Lapse.EXPIRED, f"the certificate of {standing.name} has expired")
+        if now < standing.begins - CLOCK_TOLERANCE:
+            raise MembershipError(
+                Lapse.EXPIRED, f"the certificate of {standing.name} begins later: a clock is wrong"
+            )
+
+    def learn(self, signed: bytes) -> bool:
+        """Takes a list of revocations, whoever shows it; returns whether there was news in it.
+
+        Raises `MembershipError` if no authority of the group has signed it.
+        """
+        author, content = read_list(signed, self.group, self.verifies)
+        if Role.AUTHORITY not in author.roles or author.peer != author.member:
+            raise MembershipError(Lapse.FORGED, f"{author.name} may not revoke anybody")
+        self.check_standing(author)
+        number, _ = self._lists.get(author.peer, (-1, b""))
+        if content.number <= number:
+            return False
+        if author.peer not in self._lists and len(self._lists) >= _MAX_AUTHORITIES:
+            raise MembershipError(Lapse.FORGED, "too many authorities have lists")
+        self._lists[author.peer] = content.number, signed
+        # Who has certified the author stands above it: the author cannot throw that one out.
+        above = author.issuers
+        news = [each for each in content.revoked if each.member not in above]
+        before = len(self._revoked)
+        self._revoked |= {each.member: each for each in news}
+        if len(self._revoked) > before:
+            logger.info("members revoked by=%s number=%d", author.name, len(content.revoked))
+            for watcher in self._watchers:
+                watcher()
+        return True
+
+    def _examine(self, credential: bytes) -> Standing:
+        """Signatures are checked once for each credential: the same ones come again and again."""
+        digest = hashlib.sha256(credential).digest()
+        standing = self._examined.get(digest)
+        if standing is None:
+            standing = examine(credential, self.group, self.verifies)
+            if len(self._examined) >= _MAX_EXAMINED:
+                del self._examined[next(iter(self._examined))]
+            self._examined[digest] = standing
+        return standing
