@@ -11,7 +11,7 @@ them with what it has signed in the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -134,16 +134,17 @@ def examine(credential: bytes, group: Group, verifies: Verifies) -> Standing:
     certificates = [_certificate(signed.body) for signed in chain]
     if certificates[-1].issuer != group.key:
         raise MembershipError(Lapse.FOREIGN, "this certificate is of another group")
-    holder, may_certify, member = group.key, True, ""
+    holder, above, member = group.key, None, ""
     for signed, certificate in zip(reversed(chain), reversed(certificates), strict=True):
         if certificate.issuer != holder:
             raise MembershipError(Lapse.FORGED, "the certificates do not form a chain")
         if not verifies(_message(group, signed.body), signed.signature, holder):
             raise MembershipError(Lapse.FORGED, "a certificate's signature is wrong")
-        if may_certify:
+        if above is None or Role.AUTHORITY in above.roles:
             member = certificate.subject
-        holder, may_certify = certificate.subject, Role.AUTHORITY in certificate.roles
-    _check_processes(certificates, member)
+        elif not _is_process(certificate, above):
+            raise MembershipError(Lapse.FORGED, "a member certifies more than it is")
+        holder, above = certificate.subject, certificate
     leaf = certificates[0]
     return Standing(
         peer=leaf.subject,
@@ -156,13 +157,9 @@ def examine(credential: bytes, group: Group, verifies: Verifies) -> Standing:
     )
 
 
-def _check_processes(certificates: Sequence[Certificate], member: str) -> None:
-    """What a member says of its own processes adds nothing to what it is."""
-    for below, above in zip(certificates, certificates[1:], strict=False):
-        if below.subject == member:
-            return
-        if below.name != above.name or not set(below.roles) <= set(above.roles):
-            raise MembershipError(Lapse.FORGED, "a member certifies more than it is")
+def _is_process(certificate: Certificate, member: Certificate) -> bool:
+    """Whether what a member says of one of its own adds nothing to what it is."""
+    return certificate.name == member.name and set(certificate.roles) <= set(member.roles)
 
 
 def _parse(credential: bytes) -> tuple[Signed, ...]:
