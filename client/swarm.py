@@ -87,7 +87,7 @@ class Swarm:
         self._exchange = Exchange()
         self._neighbours = Neighbours(
             member.transport,
-            member.group,
+            member.membership,
             tasks,
             self._exchange.on_message,
             self._exchange.on_lost,

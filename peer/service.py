@@ -72,7 +72,7 @@ class Peer:
         self._computing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._neighbours = Neighbours(
-            member.transport, member.group, tasks, self._on_message, self._on_lost, link_config
+            member.transport, member.membership, tasks, self._on_message, self._on_lost, link_config
         )
 
     @property

@@ -14,6 +14,7 @@
         ├── StepTimeout          its connection lives, its answer does not come
         ├── Busy                 it has no room now; it is healthy
         ├── SessionLost          it no longer has the session (restart, memory bound)
+        ├── NotAMember           it is of another group, or its certificate does not hold
         └── Misbehaved           it sent what no correct peer sends
 
 A caller's error is never retried. `Busy` is waited for. The other `PeerError`s make a session
@@ -110,3 +111,11 @@ class SessionLost(PeerError):
 
 class Misbehaved(PeerError):
     """The peer sent what no correct peer sends."""
+
+
+class NotAMember(PeerError):
+    """The peer has not shown that it belongs to the group, or does not belong to it any more."""
+
+    def __init__(self, peer: str, message: str, lapse: Lapse = Lapse.FORGED) -> None:
+        self.lapse = lapse
+        super().__init__(peer, message)

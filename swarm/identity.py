@@ -56,10 +56,17 @@ class Identity:
 
 
 def create(path: Path) -> Identity:
-    """Makes a new identity and writes it; raises `ConfigError` if it cannot be written."""
+    """Makes a new identity and writes it, if no other process has done so meanwhile.
+
+    Raises `ConfigError` if it cannot be written.
+    """
     key = Ed25519PrivateKey.generate()
-    state.replace(path, _PRIVATE_HEADER + key.private_bytes_raw() + _public(key))
-    return Identity(path, _peer_id(key), key)
+    if state.create(path, _PRIVATE_HEADER + key.private_bytes_raw() + _public(key)):
+        return Identity(path, _peer_id(key), key)
+    made = load(path)
+    if made is None:
+        raise ConfigError(f"the identity {path} vanished while it was read")
+    return made
 
 
 def load(path: Path) -> Identity | None:

@@ -12,21 +12,31 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from swarm.errors import ConfigError, SwarmError
+from swarm.errors import ConfigError, SwarmError, Unreachable
 
-from . import acquaintances, state
+from . import acquaintances, identity, state
 from .acquaintances import Acquaintance
 from .background import background
 from .directory import REFRESH, Directory
 from .group import Group
 from .invite import Invite
+from .membership.certificate import Role
+from .membership.membership import Membership
+from .membership.papers import Cabinet
+from .membership.registration import Applicant, Registration
+from .membership.trust import Trust
 from .transport import Transport
 from .transport.control import Place
 from .transport.reach import Reach
 from .transport.relay import RelayConfig
 from .transport.relayed import RelayedConfig, RelayedTransport
+from .wire.enrolment import Station
 
 logger = logging.getLogger(__name__)
+
+_IDENTITY = "identity"
+_MACHINE_FOLDERS = ("client", "peer")
+"""Below the state folder: where programs that only ask look for this machine's membership."""
 
 _REWRITE_INTERVAL = 60.0
 """Seconds after which the time of the last meeting is written again."""
@@ -41,8 +51,13 @@ class Member:
 
     transport: Transport
     directory: Directory
-    group: Group
+    membership: Membership
     secret: bytes = field(default_factory=partial(secrets.token_bytes, 32), repr=False)
+
+    @property
+    def group(self) -> Group:
+        """The group."""
+        return self.membership.group
 
     @property
     def peer_id(self) -> str:
@@ -54,12 +69,16 @@ class Member:
 class JoinConfig:
     """How to join a group.
 
-    `folder` keeps this member's identity and is locked while it runs; without one, the member is
-    somebody new each time. It listens at `host` and `port` (0: a free one), and also tells others
+    `folder` keeps this member's identity and papers and is locked while it runs. Without one, a
+    member that only `asks` does so in the name of this machine, beside other programs of it; any
+    other is somebody new each time, and uses the invite each time. `name` is what it would like to
+    be called, `role` what it must be allowed to be (by default a peer, or a client if it only
+    asks). It listens at `host` and `port` (0: a free one), and also tells others
     the addresses in `announce`. With `map_port` the router is asked to forward the port. A member
     that only `asks` keeps no records for others, and nobody needs to reach it: its router is left
     alone. One that can be dialled relays for those that cannot, within `relay`'s limits. Members
-    met are remembered below `state_folder` (by default where this system keeps state).
+    met, and what this machine is in each group, are remembered below `state_folder` (by default
+    where this system keeps state).
     """
 
     folder: Path | None = None
@@ -68,6 +87,8 @@ class JoinConfig:
     announce: tuple[str, ...] = ()
     map_port: bool = True
     asks: bool = False
+    name: str = ""
+    role: Role | None = None
     state_folder: Path | None = None
     relay: RelayConfig = field(default_factory=RelayConfig)
 
@@ -80,55 +101,87 @@ class JoinConfig:
 async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterator[Member]:
     """Joins the invite's group for the length of the block.
 
-    Raises `ConfigError` on unusable settings and `Unreachable` if nobody of the group answers. If
-    our libp2p daemon ends, the block is cancelled and `Unreachable` (of ourselves) comes out.
+    Raises `ConfigError` on unusable settings or invites, `MembershipError` if this machine was
+    thrown out, and `Unreachable` if nobody of the group answers. If our libp2p daemon ends, the
+    block is cancelled and `Unreachable` (of ourselves) comes out; if we are thrown out meanwhile,
+    `MembershipError`.
     """
     # Loaded here, so that whoever only needs a `Member` over the twins starts without libp2p.
     from .directory.dht import DhtConfig, DhtDirectory
     from .transport.libp2p import Libp2pConfig, Libp2pTransport
 
     config = config or JoinConfig()
-    group = invite.group
-    path = acquaintances.path_for(group, config.state_folder)
+    root = config.state_folder or state.default_folder()
+    path = acquaintances.path_for(invite.group, root)
     known = acquaintances.load(path)
     with ExitStack() as stack:
-        identity = None
+        own_key = None
         if config.folder is not None:
             stack.enter_context(state.lock(config.folder))
-            identity = config.folder / "identity"
+            own_key = config.folder / _IDENTITY
         map_port = config.map_port and not config.asks
-        libp2p = Libp2pConfig(
-            identity, config.host, config.port, config.announce, map_port=map_port
-        )
-        async with (
-            Libp2pTransport.start(libp2p) as carrier,
-            RelayedTransport.start(
+        libp2p = Libp2pConfig(own_key, config.host, config.port, config.announce, map_port=map_port)
+        async with Libp2pTransport.start(libp2p) as carrier:
+            subject, cabinet = _subject(config, invite.group, carrier.signer, root)
+            role = config.role or (Role.CLIENT if config.asks else Role.PEER)
+            applicant = Applicant(subject, carrier.signer, role, config.name, cabinet)
+            trust = Trust(invite.group, identity.verifies)
+            registration = await Registration.obtain(carrier, invite, applicant, trust)
+            membership = registration.membership
+            entries = (*invite.addresses, *_addresses(registration.stations))
+            async with RelayedTransport.start(
                 carrier,
-                group,
-                places(invite.addresses),
+                membership,
+                places(entries),
                 RelayedConfig(listens=not config.asks, relay=config.relay),
                 remembered=[Place(each.peer, each.multiaddresses) for each in known],
-            ) as transport,
-        ):
-            # Nobody could ask one for records that nobody can dial.
-            asks = config.asks or transport.reach is Reach.RELAYED
-            directory = await DhtDirectory.join(
-                carrier,
-                group,
-                invite.addresses,
-                [place for each in known for place in each.multiaddresses],
-                DhtConfig(asks=asks),
-            )
-            transport.follow(partial(relays, directory))
-            secret = carrier.signer.derive(b"homeswarm member secret")
-            member = Member(transport, directory, group, secret)
-            try:
-                async with background() as tasks:
-                    tasks.create_task(keep_remembering(member, path))
-                    tasks.create_task(carrier.wait_failed())
-                    yield member
-            finally:
-                await directory.aclose()
+            ) as transport:
+                # Nobody could ask one for records that nobody can dial.
+                asks = config.asks or transport.reach is Reach.RELAYED
+                met = [place for each in known for place in each.multiaddresses]
+                try:
+                    directory = await DhtDirectory.join(
+                        carrier, membership, entries, met, DhtConfig(asks=asks)
+                    )
+                except Unreachable:
+                    # Those who know that we were thrown out do not talk to us.
+                    await registration.verify()
+                    raise
+                transport.follow(partial(relays, directory))
+                secret = subject.derive(b"homeswarm member secret")
+                member = Member(transport, directory, membership, secret)
+                try:
+                    async with background() as tasks:
+                        tasks.create_task(registration.keep(directory))
+                        tasks.create_task(keep_remembering(member, path))
+                        tasks.create_task(carrier.wait_failed())
+                        yield member
+                finally:
+                    await directory.aclose()
+
+
+def _subject(
+    config: JoinConfig, group: Group, process: identity.Identity, root: Path
+) -> tuple[identity.Identity, Cabinet | None]:
+    """Who joins: the key of this program itself, or that of the machine in whose name it asks."""
+    if config.folder is not None:
+        return process, Cabinet(config.folder, group)
+    if not config.asks:
+        return process, None
+    # A machine that serves may also ask, without an invite for that.
+    folders = [root / name for name in _MACHINE_FOLDERS]
+    known = [folder for folder in folders if Cabinet(folder, group).load() is not None]
+    folder = (known or folders)[0]
+    state.make_folder(folder)
+    return identity.load_or_create(folder / _IDENTITY), Cabinet(folder, group)
+
+
+def _addresses(stations: Sequence[Station]) -> tuple[str, ...]:
+    return tuple(
+        f"{address.partition('/p2p/')[0]}/p2p/{station.peer}"
+        for station in stations
+        for address in station.addresses
+    )
 
 
 def places(addresses: Sequence[str]) -> tuple[Place, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -14,6 +15,7 @@ import platformdirs
 from swarm.errors import ConfigError
 
 _LOCK = "lock"
+_TURN_INTERVAL = 0.1
 
 
 def default_folder() -> Path:
@@ -44,6 +46,24 @@ def replace(path: Path, content: bytes) -> None:
 
     Raises `ConfigError` where the file cannot be written.
     """
+    with _written(path, content) as name:
+        # mkstemp gave mode 600, which the file keeps.
+        os.replace(name, path)
+
+
+def create(path: Path, content: bytes) -> bool:
+    """As `replace`, but only where there is no such file; returns whether it was written."""
+    with _written(path, content) as name:
+        try:
+            os.link(name, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[str]:
+    """A finished file beside `path`, for the length of the block unless it is moved away."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
@@ -51,12 +71,10 @@ def replace(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp gave mode 600, which the file keeps.
-            os.replace(name, path)
-        except BaseException:
+            yield name
+        finally:
             with suppress(OSError):
                 os.unlink(name)
-            raise
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
@@ -88,3 +106,27 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         yield
+
+
+@asynccontextmanager
+async def turn(path: Path) -> AsyncIterator[None]:
+    """Waits until no other process of this machine holds this file, and holds it for the block."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    with os.fdopen(handle, "r+") as file:
+        # Tried again and again: a thread that waits in the system cannot be cancelled.
+        while not _try_lock(file.fileno(), path):  # noqa: ASYNC110
+            await asyncio.sleep(_TURN_INTERVAL)
+        yield
+
+
+def _try_lock(handle: int, path: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"cannot lock {path}: {error.strerror}") from error
+    return True

@@ -1,8 +1,8 @@
-"""The second seam: who serves what.
+"""The second seam: who serves what, and what else members tell all others.
 
 A peer announces itself every few seconds with a lifetime; whoever asks finds the announcements that
-are still alive. `swarm.directory.dht` keeps them in the group's DHT, `swarm.directory.memory` in
-one process.
+are still alive. Next to them are shelves for records of other kinds. `swarm.directory.dht` keeps
+all of it in the group's DHT, `swarm.directory.memory` in one process.
 """
 
 from __future__ import annotations
@@ -78,8 +78,19 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
         return self.state is State.SERVING and self.start < self.end
 
 
+class Shelf(StrEnum):
+    """What members publish besides announcements: one record each, replaced by the next."""
+
+    REVOCATIONS = "revocations"
+    """An authority's signed list of those whom it has thrown out."""
+    AUTHORITIES = "authorities"
+    """Where an authority is reached: an encoded `swarm.wire.enrolment.Station`."""
+    REPORTS = "reports"
+    """Whom a member has caught at wrong work."""
+
+
 class Directory(Protocol):
-    """One member's view of the group's announcements."""
+    """One member's view of what the group's members publish."""
 
     async def announce(self, announcement: Announcement, lifetime: float = LIFETIME) -> None:
         """Publishes our announcement; replaces the one before."""
@@ -89,6 +100,16 @@ class Directory(Protocol):
 
     async def find(self, model: str | None = None) -> tuple[Announcement, ...]:
         """Living announcements, of one model's fingerprint or of all, ordered by peer id."""
+
+    async def publish(self, shelf: Shelf, record: bytes, lifetime: float = LIFETIME) -> None:
+        """Puts our record on a shelf for `lifetime` seconds; replaces the one before.
+
+        Others see it only if our certificate allows it: revocations and authorities are for those
+        that are one.
+        """
+
+    async def read(self, shelf: Shelf) -> dict[str, bytes]:
+        """The records on a shelf, by the member who has signed them."""
 
     async def aclose(self) -> None:
         """Leaves the directory; may be called again."""

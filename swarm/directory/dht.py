@@ -1,6 +1,6 @@
 """The directory for the world: the group's own DHT, hivemind's over our libp2p daemon.
 
-One dictionary per group holds one sealed record per peer, under the peer's id; see
+One dictionary per shelf holds one signed record per member, under the member's id; see
 `swarm.directory.records`.
 """
 
@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.errors import ConfigError, LocalProtocolError, PeerError, RecordError, Unreachable
-from swarm.group import Group
 
+from ..membership.membership import Membership
 from ..transport.libp2p import Libp2pTransport
 from ..transport.light_hivemind import load
-from . import LIFETIME, Announcement, encode_announcement
+from . import LIFETIME, Announcement, Shelf, encode_announcement
 from .records import (
+    ANNOUNCEMENTS,
     CLOCK_TOLERANCE,
     MAX_LIFETIME,
     authorizer,
     directory_key,
+    open_announcement,
     open_record,
     seal_record,
     validator,
@@ -63,14 +65,14 @@ class DhtDirectory:
     """A `Directory` in the group's DHT. Made by `join`."""
 
     def __init__(
-        self, transport: Libp2pTransport, group: Group, node: Any, config: DhtConfig
+        self, transport: Libp2pTransport, membership: Membership, node: Any, config: DhtConfig
     ) -> None:
-        self._transport, self._group, self._node, self._config = transport, group, node, config
-        self._key = directory_key(group)
+        self._transport, self._membership = transport, membership
+        self._node, self._config = node, config
         self._entries: dict[str, tuple[str, ...]] = {}
         self._acquaintances: dict[str, tuple[str, ...]] = {}
         self._own: Announcement | None = None
-        self._own_expiry = 0.0
+        self._expiries: dict[str, float] = {}
         self._found: dict[str, tuple[float, Announcement]] | None = None
         self._lookup: asyncio.Task[None] | None = None
         self._rejoiner: asyncio.Task[None] | None = None
@@ -80,7 +82,7 @@ class DhtDirectory:
     async def join(
         cls,
         transport: Libp2pTransport,
-        group: Group,
+        membership: Membership,
         entries: Sequence[str],
         acquaintances: Sequence[str] = (),
         config: DhtConfig | None = None,
@@ -93,7 +95,7 @@ class DhtDirectory:
         and `ConfigError` if this machine's clock differs too much from theirs.
         """
         config = config or DhtConfig()
-        directory = cls(transport, group, await _node(transport, group, config), config)
+        directory = cls(transport, membership, await _node(transport, membership, config), config)
         try:
             directory._entries = _by_peer(entries, transport.peer_id)
             directory._acquaintances = _by_peer(acquaintances, transport.peer_id)
@@ -117,17 +119,29 @@ class DhtDirectory:
         """
         if announcement.peer != self._transport.peer_id:
             raise LocalProtocolError("an announcement in another member's name")
-        if lifetime > MAX_LIFETIME:
-            raise LocalProtocolError(f"a lifetime of {lifetime} s; the limit is {MAX_LIFETIME}")
         self._own = announcement
-        await self._store(encode_announcement(announcement), lifetime)
+        await self._store(ANNOUNCEMENTS, encode_announcement(announcement), lifetime)
 
     async def withdraw(self) -> None:
         """Replaces our announcement by an empty record, until that would have expired."""
         if self._own is None:
             return
         self._own = None
-        await self._store(b"", max(0.0, self._own_expiry - time.time()) + 1.0)
+        await self._store(ANNOUNCEMENTS, b"", max(0.0, self._own_expiry - time.time()) + 1.0)
+
+    async def publish(self, shelf: Shelf, record: bytes, lifetime: float = LIFETIME) -> None:
+        """Puts our record on a shelf for `lifetime` seconds, as `announce` does."""
+        await self._store(shelf, record, lifetime)
+
+    async def read(self, shelf: Shelf) -> dict[str, bytes]:
+        """The records on a shelf, by member; those that are not signed by one are left out."""
+        trust, found = self._membership.trust, {}
+        for member, (sealed, expiry) in (await self._records(shelf)).items():
+            try:
+                _, found[member] = open_record(trust, shelf, member, sealed, expiry)
+            except RecordError as error:
+                logger.debug("record dropped member=%s why=%s", member, error)
+        return found
 
     async def find(self, model: str | None = None) -> tuple[Announcement, ...]:
         """Living announcements. Asks the DHT; if that takes long, gives what it answered before."""
@@ -163,29 +177,37 @@ class DhtDirectory:
         if not self._transport.daemon.ended:
             await self._node.shutdown()
 
-    async def _store(self, record: bytes, lifetime: float) -> None:
-        peer = self._transport.peer_id
+    @property
+    def _own_expiry(self) -> float:
+        return self._expiries.get(ANNOUNCEMENTS, 0.0)
+
+    async def _store(self, shelf: str, record: bytes, lifetime: float) -> None:
+        if lifetime > MAX_LIFETIME:
+            raise LocalProtocolError(f"a lifetime of {lifetime} s; the limit is {MAX_LIFETIME}")
+        member = self._membership.standing.member
         # The larger expiry wins, so ours has to rise even if the clock is set back.
-        self._own_expiry = max(time.time() + lifetime, self._own_expiry + 0.001)
-        sealed = seal_record(self._group, peer, record, self._own_expiry)
-        stored = await self._node.store(
-            self._key, sealed, expiration_time=self._own_expiry, subkey=peer
-        )
+        expiry = max(time.time() + lifetime, self._expiries.get(shelf, 0.0) + 0.001)
+        self._expiries[shelf] = expiry
+        sealed = seal_record(self._membership, shelf, record, expiry)
+        key = directory_key(self._membership.group, shelf)
+        stored = await self._node.store(key, sealed, expiration_time=expiry, subkey=member)
         if not stored:
-            logger.warning("announcement not stored peer=%s", peer)
+            logger.warning("record not stored shelf=%s member=%s", shelf, member)
+
+    async def _records(self, shelf: str) -> dict[str, tuple[bytes, float]]:
+        result = await self._node.get(directory_key(self._membership.group, shelf), latest=True)
+        return result.value if result is not None and isinstance(result.value, dict) else {}
 
     async def _look(self) -> None:
-        result = await self._node.get(self._key, latest=True)
-        found: dict[str, tuple[float, Announcement]] = {}
-        records = result.value if result is not None and isinstance(result.value, dict) else {}
-        for peer, (sealed, expiry) in records.items():
+        trust, found = self._membership.trust, {}
+        for member, (sealed, expiry) in (await self._records(ANNOUNCEMENTS)).items():
             try:
-                announcement = open_record(self._group, peer, sealed, expiry)
+                announcement = open_announcement(trust, member, sealed, expiry)
             except RecordError as error:
-                logger.debug("record dropped peer=%s why=%s", peer, error)
+                logger.debug("record dropped member=%s why=%s", member, error)
                 continue
             if announcement is not None:
-                found[peer] = (expiry, announcement)
+                found[announcement.peer] = (expiry, announcement)
         self._found = found
         # While the network is away nothing is found; these are the way back.
         met = {announcement.peer: announcement.addresses for _, announcement in found.values()}
@@ -313,7 +335,7 @@ def _forget_error(task: asyncio.Task[None]) -> None:
         task.exception()
 
 
-async def _node(transport: Libp2pTransport, group: Group, config: DhtConfig) -> Any:
+async def _node(transport: Libp2pTransport, membership: Membership, config: DhtConfig) -> Any:
     routing = load("hivemind.dht.routing")
     return await load("hivemind.dht.node").DHTNode.create(
         transport.daemon.p2p,
@@ -327,6 +349,6 @@ async def _node(transport: Libp2pTransport, group: Group, config: DhtConfig) -> 
         cache_on_store=False,
         cache_refresh_before_expiry=0,
         backoff_rate=1.0,
-        record_validator=validator(group),
-        authorizer=authorizer(group),
+        record_validator=validator(membership.trust),
+        authorizer=authorizer(membership),
     )

@@ -1,9 +1,10 @@
-"""Records in the group's DHT: how they are sealed, and who may write and read them.
+"""Records in the group's DHT: how they are signed, and who may write and read them.
 
-A record carries its expiry and an announcement, sealed with the group's secret for one peer id:
-outsiders cannot write, no member by accident in another's name, and nobody can make a record live
-longer than it was meant to. Every request between nodes carries proof of the secret too, so that
-outsiders cannot read either.
+A record carries its expiry, its author's credential and signature. So nobody can write in another's
+name, place a record on another shelf or under another's sub-key, or make one live longer than it
+was meant to. A member has one record on each shelf, under its id, whichever of its processes has
+written it. Every request between nodes is signed by a member too, and so is every answer: outsiders
+can neither write nor read.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import secrets
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from swarm.errors import RecordError
+import msgspec
+
+from swarm.errors import MembershipError, RecordError
 from swarm.group import Group
 
+from ..membership.certificate import MAX_CREDENTIAL, Role, Standing
+from ..membership.membership import Membership
+from ..membership.trust import Trust
 from ..transport.light_hivemind import load
-from . import LIFETIME, Announcement, decode_announcement
+from . import LIFETIME, Announcement, Shelf, decode_announcement
 
 logger = logging.getLogger(__name__)
 
@@ -30,57 +36,109 @@ CLOCK_TOLERANCE = 10.0
 """Seconds by which members' clocks may differ. Expiry is an absolute time: beyond this, records
 would seem dead to some while others still count on them."""
 
+ANNOUNCEMENTS = "peers"
+"""The shelf of announcements."""
+
+_MAX_BODY = {ANNOUNCEMENTS: 16 * 1024, Shelf.REVOCATIONS: 512 * 1024}
+_USUAL_BODY = 16 * 1024
 _REQUEST_AGE = 60.0
 _EXPIRY = struct.Struct(">d")
-_REQUEST_OWNER = "\0dht request"
-_RESPONSE_OWNER = "\0dht response"
+_RECORD = b"homeswarm record 1\0"
+_REQUEST = b"homeswarm dht request 1\0"
+_RESPONSE = b"homeswarm dht response 1\0"
+
+_WRITERS: dict[str, Role] = {
+    ANNOUNCEMENTS: Role.PEER,
+    Shelf.REVOCATIONS: Role.AUTHORITY,
+    Shelf.AUTHORITIES: Role.AUTHORITY,
+    Shelf.REPORTS: Role.CLIENT,
+}
+"""Who may put records on which shelf."""
 
 
-def directory_key(group: Group) -> str:
-    """The DHT key under which a group's announcements are."""
-    return f"homeswarm/{group.id}/peers"
+class _Sealed(msgspec.Struct, frozen=True, array_like=True):
+    body: bytes
+    signature: Annotated[bytes, msgspec.Meta(max_length=64)]
+    credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]
 
 
-def seal_record(group: Group, peer: str, record: bytes, expiry: float) -> bytes:
-    """A record of `peer` that lives until `expiry` (seconds since 1970) and no longer."""
-    return group.seal(_EXPIRY.pack(expiry) + record, owner=peer)
+_encoder = msgspec.msgpack.Encoder()
+_sealed = msgspec.msgpack.Decoder(_Sealed)
 
 
-def open_record(group: Group, peer: object, sealed: object, expiry: float) -> Announcement | None:
-    """The announcement in a sealed record, None where the peer has withdrawn.
+def directory_key(group: Group, shelf: str = ANNOUNCEMENTS) -> str:
+    """The DHT key under which a shelf of this group is."""
+    return f"homeswarm/{group.id}/{shelf}"
+
+
+def seal_record(membership: Membership, shelf: str, body: bytes, expiry: float) -> bytes:
+    """A record of ours that lives until `expiry` (seconds since 1970) and no longer."""
+    signature = membership.sign(_message(membership.group, shelf, expiry, body))
+    return _encoder.encode(_Sealed(body, signature, membership.credential))
+
+
+def open_record(
+    trust: Trust, shelf: str, member: object, sealed: object, expiry: float
+) -> tuple[Standing, bytes]:
+    """Who has written a record that lies under this sub-key, and what is in it.
 
     Raises `RecordError` on a record that no correct member stores.
     """
-    if not isinstance(peer, str) or not isinstance(sealed, bytes):
-        raise RecordError("neither the peer's id nor its record have the right type")
-    record = group.unseal(sealed, owner=peer)
-    if record is None:
-        raise RecordError(f"record of {peer} is not sealed by a member")
-    if record[: _EXPIRY.size] != _EXPIRY.pack(expiry):
-        raise RecordError(f"record of {peer} has another expiry than it was sealed with")
-    if expiry > time.time() + MAX_LIFETIME + CLOCK_TOLERANCE:
-        raise RecordError(f"record of {peer} claims to live too long")
-    if len(record) == _EXPIRY.size:
+    if not isinstance(member, str) or not isinstance(sealed, bytes):
+        raise RecordError("neither the member's id nor its record have the right type")
+    limit = _MAX_BODY.get(shelf, _USUAL_BODY)
+    if len(sealed) > limit + MAX_CREDENTIAL + 128:
+        raise RecordError(f"record of {member} has {len(sealed)} bytes")
+    try:
+        record = _sealed.decode(sealed)
+        author = trust.check(record.credential)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MembershipError) as error:
+        raise RecordError(f"record of {member} is not from a member: {error}") from error
+    if author.member != member:
+        raise RecordError(f"record of {author.name} lies in the place of {member}")
+    if not author.may(_WRITERS[shelf]):
+        raise RecordError(f"{author.name} may not write here")
+    message = _message(trust.group, shelf, expiry, record.body)
+    if not trust.verifies(message, record.signature, author.peer):
+        raise RecordError(f"record of {member} is not as it was signed")
+    if expiry > trust.clock() + MAX_LIFETIME + CLOCK_TOLERANCE:
+        raise RecordError(f"record of {member} claims to live too long")
+    return author, record.body
+
+
+def open_announcement(
+    trust: Trust, member: object, sealed: object, expiry: float
+) -> Announcement | None:
+    """The announcement in a record, None where the peer has withdrawn; errors as `open_record`."""
+    author, body = open_record(trust, ANNOUNCEMENTS, member, sealed, expiry)
+    if not body:
         return None
-    announcement = decode_announcement(record[_EXPIRY.size :])
-    if announcement.peer != peer:
-        raise RecordError(f"{peer} announces {announcement.peer}")
+    announcement = decode_announcement(body)
+    if announcement.peer != author.peer:
+        raise RecordError(f"{author.name} announces {announcement.peer}")
     return announcement
 
 
-def validator(group: Group) -> Any:
+def validator(trust: Trust) -> Any:
     """A hivemind validator; it runs on every record that this node stores or is given."""
     validation = load("hivemind.dht.validation")
-    key = load("hivemind.dht.routing").DHTID.generate(source=directory_key(group)).to_bytes()
+    key_of = load("hivemind.dht.routing").DHTID.generate
+    shelves = {
+        key_of(source=directory_key(trust.group, shelf)).to_bytes(): shelf for shelf in _WRITERS
+    }
     loads: Callable[[bytes], Any] = load("hivemind.utils.serializer").MSGPackSerializer.loads
 
     class GroupValidator(validation.RecordValidatorBase):  # type: ignore[misc, name-defined]
         def validate(self, record: Any) -> bool:
-            if record.key != key:
+            shelf = shelves.get(record.key)
+            if shelf is None:
                 return False
             try:
-                peer, sealed = loads(record.subkey), loads(record.value)
-                open_record(group, peer, sealed, record.expiration_time)
+                member, sealed = loads(record.subkey), loads(record.value)
+                if shelf == ANNOUNCEMENTS:
+                    open_announcement(trust, member, sealed, record.expiration_time)
+                else:
+                    open_record(trust, shelf, member, sealed, record.expiration_time)
             except (RecordError, ValueError, TypeError) as error:
                 logger.debug("record refused why=%s", error)
                 return False
@@ -89,8 +147,8 @@ def validator(group: Group) -> Any:
     return GroupValidator()
 
 
-def authorizer(group: Group) -> Any:
-    """A hivemind authorizer that puts proof of the group's secret into all that nodes exchange.
+def authorizer(membership: Membership) -> Any:
+    """A hivemind authorizer by which nodes sign all that they say, as members.
 
     A request carries its time and a nonce and counts once; a response carries the request's nonce.
     """
@@ -102,37 +160,50 @@ def authorizer(group: Group) -> Any:
             self._seen = storage()
 
         async def sign_request(self, request: Any, service_public_key: Any) -> None:
+            request.auth.client_access_token.public_key = membership.credential
             request.auth.time = time.time()
             request.auth.nonce = secrets.token_bytes(16)
-            _sign(group, request, _REQUEST_OWNER)
+            request.auth.signature = membership.sign(_said(_REQUEST, membership.group, request))
 
         async def validate_request(self, request: Any) -> bool:
             age, nonce = time.time() - request.auth.time, request.auth.nonce
-            if abs(age) > _REQUEST_AGE or nonce in self._seen:
+            if not abs(age) <= _REQUEST_AGE or len(nonce) != 16 or nonce in self._seen:
                 return False
-            if not _verifies(group, request, _REQUEST_OWNER):
+            credential = request.auth.client_access_token.public_key
+            if not _from_member(membership.trust, _REQUEST, request, credential):
                 return False
             self._seen.store(nonce, None, time.time() + 2 * _REQUEST_AGE)
             return True
 
         async def sign_response(self, response: Any, request: Any) -> None:
+            response.auth.service_access_token.public_key = membership.credential
             response.auth.nonce = request.auth.nonce
-            _sign(group, response, _RESPONSE_OWNER)
+            response.auth.signature = membership.sign(_said(_RESPONSE, membership.group, response))
 
         async def validate_response(self, response: Any, request: Any) -> bool:
+            credential = response.auth.service_access_token.public_key
             answers = bool(response.auth.nonce == request.auth.nonce)
-            return answers and _verifies(group, response, _RESPONSE_OWNER)
+            return answers and _from_member(membership.trust, _RESPONSE, response, credential)
 
     return GroupAuthorizer()
 
 
-def _sign(group: Group, message: Any, owner: str) -> None:
+def _message(group: Group, shelf: str, expiry: float, body: bytes) -> bytes:
+    return _RECORD + directory_key(group, shelf).encode() + b"\0" + _EXPIRY.pack(expiry) + body
+
+
+def _said(label: bytes, group: Group, message: Any) -> bytes:
+    """What is signed of a message between nodes: all of it but the signature."""
     message.auth.signature = b""
     raw: bytes = message.SerializeToString(deterministic=True)
-    message.auth.signature = group.seal(raw, owner)[len(raw) :]
+    return label + group.key.encode() + b"\0" + raw
 
 
-def _verifies(group: Group, message: Any, owner: str) -> bool:
-    tag, message.auth.signature = message.auth.signature, b""
-    raw: bytes = message.SerializeToString(deterministic=True)
-    return group.unseal(raw + tag, owner) is not None
+def _from_member(trust: Trust, label: bytes, message: Any, credential: bytes) -> bool:
+    signature = message.auth.signature
+    try:
+        author = trust.check(credential)
+    except MembershipError as error:
+        logger.debug("dht message refused why=%s", error)
+        return False
+    return trust.verifies(_said(label, trust.group, message), signature, author.peer)

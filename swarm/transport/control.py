@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from swarm.background import background
 from swarm.errors import Busy, Misbehaved, PeerError, RemoteProtocolError, Unreachable
-from swarm.group import Group
 
+from ..membership.membership import Membership
 from ..wire.fields import Message
 from ..wire.messages import AnyMessage, decode, encode
 from ..wire.relaying import Connect, Connected, Probe, Probed, Refusal, Refused, Reserve, Reserved
 from . import Buffer, Carrier, Stream
-from .link import Link, LinkConfig, connect
+from .link import Link, LinkConfig, accept, connect
 
 CONTROL = "/homeswarm/relay/1"
 """Protocol of control links."""
@@ -58,21 +58,21 @@ class Circuit:
 
 @dataclass(frozen=True)
 class Door:
-    """Our own way to other members: who we are, in which group, and how links are timed."""
+    """Our own way to other members: who we are in which group, and how links are timed."""
 
     carrier: Carrier
-    group: Group
+    membership: Membership
     link_config: LinkConfig | None = None
 
-    async def greet(self, stream: Stream) -> Link:
-        """Proves membership both ways; errors as in `link.connect`."""
-        return await connect(stream, self.carrier.peer_id, self.group, self.link_config)
+    async def welcome(self, stream: Stream) -> Link:
+        """A link over a stream that was opened to us; errors as in `link.accept`."""
+        return await accept(stream, self.membership, self.link_config)
 
     @asynccontextmanager
     async def control(self, place: Place) -> AsyncIterator[Control]:
         """A control link for the length of the block, which a `PeerError` ends with the link."""
         stream = await self.carrier.open(place.peer, CONTROL, place.addresses)
-        link = await self.greet(stream)
+        link = await connect(stream, self.membership, self.link_config)
         control = Control(link)
         async with background() as tasks:
             tasks.create_task(link.run(control.on_message))
@@ -85,7 +85,7 @@ class Door:
         """
         stream = await self.carrier.open(relay.peer, CIRCUIT, relay.addresses)
         try:
-            await self.greet(stream)
+            await connect(stream, self.membership, self.link_config)
             await stream.send(encode(Connect(target)), b"")
             answer = await read(stream)
             if not isinstance(answer, Connected):

@@ -1,37 +1,38 @@
 """A link: messages to and from one member, over one stream.
 
-It proves in both directions that the other side belongs to the group, keeps the connection warm
-with heartbeats, and notices a peer that has gone or frozen. Whoever owns a link runs `Link.run` in
-a task of its own; messages may be sent from anywhere meanwhile.
+Both sides prove that they belong to the group (`vouching`). A link keeps the connection warm with
+heartbeats, and notices a peer that has gone or frozen. Whoever owns a link runs `Link.run` in a
+task of its own; messages may be sent from anywhere meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from swarm import __version__
 from swarm.errors import (
     ConfigError,
     Misbehaved,
+    NotAMember,
     PeerError,
     RemoteProtocolError,
     Silent,
     Unreachable,
 )
-from swarm.group import Group
 
+from ..membership.certificate import Standing
+from ..membership.membership import Membership
 from ..wire.fields import Message
-from ..wire.messages import AnyMessage, Hello, Ping, Pong, decode, encode
+from ..wire.messages import AnyMessage, Denied, Hello, Ping, Pong, decode, encode
 from . import Buffer, Stream
+from .vouching import Vouching, denial
 
 logger = logging.getLogger(__name__)
-
-_NONCE_LEN = 16
 
 _PROBE_LEN = 64 * 1024
 """Bytes of a message from which on its way is timed: over less, the round trip is all there is."""
@@ -89,11 +90,12 @@ OnMessage = Callable[["Link", AnyMessage, Buffer], Awaitable[None]]
 
 
 class Link:
-    """Messages to and from one member. Made by `connect`; use `run` to receive."""
+    """Messages to and from one member. Made by `connect` or `accept`; use `run` to receive."""
 
-    def __init__(self, stream: Stream, config: LinkConfig) -> None:
+    def __init__(self, stream: Stream, membership: Membership, config: LinkConfig) -> None:
         self._stream = stream
         self._config = config
+        self._vouching = Vouching(membership, stream.peer)
         self._outbox: deque[tuple[bytes, Buffer]] = deque()
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
@@ -124,6 +126,15 @@ class Link:
     def peer(self) -> str:
         """Id of the member on the other side."""
         return self._stream.peer
+
+    @property
+    def standing(self) -> Standing:
+        """Who the member on the other side is in the group."""
+        return self._vouching.standing
+
+    def check_membership(self) -> None:
+        """Raises `NotAMember` once the other side's certificate has expired or been revoked."""
+        self._vouching.check()
 
     @property
     def closed(self) -> bool:
@@ -176,8 +187,8 @@ class Link:
         """Hands every message to `on_message`, in order, until the link ends; sends what is posted.
 
         Always ends by raising: `Unreachable` when the other side is gone, `Silent` when it gives no
-        sign of life, `Misbehaved` when it does not speak our protocol, or whatever `on_message`
-        raised. Heartbeats stay in here.
+        sign of life, `NotAMember` when its certificate ends, `Misbehaved` when it does not speak
+        our protocol, or whatever `on_message` raised. Heartbeats and certificates stay in here.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -231,7 +242,7 @@ class Link:
                     self._measure(number)
                 case Hello():
                     raise Misbehaved(self.peer, "greeted twice")
-                case _:
+                case _ if not self._vouching.hear(message, payload):
                     await self._hand_over(on_message, message, payload)
 
     async def _hand_over(self, on_message: OnMessage, message: AnyMessage, payload: Buffer) -> None:
@@ -299,10 +310,22 @@ class Link:
                 self._last_received = max(self._last_received, clock() - interval)
             if self._overdue():
                 raise Silent(self.peer, f"silent for {self.silence:.1f} s")
+            self._vouch()
             interval = self._interval()
             quiet = min(self.silence, clock() - self._last_ping) >= interval
             if quiet or clock() - self._last_sent >= interval or self.round_trip is None:
                 await self.ping()
+
+    def _vouch(self) -> None:
+        """Tells the other side what is new of memberships, and ends the link if its own is over."""
+        for message, payload in self._vouching.news():
+            self.post(message, payload)
+        try:
+            self.check_membership()
+        except NotAMember as error:
+            if last := denial(error):
+                self.post(last)
+            raise
 
     async def _pause(self, seconds: float) -> None:
         """Waits until the next look, or until somebody begins to wait for the other side."""
@@ -335,44 +358,58 @@ class Link:
         return min(self.silence, asked) > max(usual, expected)
 
 
-async def connect(stream: Stream, me: str, group: Group, config: LinkConfig | None = None) -> Link:
-    """Greets the other side and returns the link, or closes the stream.
+async def connect(stream: Stream, membership: Membership, config: LinkConfig | None = None) -> Link:
+    """Greets the other side of a stream that we have opened; closes it where that fails.
 
-    Both sides send a nonce, then the proof for the other's nonce. Raises `Misbehaved` if the other
-    side is not of this group, `Unreachable` if it goes away or does not answer in time.
+    Raises `NotAMember` if the other side is not of this group, `Unreachable` if it goes away, does
+    not answer in time, or does not take us for a member.
     """
-    config = config or LinkConfig()
-    link = Link(stream, config)
+    return await _greeted(Link(stream, membership, config or LinkConfig()), _greet)
+
+
+async def accept(stream: Stream, membership: Membership, config: LinkConfig | None = None) -> Link:
+    """Answers the greeting of whoever has opened this stream; errors as in `connect`."""
+    return await _greeted(Link(stream, membership, config or LinkConfig()), _answer)
+
+
+async def _greeted(link: Link, greeting: Callable[[Link], Awaitable[None]]) -> Link:
     try:
-        async with asyncio.timeout(config.handshake):
-            await _greet(link, me, group)
-        stream.admit()
+        async with asyncio.timeout(link._config.handshake):
+            await greeting(link)
+        link._stream.admit()
     except TimeoutError as error:
         await link.aclose()
-        raise Unreachable(stream.peer, "did not answer the greeting") from error
+        raise Unreachable(link.peer, "did not answer the greeting") from error
     except BaseException:
         await link.aclose()
         raise
     return link
 
 
-async def _greet(link: Link, me: str, group: Group) -> None:
-    nonce = secrets.token_bytes(_NONCE_LEN)
-    await link._send(encode(Hello(nonce, version=__version__)), b"")
-    theirs = await _hello(link)
-    proof = group.proof(me, link.peer, theirs.nonce)
-    await link._send(encode(Hello(nonce, proof, __version__)), b"")
-    answer = await _hello(link)
-    if not group.verifies(answer.proof, link.peer, me, nonce):
-        raise Misbehaved(link.peer, "is not a member of this group")
-    logger.debug("link opened peer=%s version=%s", link.peer, answer.version)
+async def _greet(link: Link) -> None:
+    await link._send(encode(Hello(link._vouching.show(), __version__)), b"")
+    await _meet(link)
 
 
-async def _hello(link: Link) -> Hello:
+async def _answer(link: Link) -> None:
+    try:
+        await _meet(link)
+    except NotAMember as error:
+        if last := denial(error):
+            with suppress(Unreachable):
+                await link._send(encode(last), b"")
+        raise
+    await link._send(encode(Hello(link._vouching.show(), __version__)), b"")
+
+
+async def _meet(link: Link) -> None:
     message, _ = await link._next()
+    if isinstance(message, Denied):
+        link._vouching.denied(message.lapse)
     if not isinstance(message, Hello):
         raise Misbehaved(link.peer, "did not greet")
-    return message
+    link._vouching.meet(message.credential)
+    logger.debug("link opened peer=%s version=%s", link.peer, message.version)
 
 
 def _first(errors: BaseExceptionGroup[PeerError]) -> PeerError:

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from swarm.errors import PeerError, Silent, Unreachable
-from swarm.group import Group
 
+from ..membership.membership import Membership
 from . import Stream, Transport
-from .link import Link, LinkConfig, OnMessage, connect
+from .link import Link, LinkConfig, OnMessage, accept, connect
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ class Neighbours:
     def __init__(
         self,
         transport: Transport,
-        group: Group,
+        membership: Membership,
         tasks: asyncio.TaskGroup,
         on_message: OnMessage,
         on_lost: OnLost,
         config: LinkConfig | None = None,
     ) -> None:
         self._transport = transport
-        self._group = group
+        self._membership = membership
         self._tasks = tasks
         self._on_message = on_message
         self._on_lost = on_lost
@@ -98,7 +98,7 @@ class Neighbours:
 
     async def accept(self, stream: Stream) -> None:
         """Serves a stream that somebody opened to us, until it ends."""
-        link = await connect(stream, self._transport.peer_id, self._group, self._config)
+        link = await accept(stream, self._membership, self._config)
         await self._keep(link)
 
     def close(self, peer: str, why: str) -> None:
@@ -119,7 +119,7 @@ class Neighbours:
         # Failures are returned: raised, they would end the task group of everybody's links.
         try:
             stream = await self._transport.open(peer, PROTOCOL, addresses)
-            link = await connect(stream, self._transport.peer_id, self._group, self._config)
+            link = await connect(stream, self._membership, self._config)
         except PeerError as error:
             return error
         link.leniency = self._leniency(peer)

@@ -37,6 +37,9 @@ from .sealed import RECORD_LEN
 
 logger = logging.getLogger(__name__)
 
+_MEMBERSHIP_INTERVAL = 5.0
+"""Seconds after which a circuit looks again whether its ends still are members."""
+
 _MEMBER_CONTROLS = 4
 """Control links of one member at once: its place, a probe, and either of them anew."""
 
@@ -99,9 +102,13 @@ class Bucket:
 
 @dataclass
 class _Circuit:
-    """Two streams between which frames are passed, and when the last one was."""
+    """Two streams between which frames are passed, and when the last one was.
+
+    `links` are those over which the two members have shown their certificates.
+    """
 
     ends: tuple[Stream, Stream]
+    links: tuple[Link, Link]
     passed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
@@ -133,7 +140,7 @@ class Relay:
         await self._door.carrier.serve(CIRCUIT, self._serve_circuit)
 
     async def _serve_control(self, stream: Stream) -> None:
-        link = await self._door.greet(stream)
+        link = await self._door.welcome(stream)
         if self._controls[link.peer] >= _MEMBER_CONTROLS:
             raise Misbehaved(link.peer, "has too many control links")
         with _counted(self._controls, link.peer):
@@ -180,12 +187,13 @@ class Relay:
             link.post(Reserved(self._door.carrier.addresses))
 
     async def _serve_circuit(self, stream: Stream) -> None:
-        caller = (await self._door.greet(stream)).peer
-        target = await self._wish(stream)
+        link = await self._door.welcome(stream)
+        caller, target = link.peer, await self._wish(stream)
         refusal = self._refusal(caller, target)
         if refusal is not None:
             await stream.send(encode(refusal), b"")
             return
+        links = (link, self._reserved[target])
         with _counted(self._circuits, caller, target):
             there = await self._visit(target)
             if there is None:
@@ -198,7 +206,7 @@ class Relay:
                 await stream.send(encode(Connected(await carrier.seen(target))), b"")
                 for end in (stream, there):
                     end.admit(RECORD_LEN)
-                await self._pass(_Circuit((stream, there)))
+                await self._pass(_Circuit((stream, there), links))
             finally:
                 await there.aclose()
 
@@ -258,7 +266,9 @@ class Relay:
             rest = circuit.passed_at + self._config.idle - clock()
             if rest <= 0:
                 raise Unreachable(circuit.ends[1].peer, "nothing has passed for long")
-            await asyncio.sleep(rest)
+            await asyncio.sleep(min(rest, _MEMBERSHIP_INTERVAL))
+            for link in circuit.links:
+                link.check_membership()
 
     def _bucket(self, peer: str) -> Bucket:
         # Kept while a member owes anything: a new circuit is no new allowance.

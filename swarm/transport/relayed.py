@@ -17,8 +17,8 @@ from functools import partial
 
 from swarm.background import background
 from swarm.errors import ConfigError, Misbehaved, PeerError, SwarmError, Unreachable
-from swarm.group import Group
 
+from ..membership.membership import Membership
 from ..wire.relaying import Visit
 from . import Carrier, Stream, StreamHandler, circuits, punch, race, sealed
 from .control import VISIT, Door, Place, read
@@ -103,7 +103,7 @@ class RelayedTransport:
     async def start(
         cls,
         carrier: Carrier,
-        group: Group,
+        membership: Membership,
         entries: Sequence[Place] = (),
         config: RelayedConfig | None = None,
         *,
@@ -118,7 +118,7 @@ class RelayedTransport:
         """
         config = config or RelayedConfig()
         async with background() as tasks:
-            door = Door(carrier, group, link_config)
+            door = Door(carrier, membership, link_config)
             transport = cls(door, tasks, entries, config)
             transport.relay.willing = config.relay.serve and config.always_relays
             if config.listens or config.always_relays:

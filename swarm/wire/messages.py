@@ -2,7 +2,7 @@
 
 Who says what:
 
-    both sides      Hello, Ping, Pong
+    both sides      Hello, Denied, Renewed, Revoked, Ping, Pong
     client -> hop   Open, Hold, Wire, Copy, Keep, Close, Meet; Step (first hop)
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
@@ -27,8 +27,9 @@ from typing import Annotated
 
 import msgspec
 
-from swarm.errors import RemoteProtocolError
+from swarm.errors import Lapse, RemoteProtocolError
 
+from ..membership.certificate import MAX_CREDENTIAL
 from .fields import Addresses, Count, Counter, Message, PeerId, Seconds, SessionId, Text
 from .relaying import RelayMessage
 
@@ -92,11 +93,26 @@ class Code(StrEnum):
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First on every link, from both sides: proof of belonging to the group."""
+    """First on every link: the credential of who has opened it, then of who has accepted it."""
 
-    nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=64)]
-    proof: Annotated[bytes, msgspec.Meta(max_length=128)] = b""
+    credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]
     version: Text = ""
+
+
+class Denied(Message, frozen=True, tag="denied"):
+    """Ends a link: what was shown is the group's, but does not hold any more."""
+
+    lapse: Lapse
+
+
+class Renewed(Message, frozen=True, tag="renewed"):
+    """The sender's new credential, in place of the one before."""
+
+    credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]
+
+
+class Revoked(Message, frozen=True, tag="revoked"):
+    """The payload is a list of revocations, signed by an authority."""
 
 
 class Ping(Message, frozen=True, tag="ping"):
@@ -344,7 +360,7 @@ SessionMessage = (
     | Output
     | Failed
 )
-AnyMessage = Hello | Ping | Pong | SessionMessage | RelayMessage
+AnyMessage = Hello | Denied | Renewed | Revoked | Ping | Pong | SessionMessage | RelayMessage
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

@@ -1,0 +1,134 @@
+"""Becoming a member, and staying one: what we ask of a group's authorities."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from swarm.errors import (
+    ConfigError,
+    Lapse,
+    MembershipError,
+    Misbehaved,
+    PeerError,
+    RemoteProtocolError,
+    Unreachable,
+)
+from swarm.invite import Invite
+
+from ..group import Group
+from ..transport import Signer, Transport
+from ..wire.enrolment import (
+    PROTOCOL,
+    Answer,
+    Decline,
+    Declined,
+    Enrol,
+    Enrolled,
+    Question,
+    Renew,
+    Station,
+    decode_answer,
+    encode,
+    proof_message,
+)
+from .papers import Papers
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 10.0
+MAX_STATIONS = 16
+"""Authorities that a member remembers."""
+
+_INVITE = {
+    Decline.SPENT: "this invite has been used up; ask for a new one",
+    Decline.EXPIRED: "this invite has expired; ask for a new one",
+    Decline.REVOKED: "this invite was taken back; ask for a new one",
+    Decline.FOREIGN: "this invite is of another group than the bootstrap at its address",
+    Decline.UNKNOWN: "the bootstrap does not know this invite: it was not written there",
+}
+"""What is wrong with an invite that was declined."""
+
+
+async def ask(transport: Transport, station: Station, question: Question) -> Answer:
+    """Puts one question to an authority; raises `PeerError` if it does not answer."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            stream = await transport.open(station.peer, PROTOCOL, station.addresses)
+            try:
+                await stream.send(encode(question), b"")
+                header, _ = await stream.receive()
+            finally:
+                await stream.aclose()
+    except TimeoutError as error:
+        raise Unreachable(station.peer, "did not answer in time") from error
+    try:
+        return decode_answer(bytes(header))
+    except RemoteProtocolError as error:
+        raise Misbehaved(station.peer, str(error)) from error
+
+
+async def enrol(transport: Transport, subject: Signer, invite: Invite, name: str) -> Papers:
+    """Redeems an invite for `subject`, the key of this machine.
+
+    Raises `ConfigError` that says what is wrong with the invite, `MembershipError` if the machine
+    was thrown out, and `Unreachable` if the bootstrap that has written the invite does not answer.
+    """
+    writer = invite.bootstraps[0]
+    station = Station(writer.peer, writer.addresses)
+    proof = _proof(transport, subject, invite.group, station)
+    answer = await ask(transport, station, Enrol(subject.peer_id, proof, invite.ticket, name))
+    match answer:
+        case Enrolled():
+            others = [Station(each.peer, each.addresses) for each in invite.bootstraps]
+            return _papers(answer, others)
+        case Declined(why, message) if why in _INVITE:
+            raise ConfigError(message or _INVITE[why])
+        case Declined(Decline.FORBIDDEN, message):
+            raise MembershipError(Lapse.REVOKED, message or "this machine was thrown out")
+        case Declined(_, message):
+            raise Unreachable(station.peer, message or "takes nobody in now")
+        case _:
+            raise Misbehaved(station.peer, f"answered by {type(answer).__name__}")
+
+
+async def renew(transport: Transport, subject: Signer, group: Group, papers: Papers) -> Papers:
+    """New papers for `subject` from whichever authority answers first.
+
+    Raises `MembershipError` if it was thrown out, `Unreachable` if none answers.
+    """
+    failure: PeerError = Unreachable("", "no bootstrap of the group is known")
+    for station in papers.stations:
+        proof = _proof(transport, subject, group, station)
+        question = Renew(subject.peer_id, proof, papers.credential)
+        try:
+            answer = await ask(transport, station, question)
+        except PeerError as error:
+            failure = error
+            continue
+        match answer:
+            case Enrolled():
+                return _papers(answer, papers.stations)
+            case Declined(Decline.REVOKED | Decline.FORBIDDEN, message):
+                raise MembershipError(
+                    Lapse.REVOKED, message or "this machine was removed from the group"
+                )
+            case Declined(_, message):
+                failure = Unreachable(station.peer, message or "does not renew now")
+            case _:
+                failure = Misbehaved(station.peer, f"answered by {type(answer).__name__}")
+    raise failure
+
+
+def _papers(answer: Enrolled, known: Sequence[Station]) -> Papers:
+    stations = {station.peer: station for station in (*known, *answer.stations)}
+    # Those that the authority knows come first: it has just heard of them.
+    first = [station.peer for station in answer.stations]
+    order = dict.fromkeys((*first, *stations))
+    kept = tuple(stations[peer] for peer in order)[:MAX_STATIONS]
+    return Papers(answer.credential, answer.group_name, kept, answer.revocations)
+
+
+def _proof(transport: Transport, subject: Signer, group: Group, station: Station) -> bytes:
+    return subject.sign(proof_message(group.key, transport.peer_id, station.peer))
