@@ -35,7 +35,7 @@ from swarm.client.head import Head
 from swarm.client.sampling import Sampler
 from swarm.client.speculation.draft_model import DraftModel
 from swarm.directory.memory import MemoryDirectory, Registry
-from swarm.group import Group
+from swarm.membership.founder import Founder
 from swarm.member import Member
 from swarm.peer.config import PeerConfig
 from swarm.peer.service import serving
@@ -125,7 +125,7 @@ async def _measure(arguments: argparse.Namespace) -> list[Result]:
 async def _swarm(
     network: Network, checkpoint: Checkpoint, arguments: argparse.Namespace
 ) -> AsyncIterator[RemoteModel]:
-    registry, group = Registry(), Group.create("benchmark")
+    registry = Registry()
     borders = [checkpoint.num_blocks * n // arguments.peers for n in range(arguments.peers + 1)]
     async with AsyncExitStack() as stack:
 

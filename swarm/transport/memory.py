@@ -86,6 +86,10 @@ class Network(Walls):
         """The key of a member, which its made-up id does not tell."""
         return self._keys.setdefault(peer_id, Ed25519PrivateKey.generate())
 
+    def signer(self, peer_id: str) -> MemorySigner:
+        """Signs as this one, whether it is in the network or not."""
+        return MemorySigner(self, peer_id)
+
     async def kill(self, peer_id: str) -> None:
         """Ends a member at once: its streams break, and others are told (kill -9)."""
         self.thaw(peer_id)
@@ -266,7 +270,7 @@ class MemoryTransport:
         self._streams: list[MemoryStream] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self.signer = MemorySigner(network, peer_id)
+        self.signer = network.signer(peer_id)
 
     @property
     def peer_id(self) -> str:

@@ -24,8 +24,9 @@ from swarm.client.head import Head
 from swarm.client.model import Reply
 from swarm.client.sampling import SamplingConfig
 from swarm.directory.memory import MemoryDirectory, Registry
-from swarm.group import Group
 from swarm.member import Member
+from swarm.membership.founder import Founder
+from swarm.membership.membership import Membership
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
 from swarm.peer.runner import Runner
@@ -181,7 +182,7 @@ class World:
     stack: contextlib.AsyncExitStack
     network: Network = field(default_factory=Network)
     registry: Registry = field(default_factory=Registry)
-    group: Group = field(default_factory=lambda: Group.create("test"))
+    founder: Founder = field(init=False)
     peers: dict[str, Peer] = field(default_factory=dict)
     swarms: dict[str, Swarm] = field(default_factory=dict)
     directories: dict[str, MortalDirectory] = field(default_factory=dict)
@@ -190,13 +191,23 @@ class World:
     )
     relays: dict[str, RelayedTransport] = field(default_factory=dict)
 
-    def member(self, name: str, *, silent: bool = False) -> Member:
+    def __post_init__(self) -> None:
+        self.founder = self.found("group")
+
+    def found(self, name: str) -> Founder:
+        """A new group."""
+        return Founder(self.network.signer(name), self.network.signer(f"{name}'s authority"))
+
+    def member(
+        self, name: str, *, silent: bool = False, membership: Membership | None = None
+    ) -> Member:
         """Somebody new in the group."""
         transport = self.network.transport(name)
         self.stack.push_async_callback(transport.aclose)
         self.directories[name] = MortalDirectory(self.registry, name)
         self.directories[name].silent = silent
-        return Member(transport, self.directories[name], self.group)
+        membership = membership or self.founder.admit(transport.signer)
+        return Member(transport, self.directories[name], membership)
 
     async def relayed(self, member: Member, config: RelayedConfig | None = None) -> Member:
         """The same member with relays, as outside the twin."""
@@ -204,7 +215,7 @@ class World:
         assert isinstance(carrier, MemoryTransport)
         entries = await self.entries()
         context = RelayedTransport.start(
-            carrier, self.group, entries, config, link_config=self.link_config
+            carrier, member.membership, entries, config, link_config=self.link_config
         )
         transport = await self.stack.enter_async_context(context)
         transport.follow(self.entries)
