@@ -126,13 +126,15 @@ async def _swarm(
     network: Network, checkpoint: Checkpoint, arguments: argparse.Namespace
 ) -> AsyncIterator[RemoteModel]:
     registry = Registry()
+    founder = Founder(network.signer("group"), network.signer("authority"))
     borders = [checkpoint.num_blocks * n // arguments.peers for n in range(arguments.peers + 1)]
     async with AsyncExitStack() as stack:
 
         def member(name: str) -> Member:
             transport = network.transport(name)
             stack.push_async_callback(transport.aclose)
-            return Member(transport, MemoryDirectory(registry, name), group)
+            membership = founder.admit(transport.signer)
+            return Member(transport, MemoryDirectory(registry, name), membership)
 
         for number, blocks in enumerate(pairwise(borders)):
             config = PeerConfig(
