@@ -35,8 +35,8 @@ from swarm.client.head import Head
 from swarm.client.sampling import Sampler
 from swarm.client.speculation.draft_model import DraftModel
 from swarm.directory.memory import MemoryDirectory, Registry
-from swarm.membership.founder import Founder
 from swarm.member import Member
+from swarm.membership.founder import Founder
 from swarm.peer.config import PeerConfig
 from swarm.peer.service import serving
 from swarm.transport.memory import Condition, Network
