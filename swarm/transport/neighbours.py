@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from swarm.errors import PeerError, Silent, Unreachable
+from swarm.errors import NotAMember, PeerError, Silent, Unreachable
 
+from ..membership.certificate import Role
 from ..membership.membership import Membership
 from . import Stream, Transport
 from .link import Link, LinkConfig, OnMessage, accept, connect
@@ -120,6 +121,10 @@ class Neighbours:
         try:
             stream = await self._transport.open(peer, PROTOCOL, addresses)
             link = await connect(stream, self._membership, self._config)
+            if not link.standing.may(Role.PEER):
+                # Whoever is dialled for steps is to serve blocks.
+                await link.aclose()
+                raise NotAMember(peer, f"{link.standing.name} may not serve blocks")
         except PeerError as error:
             return error
         link.leniency = self._leniency(peer)
