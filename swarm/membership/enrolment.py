@@ -34,6 +34,7 @@ from ..wire.enrolment import (
     proof_message,
 )
 from .papers import Papers
+from .trust import Trust
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ async def ask(transport: Transport, station: Station, question: Question) -> Ans
         raise Misbehaved(station.peer, str(error)) from error
 
 
-async def enrol(transport: Transport, subject: Signer, invite: Invite, name: str) -> Papers:
+async def enrol(
+    transport: Transport, subject: Signer, invite: Invite, trust: Trust, name: str
+) -> Papers:
     """Redeems an invite for `subject`, the key of this machine.
 
     Raises `ConfigError` that says what is wrong with the invite, `MembershipError` if the machine
@@ -82,7 +85,7 @@ async def enrol(transport: Transport, subject: Signer, invite: Invite, name: str
     match answer:
         case Enrolled():
             others = [Station(each.peer, each.addresses) for each in invite.bootstraps]
-            return _papers(answer, others)
+            return _papers(answer, others, subject, station, trust)
         case Declined(why, message) if why in _INVITE:
             raise ConfigError(message or _INVITE[why])
         case Declined(Decline.FORBIDDEN, message):
@@ -93,23 +96,23 @@ async def enrol(transport: Transport, subject: Signer, invite: Invite, name: str
             raise Misbehaved(station.peer, f"answered by {type(answer).__name__}")
 
 
-async def renew(transport: Transport, subject: Signer, group: Group, papers: Papers) -> Papers:
+async def renew(transport: Transport, subject: Signer, trust: Trust, papers: Papers) -> Papers:
     """New papers for `subject` from whichever authority answers first.
 
     Raises `MembershipError` if it was thrown out, `Unreachable` if none answers.
     """
     failure: PeerError = Unreachable("", "no bootstrap of the group is known")
     for station in papers.stations:
-        proof = _proof(transport, subject, group, station)
+        proof = _proof(transport, subject, trust.group, station)
         question = Renew(subject.peer_id, proof, papers.credential)
         try:
             answer = await ask(transport, station, question)
+            if isinstance(answer, Enrolled):
+                return _papers(answer, papers.stations, subject, station, trust)
         except PeerError as error:
             failure = error
             continue
         match answer:
-            case Enrolled():
-                return _papers(answer, papers.stations)
             case Declined(Decline.REVOKED | Decline.FORBIDDEN, message):
                 raise MembershipError(
                     Lapse.REVOKED, message or "this machine was removed from the group"
@@ -121,11 +124,16 @@ async def renew(transport: Transport, subject: Signer, group: Group, papers: Pap
     raise failure
 
 
-def _papers(answer: Enrolled, known: Sequence[Station]) -> Papers:
-    stations = {station.peer: station for station in (*known, *answer.stations)}
+def _papers(
+    answer: Enrolled, known: Sequence[Station], subject: Signer, station: Station, trust: Trust
+) -> Papers:
+    try:
+        trust.check(answer.credential, subject.peer_id)
+    except MembershipError as error:
+        raise Misbehaved(station.peer, f"gave a certificate that does not hold: {error}") from error
+    stations = {each.peer: each for each in (*known, *answer.stations)}
     # Those that the authority knows come first: it has just heard of them.
-    first = [station.peer for station in answer.stations]
-    order = dict.fromkeys((*first, *stations))
+    order = dict.fromkeys((*(each.peer for each in answer.stations), *stations))
     kept = tuple(stations[peer] for peer in order)[:MAX_STATIONS]
     return Papers(answer.credential, answer.group_name, kept, answer.revocations)
 

@@ -81,7 +81,9 @@ class Registration:
         """
         cabinet = applicant.cabinet
         if cabinet is None:
-            papers = await enrolment.enrol(transport, applicant.subject, invite, applicant.name)
+            papers = await enrolment.enrol(
+                transport, applicant.subject, invite, trust, applicant.name
+            )
         else:
             # Programs that start together are to redeem an invite once.
             async with cabinet.held():
@@ -146,9 +148,7 @@ class Registration:
     async def _renew(self) -> None:
         self._asked_at = asyncio.get_running_loop().time()
         applicant, before = self._applicant, self._papers
-        papers = await enrolment.renew(
-            self._transport, applicant.subject, self._trust.group, before
-        )
+        papers = await enrolment.renew(self._transport, applicant.subject, self._trust, before)
         self._adopt(papers)
         ours = self._own.standing
         logger.info("certificate renewed name=%s expires=%.0f", ours.name, ours.expires)
@@ -217,7 +217,7 @@ async def _papers(
         if standing.may(applicant.role):
             cabinet.save(papers)
             return papers
-    papers = await enrolment.enrol(transport, applicant.subject, invite, applicant.name)
+    papers = await enrolment.enrol(transport, applicant.subject, invite, trust, applicant.name)
     cabinet.save(papers)
     standing = trust.check(papers.credential, applicant.subject.peer_id)
     if not standing.may(applicant.role):
@@ -234,7 +234,7 @@ async def _valid(
         if error.lapse not in (Lapse.EXPIRED, Lapse.REVOKED):
             raise ConfigError(f"this machine's membership cannot be used: {error}") from error
         # An authority knows whether that is the end, or whether it was only away for long.
-        return await enrolment.renew(transport, applicant.subject, trust.group, papers)
+        return await enrolment.renew(transport, applicant.subject, trust, papers)
     return papers
 
 
