@@ -9,6 +9,11 @@ from .fuzzer import Fuzzer
 NAMES = (
     "frames",
     "messages",
+    "sealed",
+    "membership",
+    "invites",
+    "directory",
+    "addresses",
     "safetensors",
     "gguf",
     "weights",
