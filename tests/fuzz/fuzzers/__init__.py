@@ -8,6 +8,7 @@ from .fuzzer import Fuzzer
 
 NAMES = (
     "frames",
+    "peer",
     "messages",
     "sealed",
     "membership",
