@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from swarm.errors import ConfigError
+from swarm.quoting import quoted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -43,24 +44,28 @@ def take_quantization(config: PreTrainedConfig, name: str) -> Dequantizer | None
     for part in (config, config.get_text_config()):
         quantization = getattr(part, "quantization_config", None)
         if quantization:
-            found = quantization if isinstance(quantization, dict) else quantization.to_dict()
+            found = quantization
         if hasattr(part, "quantization_config"):
             del part.quantization_config
     if found is None:
         return None
+    if hasattr(found, "to_dict"):
+        found = found.to_dict()
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name}: its config has quantization_config {quoted(found)}")
     method = found.get("quant_method") or found.get("quant_algo") or "unnamed"
     if method == "mxfp4":
-        return from_mxfp4
+        return lambda state, dtype: from_mxfp4(state, dtype, name)
     if method == "fp8":
         block = found.get("weight_block_size")
         if block is not None and not (
             isinstance(block, list | tuple) and [type(size) for size in block] == [int, int]
         ):
-            raise ConfigError(f"{name}: its config has weight_block_size {block!r}")
+            raise ConfigError(f"{name}: its config has weight_block_size {quoted(block)}")
         return lambda state, dtype: from_fp8(state, dtype, block, name)
     raise ConfigError(
-        f"{name}: its weights are quantized by method {method!r}, which cannot be loaded; "
-        "use the model's unquantized repository, or a .gguf file of it"
+        f"{name}: its weights are quantized by method {quoted(method)}, which cannot be "
+        "loaded; use the model's unquantized repository, or a .gguf file of it"
     )
 
 
@@ -90,7 +95,7 @@ def _scaled(
     values = weight.float()
     if scale.numel() == 1:
         return values.mul_(scale.reshape(()))
-    if scale.ndim != weight.ndim or scale.shape[:-2] != weight.shape[:-2]:
+    if weight.ndim < 2 or scale.ndim != weight.ndim or scale.shape[:-2] != weight.shape[:-2]:
         raise ConfigError(f"{where} {tuple(weight.shape)} has scales {tuple(scale.shape)}")
     for dim in (-2, -1):
         configured = block[dim] if block else None
@@ -108,11 +113,11 @@ def _block_size(length: int, blocks: int, configured: int | None, where: str) ->
     raise ConfigError(f"{where}: {blocks} scales do not fit its {length} rows or columns")
 
 
-def from_mxfp4(state: State, dtype: torch.dtype) -> State:
+def from_mxfp4(state: State, dtype: torch.dtype, name: str) -> State:
     """Unpack `X_blocks` (two 4-bit values per byte) with `X_scales` (exponents) into `X`.
 
     `[experts, rows, groups, 16]` bytes become `[experts, groups * 32, rows]`: gpt-oss multiplies
-    from the left.
+    from the left. Raises `ConfigError` naming model `name` where types or shapes are others.
     """
     plain: State = {}
     table = torch.tensor([*_E2M1, *(-value for value in _E2M1)])
@@ -124,6 +129,7 @@ def from_mxfp4(state: State, dtype: torch.dtype) -> State:
         if base == key or exponents is None:
             plain[key] = tensor
             continue
+        _check_mxfp4(tensor, exponents, f"{name}: {base}")
         # One expert at a time: indices take eight times the room of what they index.
         plain[base] = torch.stack(
             [
@@ -132,6 +138,17 @@ def from_mxfp4(state: State, dtype: torch.dtype) -> State:
             ]
         )
     return plain
+
+
+def _check_mxfp4(packed: torch.Tensor, exponents: torch.Tensor, where: str) -> None:
+    if packed.dtype != torch.uint8 or exponents.dtype != torch.uint8:
+        raise ConfigError(f"{where}: blocks are {packed.dtype}, scales {exponents.dtype}")
+    if packed.ndim != 4 or packed.shape[:3] != exponents.shape or packed.shape[3] != 16:
+        raise ConfigError(
+            f"{where}: blocks are {tuple(packed.shape)}, scales {tuple(exponents.shape)}"
+        )
+    if not len(packed):
+        raise ConfigError(f"{where}: no experts")
 
 
 def _unpacked(packed: torch.Tensor, exponents: torch.Tensor, table: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from typing import Any
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from swarm.errors import ConfigError
+from swarm.quoting import quoted
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -119,12 +120,12 @@ def _parse(cursor: _Cursor, path: Path) -> GgufHeader:
     infos = list(_tensor_infos(cursor, num_tensors))
     alignment = fields.get("general.alignment", _DEFAULT_ALIGNMENT)
     if type(alignment) is not int or alignment < 1:
-        raise ValueError(f"general.alignment is {alignment!r}")
+        raise ValueError(f"general.alignment is {quoted(alignment)}")
     base = -(-cursor.at // alignment) * alignment
     tensors: dict[str, GgufTensor] = {}
     for name, shape, kind, offset in infos:
         if name in tensors:
-            raise ValueError(f"tensor {name!r} is there twice")
+            raise ValueError(f"tensor {quoted(name)} is there twice")
         tensors[name] = _tensor(name, shape, kind, base + offset, len(cursor.data))
     if (vocabulary := _vocabulary_field(fields, tensors)) is not None:
         kept.append(vocabulary)
@@ -155,7 +156,7 @@ def _tensor_infos(cursor: _Cursor, count: int) -> Iterator[tuple[str, tuple[int,
     for _ in range(count):
         name = cursor.text()
         if (num_dims := cursor.number("<I")) > _MAX_DIMS:
-            raise ValueError(f"tensor {name!r} has {num_dims} dimensions")
+            raise ValueError(f"tensor {quoted(name)} has {num_dims} dimensions")
         dims = struct.unpack(f"<{num_dims}Q", cursor.take(8 * num_dims))
         yield name, tuple(reversed(dims)), cursor.number("<I"), cursor.number("<Q")
 
@@ -165,11 +166,14 @@ def _tensor(
 ) -> GgufTensor:
     known = GGMLQuantizationType(kind)  # ValueError for a type that the package does not know
     group, group_bytes = GGML_QUANT_SIZES[known]
-    if shape and shape[-1] % group:
-        raise ValueError(f"tensor {name!r}: rows of {shape[-1]} are not whole {known.name} groups")
+    row = shape[-1] if shape else 1
+    if row % group:
+        raise ValueError(f"tensor {quoted(name)}: rows of {row} are not whole {known.name} groups")
     num_bytes = prod(shape) // group * group_bytes
     if offset + num_bytes > file_bytes:
-        raise ValueError(f"tensor {name!r} ends at {offset + num_bytes} of {file_bytes} bytes")
+        raise ValueError(
+            f"tensor {quoted(name)} ends at {offset + num_bytes} of {file_bytes} bytes"
+        )
     return GgufTensor(name, known, shape, offset, num_bytes)
 
 

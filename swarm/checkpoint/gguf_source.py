@@ -15,6 +15,7 @@ import torch
 
 from swarm.errors import ConfigError
 from swarm.forms import Stored
+from swarm.quoting import quoted
 
 from .byte_source import LocalFile
 from .fingerprint import file_fingerprint, file_sha256
@@ -150,16 +151,10 @@ class GgufSource:
         return state
 
     def _dequantized(self, tensor: GgufTensor) -> np.ndarray[Any, Any]:
-        raw = np.frombuffer(self._file.read(tensor.offset, tensor.num_bytes), np.uint8)
-        plain = _NUMPY.get(tensor.kind)
         try:
-            if plain is not None:
-                return raw.view(plain).reshape(tensor.shape).astype(np.float32, copy=False)
-            shape = gguf.quant_shape_to_byte_shape(tensor.shape, tensor.kind)
-            values: np.ndarray[Any, Any] = gguf.dequantize(raw.reshape(shape), tensor.kind)
-        except (ValueError, NotImplementedError) as error:
-            raise ConfigError(f"{self._path}: tensor {tensor.name!r}: {error}") from error
-        return values
+            return dequantized(tensor, self._file.read(tensor.offset, tensor.num_bytes))
+        except ConfigError as error:
+            raise ConfigError(f"{self._path}: {error}") from error
 
     def _check_complete(
         self, state: dict[str, torch.Tensor], wanted: Callable[[int | None], bool]
@@ -191,6 +186,20 @@ class GgufSource:
 
     def close(self) -> None:
         """Nothing is held between calls."""
+
+
+def dequantized(tensor: GgufTensor, stored: bytes | memoryview) -> np.ndarray[Any, Any]:
+    """A tensor's numbers in float32 from its bytes; raises `ConfigError` for unknown kinds."""
+    raw = np.frombuffer(stored, np.uint8)
+    plain = _NUMPY.get(tensor.kind)
+    try:
+        if plain is not None:
+            return raw.view(plain).reshape(tensor.shape).astype(np.float32, copy=False)
+        shape = gguf.quant_shape_to_byte_shape(tensor.shape, tensor.kind)
+        values: np.ndarray[Any, Any] = gguf.dequantize(raw.reshape(shape), tensor.kind)
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(f"tensor {quoted(tensor.name)}: {error}") from error
+    return values
 
 
 def _config(outline: bytes, path: Path) -> PreTrainedConfig:

@@ -16,10 +16,13 @@ from math import prod
 from typing import Any, TypeGuard
 
 from swarm.errors import ConfigError
+from swarm.quoting import quoted
 
 from .byte_source import ByteSource
 
 MAX_HEADER_BYTES = 100_000_000  # the limit that safetensors itself sets
+MAX_DIMS = 8
+MAX_DIM = 2**63  # torch counts in 64 bits
 DTYPE_BYTES: Mapping[str, int] = {
     "BOOL": 1,
     "U8": 1,
@@ -81,7 +84,7 @@ def parse_header(raw: bytes, data_bytes: int, name: str) -> dict[str, TensorEntr
     header.pop("__metadata__", None)
     base = 8 + len(raw)
     entries = {
-        tensor: _entry(fields, base, data_bytes, f"{name}: tensor {tensor!r}")
+        tensor: _entry(fields, base, data_bytes, f"{name}: tensor {quoted(tensor)}")
         for tensor, fields in header.items()
     }
     _check_overlaps(entries, name)
@@ -93,11 +96,11 @@ def _entry(fields: Any, base: int, data_bytes: int, where: str) -> TensorEntry:
         raise ConfigError(f"{where}: its entry is not a JSON object")
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise ConfigError(f"{where}: unknown dtype {dtype!r}")
+        raise ConfigError(f"{where}: unknown dtype {quoted(dtype)}")
     if not _are_sizes(shape):
-        raise ConfigError(f"{where}: its shape {shape!r} is not a list of sizes")
+        raise ConfigError(f"{where}: its shape {quoted(shape)} is not a list of sizes")
     if not _are_sizes(offsets) or len(offsets) != 2:
-        raise ConfigError(f"{where}: its data_offsets {offsets!r} are not two positions")
+        raise ConfigError(f"{where}: its data_offsets {quoted(offsets)} are not two positions")
     begin, end = offsets
     if not begin <= end <= data_bytes:
         raise ConfigError(
@@ -110,7 +113,9 @@ def _entry(fields: Any, base: int, data_bytes: int, where: str) -> TensorEntry:
 
 
 def _are_sizes(value: object) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    if not isinstance(value, list) or len(value) > MAX_DIMS:
+        return False
+    return all(type(item) is int and 0 <= item < MAX_DIM for item in value)
 
 
 def _check_overlaps(entries: Mapping[str, TensorEntry], name: str) -> None:
@@ -119,5 +124,5 @@ def _check_overlaps(entries: Mapping[str, TensorEntry], name: str) -> None:
         if entry.num_bytes == 0:
             continue
         if entry.offset < position:
-            raise ConfigError(f"{name}: tensors {previous!r} and {tensor!r} overlap")
+            raise ConfigError(f"{name}: tensors {quoted(previous)} and {quoted(tensor)} overlap")
         previous, position = tensor, entry.end

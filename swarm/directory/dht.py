@@ -31,6 +31,7 @@ from .records import (
     seal_record,
     validator,
 )
+from .values import serializer
 
 logger = logging.getLogger(__name__)
 
@@ -337,6 +338,8 @@ def _forget_error(task: asyncio.Task[None]) -> None:
 
 async def _node(transport: Libp2pTransport, membership: Membership, config: DhtConfig) -> Any:
     routing = load("hivemind.dht.routing")
+    # Nodes read what they are sent with this, some of it before the validator sees it.
+    load("hivemind.dht.protocol").DHTProtocol.serializer = serializer()
     return await load("hivemind.dht.node").DHTNode.create(
         transport.daemon.p2p,
         # The same node as before a restart: others may still have it in their tables.

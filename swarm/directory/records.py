@@ -26,6 +26,7 @@ from ..membership.membership import Membership
 from ..membership.trust import Trust
 from ..transport.light_hivemind import load
 from . import LIFETIME, Announcement, Shelf, decode_announcement
+from .values import serializer
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ def open_record(
     message = _message(trust.group, shelf, expiry, record.body)
     if not trust.verifies(message, record.signature, author.peer):
         raise RecordError(f"record of {member} is not as it was signed")
-    if expiry > trust.clock() + MAX_LIFETIME + CLOCK_TOLERANCE:
+    # Said so that NaN, of which nothing is true, is too long as well.
+    if not expiry <= trust.clock() + MAX_LIFETIME + CLOCK_TOLERANCE:
         raise RecordError(f"record of {member} claims to live too long")
     return author, record.body
 
@@ -126,7 +128,7 @@ def validator(trust: Trust) -> Any:
     shelves = {
         key_of(source=directory_key(trust.group, shelf)).to_bytes(): shelf for shelf in _WRITERS
     }
-    loads: Callable[[bytes], Any] = load("hivemind.utils.serializer").MSGPackSerializer.loads
+    loads: Callable[[bytes], Any] = serializer().loads
 
     class GroupValidator(validation.RecordValidatorBase):  # type: ignore[misc, name-defined]
         def validate(self, record: Any) -> bool:

@@ -58,9 +58,11 @@ def parse_tcp(place: str) -> tuple[IPAddress, int] | None:
     match place.split("/"):
         case ["", "ip4" | "ip6", ip, "tcp", port]:
             try:
-                return ipaddress.ip_address(ip), int(port)
+                end = ipaddress.ip_address(ip), int(port)
             except ValueError:
                 return None
+            # Others have named it: no socket takes any other number.
+            return end if 0 < end[1] < 65536 else None
     return None
 
 

@@ -68,7 +68,7 @@ def test_mxfp4_agrees_with_transformers() -> None:
     scales = torch.randint(115, 130, (3, 10, 2), generator=random, dtype=torch.uint8)
     bias = torch.ones(3, 10)
     state = {"e.up_blocks": blocks, "e.up_scales": scales, "e.up_bias": bias}
-    plain = from_mxfp4(state, torch.bfloat16)
+    plain = from_mxfp4(state, torch.bfloat16, "m")
     assert plain.keys() == {"e.up", "e.up_bias"}
     wanted = convert_moe_packed_tensors(blocks, scales, dtype=torch.bfloat16)
     assert plain["e.up"].shape == wanted.shape

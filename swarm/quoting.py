@@ -1,0 +1,27 @@
+"""What a stranger wrote, as an error message quotes it: however long it is, a person can read it."""
+
+from __future__ import annotations
+
+import reprlib
+
+_LONGEST = 200
+
+
+class _Quote(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = _LONGEST
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to write down the longest ones.
+        digits = value.bit_length() * 3 // 10
+        return repr(value) if digits < _LONGEST else f"an integer of about {digits} digits"
+
+
+_QUOTE = _Quote()
+
+
+def quoted(value: object) -> str:
+    """`repr(value)` where that is short; else some of its items, or only its beginning."""
+    text = _QUOTE.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
