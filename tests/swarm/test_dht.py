@@ -461,6 +461,30 @@ async def test_a_request_counts_once(swarm: Swarm) -> None:
         await stub.rpc_ping(request, timeout=2)
 
 
+async def test_whoever_gets_a_request_cannot_use_it_elsewhere(swarm: Swarm) -> None:
+    """One that was thrown out is still asked by those who have not heard of it: it learns nothing
+    from others with their questions."""
+    boot, near, outsider = [await swarm.transport() for _ in range(3)]
+    there = await swarm.join(boot, (), FIRST)
+    here = await swarm.join(near, boot.addresses)
+    await there.announce(announcement(boot.peer_id))
+    await outsider.connect(boot.peer_id, boot.addresses)
+    protocol = here._node.protocol
+    (peer_id,) = protocol.routing_table.peer_id_to_uid
+    stub = protocol._stub_type(outsider.daemon.p2p, peer_id, None)
+    key = load("hivemind.dht.routing").DHTID.generate(source=directory_key(swarm.founder.group))
+    pb = load("hivemind.proto.dht_pb2")
+    for recipient, answered in ((outsider.peer_id, False), (boot.peer_id, True)):
+        request = pb.FindRequest(keys=[key.to_bytes()], peer=protocol.node_info)
+        await protocol.authorizer.sign_request(request, recipient)
+        if answered:
+            # What is refused is that it was for somebody else, and nothing else about it.
+            assert (await stub.rpc_find(request, timeout=2)).results
+        else:
+            with pytest.raises(Exception, match="NoneType"):
+                await stub.rpc_find(request, timeout=2)
+
+
 async def test_a_clock_that_is_wrong_is_named(
     swarm: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
