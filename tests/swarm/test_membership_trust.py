@@ -246,10 +246,21 @@ def test_many_authorities_are_nobodys_fault(trust: Trust, root: Any, authority: 
     bad = authority.certify("bad", Role.AUTHORITY)
     for number in range(16):
         assert trust.learn(bad.certify(f"{number}", Role.AUTHORITY).revoke("nobody"))
-    late = authority.certify("late", Role.AUTHORITY)
-    victim = authority.certify("victim")
-    assert not trust.learn(late.revoke(victim.peer))
-    assert len(trust.lists) == 16
+    before = trust.lists
+    assert not trust.learn(bad.certify("one more", Role.AUTHORITY).revoke("nobody"))
+    assert trust.lists == before
+
+
+def test_nobody_keeps_out_the_lists_of_those_above(trust: Trust, authority: Any) -> None:
+    bad = authority.certify("bad", Role.AUTHORITY)
+    for number in range(20):
+        trust.learn(bad.certify(f"{number}", Role.AUTHORITY).revoke("nobody"))
+    # Neither one of the same rank nor the one above is kept from saying what is wrong.
+    for author, victim in ((authority.certify("late", Role.AUTHORITY), "a"), (authority, "b")):
+        member = authority.certify(victim)
+        assert trust.learn(author.revoke(member.peer, bad.peer))
+        assert refused(trust, member) is Lapse.REVOKED
+    assert refused(trust, bad) is Lapse.REVOKED
 
 
 def test_lists_of_those_who_were_thrown_out_make_room(
