@@ -26,6 +26,7 @@ from .records import (
     MAX_LIFETIME,
     authorizer,
     directory_key,
+    name_recipients,
     open_announcement,
     open_record,
     seal_record,
@@ -340,7 +341,7 @@ async def _node(transport: Libp2pTransport, membership: Membership, config: DhtC
     routing = load("hivemind.dht.routing")
     # Nodes read what they are sent with this, some of it before the validator sees it.
     load("hivemind.dht.protocol").DHTProtocol.serializer = serializer()
-    return await load("hivemind.dht.node").DHTNode.create(
+    node = await load("hivemind.dht.node").DHTNode.create(
         transport.daemon.p2p,
         # The same node as before a restart: others may still have it in their tables.
         node_id=routing.DHTID.generate(source=transport.peer_id),
@@ -355,3 +356,5 @@ async def _node(transport: Libp2pTransport, membership: Membership, config: DhtC
         record_validator=validator(membership.trust),
         authorizer=authorizer(membership),
     )
+    name_recipients(node.protocol)
+    return node

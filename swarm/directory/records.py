@@ -152,17 +152,20 @@ def validator(trust: Trust) -> Any:
 def authorizer(membership: Membership) -> Any:
     """A hivemind authorizer by which nodes sign all that they say, as members.
 
-    A request carries its time and a nonce and counts once; a response carries the request's nonce.
+    A request carries its time and a nonce, names the node that it is for, and counts once: whoever
+    gets one can show it to nobody else as its own. A response carries the request's nonce.
     """
     auth = load("hivemind.utils.auth")
     storage = load("hivemind.utils.timed_storage").TimedStorage
+    me = membership.standing.peer.encode()
 
     class GroupAuthorizer(auth.AuthorizerBase):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self._seen = storage()
 
-        async def sign_request(self, request: Any, service_public_key: Any) -> None:
+        async def sign_request(self, request: Any, recipient: str) -> None:
             request.auth.client_access_token.public_key = membership.credential
+            request.auth.service_public_key = recipient.encode()
             request.auth.time = time.time()
             request.auth.nonce = secrets.token_bytes(16)
             request.auth.signature = membership.sign(_said(_REQUEST, membership.group, request))
@@ -170,6 +173,8 @@ def authorizer(membership: Membership) -> Any:
         async def validate_request(self, request: Any) -> bool:
             age, nonce = time.time() - request.auth.time, request.auth.nonce
             if not abs(age) <= _REQUEST_AGE or len(nonce) != 16 or nonce in self._seen:
+                return False
+            if request.auth.service_public_key != me:
                 return False
             credential = request.auth.client_access_token.public_key
             if not _from_member(membership.trust, _REQUEST, request, credential):
@@ -188,6 +193,18 @@ def authorizer(membership: Membership) -> Any:
             return answers and _from_member(membership.trust, _RESPONSE, response, credential)
 
     return GroupAuthorizer()
+
+
+def name_recipients(protocol: Any) -> None:
+    """Has a node's requests be signed for whom they are sent to, as `authorizer` expects."""
+    stub_of = protocol.get_stub
+
+    def get_stub(peer: Any) -> Any:
+        stub = stub_of(peer)
+        stub._service_public_key = str(peer)
+        return stub
+
+    protocol.get_stub = get_stub
 
 
 def _message(group: Group, shelf: str, expiry: float, body: bytes) -> bytes:

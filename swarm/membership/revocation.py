@@ -20,8 +20,8 @@ from .certificate import MAX_CREDENTIAL, Name, Sign, Standing, Time, Verifies, e
 MAX_REVOKED = 1024
 """Members on one list. They are on it for as long as their certificates live, a day in general."""
 
-MAX_LIST = MAX_CREDENTIAL + MAX_REVOKED * 256
-"""Bytes of a signed list."""
+MAX_LIST = MAX_CREDENTIAL + MAX_REVOKED * 416
+"""Bytes of a signed list: a name may have letters of four bytes each."""
 
 _LABEL = b"homeswarm revocations 1\0"
 

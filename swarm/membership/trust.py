@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from swarm.errors import Lapse, MembershipError
 
@@ -17,6 +18,15 @@ logger = logging.getLogger(__name__)
 
 _MAX_EXAMINED = 4096
 _MAX_AUTHORITIES = 16
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The newest list of one authority."""
+
+    author: Standing
+    number: int
+    signed: bytes
 
 
 class Trust:
@@ -33,14 +43,14 @@ class Trust:
         self.clock = clock
         self.verifies = verifies
         self._examined: dict[bytes, Standing] = {}
-        self._lists: dict[str, tuple[int, bytes]] = {}
+        self._lists: dict[str, _Known] = {}
         self._revoked: dict[str, Revocation] = {}
         self._watchers: list[Callable[[], None]] = []
 
     @property
     def lists(self) -> tuple[bytes, ...]:
         """The newest list of each authority, to be shown to others."""
-        return tuple(signed for _, signed in self._lists.values())
+        return tuple(known.signed for known in self._lists.values())
 
     @property
     def revoked(self) -> tuple[Revocation, ...]:
@@ -83,21 +93,40 @@ class Trust:
         if Role.AUTHORITY not in author.roles or author.peer != author.member:
             raise MembershipError(Lapse.FORGED, f"{author.name} may not revoke anybody")
         self.check_standing(author)
-        number, _ = self._lists.get(author.peer, (-1, b""))
-        if content.number <= number:
+        before = self._lists.get(author.peer)
+        if before is None and not self._has_room(author):
             return False
-        if author.peer not in self._lists and len(self._lists) >= _MAX_AUTHORITIES:
-            raise MembershipError(Lapse.FORGED, "too many authorities have lists")
-        self._lists[author.peer] = content.number, signed
+        if before is not None and content.number <= before.number:
+            return False
+        self._lists[author.peer] = _Known(author, content.number, signed)
         # Who has certified the author stands above it: the author cannot throw that one out.
         above = author.issuers
         news = [each for each in content.revoked if each.member not in above]
-        before = len(self._revoked)
+        num_before = len(self._revoked)
         self._revoked |= {each.member: each for each in news}
-        if len(self._revoked) > before:
+        if len(self._revoked) > num_before:
             logger.info("members revoked by=%s number=%d", author.name, len(content.revoked))
             for watcher in self._watchers:
                 watcher()
+        return True
+
+    def _has_room(self, author: Standing) -> bool:
+        """Whether an authority's first list is kept; makes room for it where it is to be."""
+        if len(self._lists) < _MAX_AUTHORITIES:
+            return True
+        for peer, known in list(self._lists.items()):
+            try:
+                self.check_standing(known.author)
+            except MembershipError:
+                del self._lists[peer]
+        if len(self._lists) < _MAX_AUTHORITIES:
+            return True
+        # Who stands higher counts more: else one authority could certify so many that nobody above
+        # it finds room to throw it out.
+        lowest = max(self._lists, key=lambda peer: len(self._lists[peer].author.issuers))
+        if len(self._lists[lowest].author.issuers) <= len(author.issuers):
+            return False
+        del self._lists[lowest]
         return True
 
     def _examine(self, credential: bytes) -> Standing:

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub, and tiny models, for the checkpoint tests."""
+"""What tests of several modules share: chains of certificates, a stand-in for the hub, models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from swarm import identity
+from swarm.group import Group
+from swarm.membership.certificate import ROLES, Certificate, Role, issue
+from swarm.membership.membership import Membership
+from swarm.membership.revocation import Revocation, RevocationList, sign_list
+from swarm.membership.trust import Trust
 
 REPO = "people/tiny"
 
@@ -248,3 +257,75 @@ def sharded_folder(tiny_llama: Any, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("sharded") / "tiny"
     tiny_llama.save_pretrained(folder, max_shard_size="30KB")
     return folder
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Somebody with a key, and what that key has been certified for in a group.
+
+    It issues whatever it is told to, as one does that does not keep the rules.
+    """
+
+    key: identity.Identity
+    group: Group
+    credential: bytes = b""
+
+    NOW: ClassVar[float] = 1.8e9
+    DAY: ClassVar[float] = 86_400.0
+
+    @property
+    def peer(self) -> str:
+        return self.key.peer_id
+
+    def certificate(self, peer: str, /, **changes: Any) -> Certificate:
+        """What this one would say of a peer."""
+        usual = Certificate(
+            peer, self.peer, "name", ROLES[Role.PEER], self.NOW, self.NOW + self.DAY
+        )
+        return msgspec.structs.replace(usual, **changes)
+
+    def certify(self, who: str, role: Role = Role.PEER, /, **changes: Any) -> Holder:
+        """The holder of a certificate by this one; `changes` are made to it before it is signed."""
+        key = key_of(who)
+        changes = {"name": who, "roles": ROLES[role], **changes}
+        certificate = self.certificate(key.peer_id, **changes)
+        credential = issue(certificate, self.group, self.key.sign, self.credential)
+        return Holder(key, self.group, credential)
+
+    def revoke(self, *members: str, number: int = 1) -> bytes:
+        """Its list of those that it has thrown out."""
+        gone = (Revocation(each, "name", self.NOW, self.NOW + self.DAY) for each in members)
+        content = RevocationList(number, tuple(gone))
+        return sign_list(content, self.group, self.key.sign, self.credential)
+
+    def membership(self, clock: Callable[[], float]) -> Membership:
+        """This one's own, with whom it trusts."""
+        trust = Trust(self.group, identity.verifies, clock=clock)
+        return Membership(trust, self.credential, self.key.sign)
+
+
+def key_of(name: str) -> identity.Identity:
+    """The key of whoever has this name: always the same one."""
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+    peer = identity.peer_id(key.public_key().public_bytes_raw())
+    return identity.Identity(Path("nowhere"), peer, key)
+
+
+@pytest.fixture
+def root() -> Holder:
+    """The key of a group, which is above all its certificates."""
+    key = key_of("group")
+    return Holder(key, Group(key.peer_id))
+
+
+@pytest.fixture
+def stranger() -> Holder:
+    """The key of another group."""
+    key = key_of("another group")
+    return Holder(key, Group(key.peer_id))
+
+
+@pytest.fixture
+def authority(root: Holder) -> Holder:
+    """The authority that the group's key has certified."""
+    return root.certify("authority", Role.AUTHORITY, expires=1e10)

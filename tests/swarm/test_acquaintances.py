@@ -46,7 +46,7 @@ def test_addresses_carry_the_id_once() -> None:
 
 
 def test_they_survive_on_disk_per_group(tmp_path: Path) -> None:
-    group, other = Group.create(), Group.create()
+    group, other = Group("one"), Group("other")
     path = acquaintances.path_for(group, tmp_path)
     assert acquaintances.load(path) == ()
     acquaintances.save(path, (met("a", 1),))

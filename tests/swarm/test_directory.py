@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm import identity
 from swarm.directory import (
     MAX_BLOCKS,
     Announcement,
@@ -23,7 +25,7 @@ from swarm.directory import (
 from swarm.directory.dht import DhtConfig, DhtDirectory
 from swarm.directory.memory import Registry
 from swarm.errors import RecordError
-from swarm.group import Group
+from swarm.membership.founder import Founder
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 
 
@@ -41,19 +43,24 @@ class Seat:
 
 
 @pytest.fixture(params=["memory", "dht"])
-async def seats(request: pytest.FixtureRequest) -> AsyncIterator[list[Seat]]:
+async def seats(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Seat]]:
     async with AsyncExitStack() as stack, asyncio.timeout(30):
         seats = []
         if request.param == "memory":
             registry = Registry()
             seats = [Seat(peer, registry.directory(peer)) for peer in ("a", "b", "c")]
         else:
-            group, entries = Group.create(), ()
+            keys = (identity.create(tmp_path / name) for name in ("group", "authority"))
+            founder, entries = Founder(*keys), ()
             for _ in range(3):
                 config = Libp2pConfig(host="127.0.0.1")
                 transport = await stack.enter_async_context(Libp2pTransport.start(config))
                 directory = await DhtDirectory.join(
-                    transport, group, entries, (), DhtConfig(may_be_first=not entries)
+                    transport,
+                    founder.admit(transport.signer),
+                    entries,
+                    (),
+                    DhtConfig(may_be_first=not entries),
                 )
                 stack.push_async_callback(directory.aclose)
                 entries = entries or transport.addresses

@@ -2,27 +2,47 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm import identity
 from swarm.errors import ConfigError
-from swarm.group import SECRET_LEN
-from swarm.invite import PREFIX, Invite
+from swarm.group import Group
+from swarm.invite import PREFIX, Bootstrap, Invite
+from swarm.membership.certificate import Role
+from swarm.wire.enrolment import Ticket
 
-INVITE = Invite(b"s" * SECRET_LEN, ("/ip4/127.0.0.1/tcp/1/p2p/12D3KooWabc",), "friends")
+KEY, OTHER_KEY = b"g" * 32, b"b" * 32
+TICKET = Ticket(b"n" * 8, b"s" * 16)
+HOME = Bootstrap(OTHER_KEY, ("/ip4/127.0.0.1/tcp/1", "/dns/example.org/tcp/2"))
+INVITE = Invite(KEY, (HOME,), TICKET, Role.PEER, 1.8e9, "friends")
 
-
-@given(
-    st.binary(min_size=SECRET_LEN, max_size=SECRET_LEN),
-    st.lists(st.text(min_size=1, max_size=100), min_size=1, max_size=16),
+keys = st.binary(min_size=32, max_size=32)
+bootstraps = st.builds(
+    Bootstrap,
+    keys,
+    st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=16).map(tuple),
+)
+invites = st.builds(
+    Invite,
+    keys,
+    st.lists(bootstraps, min_size=1, max_size=4).map(tuple),
+    st.builds(Ticket, st.binary(min_size=8, max_size=8), st.binary(min_size=16, max_size=16)),
+    st.sampled_from(Role),
+    st.floats(0, 1e11),
     st.text(max_size=64),
 )
-def test_an_invite_survives(secret: bytes, addresses: list[str], name: str) -> None:
-    invite = Invite(secret, tuple(addresses), name)
-    assert Invite.decode(invite.encode()) == invite
+
+
+@given(invites)
+def test_an_invite_survives(invite: Invite) -> None:
+    line = invite.encode()
+    if len(line) <= 8192:
+        assert Invite.decode(line) == invite
 
 
 def test_it_is_one_line_that_survives_chat_programs() -> None:
@@ -33,15 +53,40 @@ def test_it_is_one_line_that_survives_chat_programs() -> None:
     assert Invite.decode(wrapped) == INVITE
 
 
+def test_in_capitals_it_is_as_valid() -> None:
+    """QR codes hold capitals in less room."""
+    assert Invite.decode(INVITE.encode().upper()) == INVITE
+
+
 def test_it_opens_its_group() -> None:
-    assert INVITE.group.secret == INVITE.secret
-    assert INVITE.group.name == "friends"
+    assert INVITE.group == Group(identity.peer_id(KEY), "friends")
+
+
+def test_it_says_where_to_dial() -> None:
+    peer = identity.peer_id(OTHER_KEY)
+    assert INVITE.bootstraps[0].peer == peer
+    assert INVITE.addresses == (
+        f"/ip4/127.0.0.1/tcp/1/p2p/{peer}",
+        f"/dns/example.org/tcp/2/p2p/{peer}",
+    )
+
+
+def test_a_usual_one_is_short_enough_to_be_sent() -> None:
+    assert len(INVITE.encode()) < 320
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_an_invite_or_a_clear_error(text: str) -> None:
     try:
         Invite.decode(text)
+    except ConfigError as error:
+        assert "invite" in str(error)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_under_a_right_checksum_are_an_invite_or_a_clear_error(body: bytes) -> None:
+    try:
+        Invite.decode(line_of(body))
     except ConfigError as error:
         assert "invite" in str(error)
 
@@ -77,19 +122,58 @@ def test_what_is_wrong_is_said(text: str, said: str) -> None:
         Invite.decode(text)
 
 
+def line_of(body: bytes) -> str:
+    """A line whose checksum is right."""
+    raw = body + hashlib.sha256(body).digest()[:4]
+    return PREFIX + base64.b32encode(raw).decode().rstrip("=").lower()
+
+
+def fields(**changes: Any) -> list[Any]:
+    """An invite's fields as msgpack has them, with some replaced."""
+    names = Invite.__struct_fields__
+    return [
+        changes.get(name, value)
+        for name, value in zip(names, msgspec.to_builtins(INVITE), strict=True)
+    ]
+
+
+def test_the_fields_of_this_test_are_an_invite() -> None:
+    raw = dict(key=KEY, ticket=[TICKET.number, TICKET.secret], bootstraps=[[OTHER_KEY, ["/a"]]])
+    assert Invite.decode(line_of(msgspec.msgpack.encode(fields(**raw)))).ticket == TICKET
+
+
 @pytest.mark.parametrize(
-    "body",
+    "changes",
     [
-        [b"s" * SECRET_LEN, []],
-        [b"short", ["/a"]],
-        [b"s" * SECRET_LEN, ["/a"] * 17],
-        [b"s" * SECRET_LEN],
-        {"secret": 1},
+        {"key": b"short"},
+        {"bootstraps": []},
+        {"bootstraps": [[OTHER_KEY, []]]},
+        {"bootstraps": [[b"short", ["/a"]]]},
+        {"bootstraps": [[OTHER_KEY, [""]]]},
+        {"bootstraps": [[OTHER_KEY, ["/a"]]] * 5},
+        {"bootstraps": [[OTHER_KEY, ["/a"] * 17]]},
+        {"ticket": [b"n" * 7, b"s" * 16]},
+        {"ticket": [b"n" * 8, b"s" * 15]},
+        {"role": "king"},
+        {"expires": -1.0},
+        {"expires": float("inf")},
+        {"expires": float("nan")},
+        {"group_name": "n" * 65},
     ],
 )
-def test_contents_that_no_bootstrap_writes(body: object) -> None:
-    raw = msgspec.msgpack.encode(body)
-    raw += hashlib.sha256(raw).digest()[:4]
-    line = PREFIX + base64.b32encode(raw).decode().rstrip("=").lower()
+def test_contents_that_no_bootstrap_writes(changes: dict[str, Any]) -> None:
+    raw: dict[str, Any] = {
+        "key": KEY,
+        "ticket": [TICKET.number, TICKET.secret],
+        "bootstraps": [[OTHER_KEY, ["/a"]]],
+        **changes,
+    }
+    line = line_of(msgspec.msgpack.encode(fields(**raw)))
     with pytest.raises(ConfigError, match="cannot read"):
+        Invite.decode(line)
+
+
+def test_an_invite_of_an_older_version_is_named() -> None:
+    line = line_of(msgspec.msgpack.encode([b"s" * 32, ["/ip4/127.0.0.1/tcp/1/p2p/x"], "friends"]))
+    with pytest.raises(ConfigError, match="of a kind that this version cannot read"):
         Invite.decode(line)

@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from swarm import identity
 from swarm.background import background
 from swarm.errors import ConfigError, Misbehaved, Unreachable
-from swarm.group import Group
+from swarm.membership.founder import Founder
 from swarm.transport import Stream
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 from swarm.transport.link import LinkConfig, connect
@@ -26,23 +27,30 @@ from swarm.transport.multiaddresses import multiaddress, reachable
 from swarm.wire.frames import FrameLimits, encode_prefix
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
-GROUP = Group(b"g" * 32)
 
 OTHER = """
-import asyncio
+import asyncio, sys
+from pathlib import Path
+from swarm import identity
 from swarm.group import Group
+from swarm.membership.membership import Membership
+from swarm.membership.trust import Trust
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
-from swarm.transport.link import connect
+from swarm.transport.link import accept
 
-async def main():
-    async with Libp2pTransport.start(Libp2pConfig(host="127.0.0.1")) as transport:
+async def main(key, group, credential):
+    config = Libp2pConfig(Path(key), host="127.0.0.1")
+    async with Libp2pTransport.start(config) as transport:
+        trust = Trust(Group(group), identity.verifies)
+        membership = Membership(trust, bytes.fromhex(credential), transport.signer.sign)
+
         async def echo(stream):
             stream.admit()
             while True:
                 await stream.send(*await stream.receive())
 
         async def link(stream):
-            link = await connect(stream, transport.peer_id, Group(b"g" * 32))
+            link = await accept(stream, membership)
             async def ignore(*_): pass
             await link.run(ignore)
 
@@ -51,7 +59,7 @@ async def main():
         print(transport.peer_id, *transport.addresses, flush=True)
         await asyncio.Future()
 
-asyncio.run(main())
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
@@ -70,8 +78,19 @@ class Other:
 
 
 @pytest.fixture
-async def other() -> AsyncIterator[Other]:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER, stdout=PIPE)
+def founder(tmp_path: Path) -> Founder:
+    """A group of real keys."""
+    keys = (identity.create(tmp_path / name) for name in ("group", "authority"))
+    return Founder(*keys)
+
+
+@pytest.fixture
+async def other(founder: Founder, tmp_path: Path) -> AsyncIterator[Other]:
+    key = identity.create(tmp_path / "other")
+    arguments = (str(key.path), founder.group.key, founder.certify(key.peer_id).hex())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OTHER, *arguments, stdout=PIPE
+    )
     assert process.stdout is not None
     peer, *addresses = (await process.stdout.readline()).decode().split()
     other = Other(process, peer, addresses)
@@ -105,8 +124,11 @@ def leftovers() -> set[Path]:
 
 
 @pytest.fixture(autouse=True)
-def own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Other programs of this machine do not matter. (pytest's paths are too long for sockets.)"""
+    tmp_path_factory.getbasetemp()  # Made in the usual place, not in the one that is removed.
     with tempfile.TemporaryDirectory(prefix="t-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         monkeypatch.setenv("TMPDIR", folder)
@@ -411,11 +433,11 @@ async def test_kill_9_of_the_other_side_is_noticed_at_once(
 
 @pytest.mark.parametrize("whole_machine", [True, False])
 async def test_a_frozen_process_is_noticed_after_patience(
-    near: Libp2pTransport, other: Other, whole_machine: bool
+    near: Libp2pTransport, other: Other, founder: Founder, whole_machine: bool
 ) -> None:
     config = LinkConfig(0.1, 0.5, 0.05, 0.3)
     stream = await near.open(other.peer, "/link", other.addresses)
-    link = await connect(stream, near.peer_id, GROUP, config)
+    link = await connect(stream, founder.admit(near.signer), config)
 
     async def ignore(*_: object) -> None:
         pass

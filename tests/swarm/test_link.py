@@ -6,14 +6,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from swarm.background import background
-from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
-from swarm.group import Group
+from swarm.errors import (
+    ConfigError,
+    Lapse,
+    Misbehaved,
+    NotAMember,
+    PeerError,
+    RemoteProtocolError,
+    Unreachable,
+)
+from swarm.membership.founder import Founder
+from swarm.membership.membership import Membership
 from swarm.transport import Buffer, Stream
-from swarm.transport.link import Link, LinkConfig, connect
+from swarm.transport.link import Link, LinkConfig, accept, connect
 from swarm.transport.memory import Condition, MemoryTransport, Network
 from swarm.wire.messages import AnyMessage, Close, Hello, Ping, Pong, encode
 
-GROUP = Group(b"g" * 32)
 QUICK = LinkConfig(0.02, 0.15, 0.01, 0.05, handshake=0.15)
 SESSION = "s" * 16
 
@@ -43,6 +51,15 @@ async def network() -> AsyncIterator[Network]:
         await network.kill(peer)
 
 
+def founder(network: Network, group: str = "group") -> Founder:
+    """Whoever founds a group of this name in this network founds the same one."""
+    return Founder(network.signer(group), network.signer(f"{group}'s authority"))
+
+
+def member(network: Network, name: str, group: str = "group") -> Membership:
+    return founder(network, group).admit(network.signer(name))
+
+
 async def linked(network: Network, config: LinkConfig = QUICK) -> tuple[Side, Side]:
     """A link's end at "a" and its end at "b"."""
     a, b = network.transport("a"), network.transport("b")
@@ -50,11 +67,11 @@ async def linked(network: Network, config: LinkConfig = QUICK) -> tuple[Side, Si
     ended = asyncio.Event()
 
     async def handler(stream: Stream) -> None:
-        accepted.put_nowait(await connect(stream, "b", GROUP, config))
+        accepted.put_nowait(await accept(stream, member(network, "b"), config))
         await ended.wait()
 
     await b.serve("/link", handler)
-    near = await connect(await a.open("b", "/link"), "a", GROUP, config)
+    near = await connect(await a.open("b", "/link"), member(network, "a"), config)
     return Side(near), Side(await accepted.get())
 
 
@@ -94,47 +111,76 @@ async def test_large_and_small_messages_keep_their_order(network: Network) -> No
 
 @pytest.mark.parametrize("stranger", ["a", "b"])
 async def test_another_group_is_refused_from_both_sides(network: Network, stranger: str) -> None:
-    groups = {"a": GROUP, "b": GROUP, stranger: Group.create()}
-    refused: asyncio.Queue[BaseException] = asyncio.Queue()
+    groups = {"a": "group", "b": "group", stranger: "another group"}
+    refused: asyncio.Queue[PeerError] = asyncio.Queue()
 
     async def answer(stream: Stream) -> None:
         with pytest.raises(PeerError) as caught:
-            await connect(stream, "b", groups["b"], QUICK)
+            await accept(stream, member(network, "b", groups["b"]), QUICK)
         refused.put_nowait(caught.value)
 
     _, stream = await answering(network, answer)
-    with pytest.raises(Misbehaved, match="not a member"):
-        await connect(stream, "a", groups["a"], QUICK)
-    assert isinstance(await refused.get(), PeerError)
+    with pytest.raises(Unreachable):
+        await connect(stream, member(network, "a", groups["a"]), QUICK)
+    error = await refused.get()
+    assert isinstance(error, NotAMember)
+    assert error.lapse is Lapse.FOREIGN
     with pytest.raises(Unreachable):
         await stream.send(b"", b"")
 
 
-async def test_a_proof_for_somebody_else_is_refused(network: Network) -> None:
+async def test_who_answers_from_another_group_is_refused(network: Network) -> None:
+    """One that is not put off by a foreign greeting gets no further."""
+
     async def answer(stream: Stream) -> None:
         await stream.receive()
-        nonce = encode(Hello(b"n" * 16))
-        await stream.send(nonce, b"")
-        # Whoever overhears a proof cannot use it: it is bound to the ids and the nonce.
-        proof = GROUP.proof("c", "a", b"n" * 16)
-        await stream.send(encode(Hello(b"n" * 16, proof)), b"")
+        foreign = member(network, "b", "another group")
+        await stream.send(encode(Hello(foreign.credential)), b"")
         await stream.receive()
 
     _, stream = await answering(network, answer)
-    with pytest.raises(Misbehaved):
-        await connect(stream, "a", GROUP, QUICK)
+    with pytest.raises(NotAMember, match="another group"):
+        await connect(stream, member(network, "a"), QUICK)
 
 
-async def test_reflecting_our_own_proof_is_refused(network: Network) -> None:
+async def test_a_stolen_credential_is_worth_nothing(network: Network) -> None:
+    """Whoever overhears a credential cannot use it: the stream proves another peer id."""
+
     async def answer(stream: Stream) -> None:
-        for _ in range(2):
-            header, _payload = await stream.receive()
-            await stream.send(header, b"")
+        await stream.receive()
+        await stream.send(encode(Hello(member(network, "c").credential)), b"")
         await stream.receive()
 
     _, stream = await answering(network, answer)
-    with pytest.raises(Misbehaved, match="not a member"):
-        await connect(stream, "a", GROUP, QUICK)
+    with pytest.raises(NotAMember, match="somebody else's") as caught:
+        await connect(stream, member(network, "a"), QUICK)
+    assert caught.value.lapse is Lapse.FORGED
+
+
+async def test_a_stolen_credential_opens_no_link(network: Network) -> None:
+    refused: asyncio.Queue[PeerError] = asyncio.Queue()
+
+    async def answer(stream: Stream) -> None:
+        with pytest.raises(NotAMember, match="somebody else's") as caught:
+            await accept(stream, member(network, "b"), QUICK)
+        refused.put_nowait(caught.value)
+
+    _, stream = await answering(network, answer)
+    await stream.send(encode(Hello(member(network, "c").credential)), b"")
+    await refused.get()
+    with pytest.raises(Unreachable):
+        await stream.receive()
+
+
+async def test_our_own_credential_sent_back_is_refused(network: Network) -> None:
+    async def answer(stream: Stream) -> None:
+        header, _payload = await stream.receive()
+        await stream.send(header, b"")
+        await stream.receive()
+
+    _, stream = await answering(network, answer)
+    with pytest.raises(NotAMember, match="somebody else's"):
+        await connect(stream, member(network, "a"), QUICK)
 
 
 @pytest.mark.parametrize("header", [b"", b"\xff" * 30, encode(Ping(1)), encode(Close(SESSION))])
@@ -146,7 +192,7 @@ async def test_who_does_not_greet_is_refused(network: Network, header: bytes) ->
 
     _, stream = await answering(network, answer)
     with pytest.raises(Misbehaved):
-        await connect(stream, "a", GROUP, QUICK)
+        await connect(stream, member(network, "a"), QUICK)
 
 
 async def test_who_never_greets_costs_the_handshake_time(network: Network) -> None:
@@ -156,12 +202,12 @@ async def test_who_never_greets_costs_the_handshake_time(network: Network) -> No
 
     _, stream = await answering(network, answer)
     with pytest.raises(Unreachable, match="greeting"):
-        await connect(stream, "a", GROUP, QUICK)
+        await connect(stream, member(network, "a"), QUICK)
 
 
 async def test_greeting_twice_is_misbehaviour(network: Network) -> None:
     near, far = await linked(network)
-    far.link.post(Hello(b"n" * 16))
+    far.link.post(Hello(member(network, "b").credential))
     error = await near.run()
     assert isinstance(error, Misbehaved)
     assert near.link.closed

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from swarm.errors import RemoteProtocolError
+from swarm.membership.certificate import MAX_CREDENTIAL
 from swarm.wire.fields import Message
 from swarm.wire.messages import AnyMessage, Close, Hello, Ping, decode, encode
 
@@ -87,8 +88,11 @@ def test_a_cut_message_is_an_error(message: Message) -> None:
         ["ping", "1"],
         ["ping"],
         ["unknown", 1],
-        ["hello", b"short"],
-        ["hello", b"n" * 65],
+        ["hello"],
+        ["hello", "text"],
+        ["hello", b"n" * (MAX_CREDENTIAL + 1)],
+        ["renewed", b"n" * (MAX_CREDENTIAL + 1)],
+        ["denied", "in a bad mood"],
         ["close", "tooshort"],
         ["close", "s" * 65],
         [],

@@ -7,7 +7,7 @@ import pytest
 
 from swarm.background import background
 from swarm.errors import Misbehaved, PeerError, Unreachable
-from swarm.group import Group
+from swarm.membership.founder import Founder
 from swarm.transport import Buffer
 from swarm.transport.link import Link, LinkConfig
 from swarm.transport.memory import Condition, MemoryTransport, Network
@@ -16,7 +16,6 @@ from swarm.wire.messages import AnyMessage, Close
 
 pytestmark = pytest.mark.simulated_time
 
-GROUP = Group(b"g" * 32)
 CONFIG = LinkConfig(0.1, 0.5, 0.05, 0.3, handshake=1.0)
 SESSION = "s" * 16
 
@@ -24,13 +23,15 @@ SESSION = "s" * 16
 class Member:
     """A member that notes what its neighbours bring."""
 
-    def __init__(self, network: Network, name: str, tasks: asyncio.TaskGroup, group: Group) -> None:
+    def __init__(self, network: Network, name: str, tasks: asyncio.TaskGroup, group: str) -> None:
         self.transport: MemoryTransport = network.transport(name)
+        founder = Founder(network.signer(group), network.signer(f"{group}'s authority"))
+        self.membership = founder.admit(self.transport.signer)
         self.messages: asyncio.Queue[tuple[str, AnyMessage, Buffer]] = asyncio.Queue()
         self.lost: asyncio.Queue[tuple[str, PeerError]] = asyncio.Queue()
         self.fault: Exception | None = None
         self.neighbours = Neighbours(
-            self.transport, group, tasks, self._on_message, self._on_lost, CONFIG
+            self.transport, self.membership, tasks, self._on_message, self._on_lost, CONFIG
         )
 
     async def _on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
@@ -55,7 +56,7 @@ async def make(network: Network) -> AsyncIterator[Make]:
     members: list[Member] = []
     async with background() as tasks:
 
-        async def one(name: str, group: Group = GROUP) -> Member:
+        async def one(name: str, group: str = "group") -> Member:
             member = Member(network, name, tasks, group)
             await member.transport.serve(PROTOCOL, member.neighbours.accept)
             members.append(member)
@@ -103,10 +104,11 @@ async def test_who_is_not_there_is_unreachable_and_may_come_later(make: Make) ->
 
 
 async def test_an_outsider_gets_no_link(make: Make) -> None:
-    a, b = await make("a"), await make("b", Group(b"x" * 32))
-    with pytest.raises(PeerError):
-        await a.neighbours.link("b")
-    assert a.neighbours.get("b") is None and b.neighbours.traffic[1] == 0
+    a, b = await make("a"), await make("b", "another group")
+    for one, other in ((a, "b"), (b, "a")):
+        with pytest.raises(PeerError):
+            await one.neighbours.link(other)
+        assert one.neighbours.get(other) is None and one.neighbours.traffic == (0, 0)
 
 
 async def test_both_sides_learn_that_a_link_has_ended(make: Make, network: Network) -> None:

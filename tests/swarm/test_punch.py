@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from swarm.errors import ConfigError, Misbehaved, PeerError
-from swarm.group import Group
+from swarm.membership.founder import Founder
 from swarm.transport import Stream, punch
 from swarm.transport.control import Place
 from swarm.transport.memory import MemoryStream, MemoryTransport, Network
@@ -23,7 +23,6 @@ from swarm.wire.relaying import Connect, Knock
 pytestmark = pytest.mark.simulated_time
 
 ECHO = "/homeswarm/echo/1"
-GROUP = Group(b"g" * 32)
 PATIENCE = RelayedConfig().punch_patience
 
 
@@ -39,7 +38,9 @@ class Town:
         carrier = self.network.transport(name)
         self.stack.push_async_callback(carrier.aclose)
         entries = [Place("relay", ("/memory/relay",))] if name != "relay" else []
-        started = RelayedTransport.start(carrier, GROUP, entries, RelayedConfig(**options))
+        signer = self.network.signer
+        membership = Founder(signer("group"), signer("authority")).admit(carrier.signer)
+        started = RelayedTransport.start(carrier, membership, entries, RelayedConfig(**options))
         member = self.members[name] = await self.stack.enter_async_context(started)
         await member.serve(ECHO, echo)
         return member

@@ -12,7 +12,8 @@ import pytest
 
 from swarm import identity
 from swarm.errors import ConfigError, Unreachable
-from swarm.group import Group
+from swarm.membership.founder import Founder
+from swarm.membership.membership import Membership
 from swarm.transport import Stream, dial_back
 from swarm.transport.control import CONTROL, Door, Place
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
@@ -22,7 +23,6 @@ from swarm.transport.reach import Reach, judge
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
-GROUP = Group(b"g" * 32)
 LINKS = LinkConfig(0.1, 0.6, 0.05, 0.2, handshake=2.0)
 
 
@@ -39,12 +39,20 @@ class Town:
         self.stack, self.network = stack, Network()
         self.places: list[Place] = []
 
+    def admit(self, name: str) -> Membership:
+        signer = self.network.signer
+        return Founder(signer("group"), signer("authority")).admit(signer(name))
+
     async def join(self, name: str, **options: Any) -> RelayedTransport:
         carrier = self.network.transport(name)
         self.stack.push_async_callback(carrier.aclose)
         return await self.stack.enter_async_context(
             RelayedTransport.start(
-                carrier, GROUP, self.places, RelayedConfig(**options), link_config=LINKS
+                carrier,
+                self.admit(name),
+                self.places,
+                RelayedConfig(**options),
+                link_config=LINKS,
             )
         )
 
@@ -156,7 +164,7 @@ async def test_asking_again_too_soon_ends_the_link(town: Town) -> None:
     relay.carrier.dial_back = stuck  # type: ignore[method-assign]
     carrier = town.network.transport("m")
     with pytest.raises(Unreachable):
-        async with Door(carrier, GROUP, LINKS).control(town.places[0]) as control:
+        async with Door(carrier, town.admit("m"), LINKS).control(town.places[0]) as control:
             control._link.post(Probe(()))
             control._link.post(Probe(()))
             await asyncio.Future()

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from swarm.background import background
-from swarm.errors import Busy, ConfigError, Misbehaved, Unreachable
-from swarm.group import Group
+from swarm.errors import Busy, ConfigError, Unreachable
+from swarm.membership.founder import Founder
+from swarm.membership.membership import Membership
 from swarm.transport import Stream, circuits
 from swarm.transport.control import CIRCUIT, VISIT, Place
-from swarm.transport.link import LinkConfig, connect
+from swarm.transport.link import LinkConfig, accept, connect
 from swarm.transport.memory import Condition, Network
 from swarm.transport.reach import Reach
 from swarm.transport.relay import Bucket, RelayConfig
@@ -28,7 +29,11 @@ pytestmark = pytest.mark.simulated_time
 
 ECHO = "/homeswarm/echo/1"
 LINKS = LinkConfig(0.1, 0.6, 0.05, 0.2, handshake=2.0)
-GROUP = Group(b"g" * 32)
+
+
+def now() -> float:
+    """Certificates are as old as the simulated time."""
+    return 1e9 + asyncio.get_running_loop().time()
 
 
 async def echo(stream: Stream) -> None:
@@ -46,16 +51,34 @@ class Town:
     public: list[str] = field(default_factory=list)
     members: dict[str, RelayedTransport] = field(default_factory=dict)
 
+    def founder(self, group: str = "group") -> Founder:
+        """Whoever founds a group of this name here founds the same one."""
+        signer = self.network.signer
+        return Founder(signer(group), signer(f"{group}'s authority"), clock=now)
+
+    def admit(self, name: str, group: str = "group") -> Membership:
+        return self.founder(group).admit(self.network.signer(name))
+
     async def member(
-        self, name: str, *, hidden: bool = False, group: Group = GROUP, **options: Any
+        self,
+        name: str,
+        *,
+        hidden: bool = False,
+        membership: Membership | None = None,
+        **options: Any,
     ) -> RelayedTransport:
         carrier = self.network.transport(name)
+        membership = membership or self.admit(name)
         self.stack.push_async_callback(carrier.aclose)
         if hidden:
             self.network.hide(name)
         member = await self.stack.enter_async_context(
             RelayedTransport.start(
-                carrier, group, await self.places(), RelayedConfig(**options), link_config=LINKS
+                carrier,
+                membership,
+                await self.places(),
+                RelayedConfig(**options),
+                link_config=LINKS,
             )
         )
         member.follow(self.places)
@@ -177,7 +200,7 @@ async def test_a_link_works_through_a_relay(pair: Town) -> None:
     greeted: asyncio.Queue[str] = asyncio.Queue()
 
     async def handler(stream: Stream) -> None:
-        link = await connect(stream, "b", GROUP, LINKS)
+        link = await accept(stream, pair.admit("b"), LINKS)
         greeted.put_nowait(link.peer)
 
         async def ignore(*_: Any) -> None:
@@ -186,7 +209,7 @@ async def test_a_link_works_through_a_relay(pair: Town) -> None:
         await link.run(ignore)
 
     await pair.members["b"].serve("/link", handler)
-    link = await connect(await pair.open("a", "b", "/link"), "a", GROUP, LINKS)
+    link = await connect(await pair.open("a", "b", "/link"), pair.admit("a"), LINKS)
     assert (link.peer, await greeted.get()) == ("b", "a")
     with pytest.raises(Unreachable, match="silent"):
         async with background() as tasks:
@@ -202,10 +225,10 @@ async def test_a_link_works_through_a_relay(pair: Town) -> None:
 
 
 async def test_an_outsider_gets_nothing(pair: Town) -> None:
-    other = Group(b"o" * 32)
-    outsider = await pair.member("outsider", hidden=True, group=other)
+    foreign = pair.admit("outsider", "another group")
+    outsider = await pair.member("outsider", hidden=True, membership=foreign)
     assert (outsider.reach, outsider.relays) == (Reach.UNKNOWN, ())
-    with pytest.raises(Misbehaved):
+    with pytest.raises(Unreachable):
         await outsider.open("b", ECHO, pair.members["b"].addresses)
     assert pair.passing() == 0
 
