@@ -109,7 +109,10 @@ class Census(Message, frozen=True, tag="census"):
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One member; `revoked` is when it was thrown out, 0 if it was not."""
+    """One member; `revoked` is when it was thrown out, 0 if it was not.
+
+    `issuer` is the authority that has admitted it, as what it is.
+    """
 
     member: PeerId
     name: Name
@@ -118,6 +121,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     renewed: Time
     expires: Time
     revoked: Time = 0.0
+    issuer: PeerId = ""
 
 
 class OpenInvite(msgspec.Struct, frozen=True, array_like=True):
@@ -154,15 +158,23 @@ class Expelled(Message, frozen=True, tag="expelled"):
 
 
 class Sync(Message, frozen=True, tag="sync"):
-    """Asks another authority for what has changed since its `change`; for authorities."""
+    """Asks another authority for what has changed since its `change`; for authorities.
+
+    `addresses` are where it may ask in return.
+    """
 
     credential: Credential
     change: Counter = 0
+    addresses: Addresses = ()
 
 
 class Synced(Message, frozen=True, tag="synced"):
-    """What has changed up to `change`; if `more`, there is more to be asked for."""
+    """What has changed up to `change`; if `more`, there is more to be asked for.
 
+    With `credential` the authority that was asked shows that it is one.
+    """
+
+    credential: Credential
     change: Counter
     members: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=MAX_MEMBERS)] = ()
     more: bool = False
