@@ -44,6 +44,7 @@ def read(path: Path) -> bytes | None:
 def replace(path: Path, content: bytes) -> None:
     """Writes a file that only its owner can read; readers see the old bytes or the new ones.
 
+    When it returns the new ones are on the disk.
     Raises `ConfigError` where the file cannot be written.
     """
     with _written(path, content) as name:
@@ -72,11 +73,21 @@ def _written(path: Path, content: bytes) -> Iterator[str]:
                 file.flush()
                 os.fsync(file.fileno())
             yield name
+            sync_folder(path.parent)
         finally:
             with suppress(OSError):
                 os.unlink(name)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes sure that a file's name in a folder outlasts a power cut; raises `OSError`."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
