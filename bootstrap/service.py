@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarm import acquaintances, identity, state
 from swarm.background import background
@@ -15,16 +17,27 @@ from swarm.errors import ConfigError, Unreachable
 from swarm.group import Group
 from swarm.invite import Invite
 from swarm.member import Member, keep_remembering
+from swarm.membership.enrolment import enrol
+from swarm.membership.membership import Membership
+from swarm.membership.trust import Trust
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
+from swarm.wire.enrolment import Station
 
-from . import group_file
+from . import office
+from .authority import Authority
 from .config import BootstrapConfig
+from .correspondence import Correspondence
+from .desk import Desk
+from .notices import Notices
+from .office import Office
+
+if TYPE_CHECKING:
+    from swarm.transport.libp2p import Libp2pTransport
 
 logger = logging.getLogger(__name__)
 
 _PORT_FILE = "port"
 _MEMBERS_FILE = "members.json"
-_MAX_ADDRESSES = 16
 _SOUND_RUN = 60.0
 _MAX_RESTARTS = 3
 
@@ -65,55 +78,90 @@ async def serve(config: BootstrapConfig, on_ready: Callable[[Invite], None]) -> 
 async def start(config: BootstrapConfig) -> AsyncIterator[Bootstrap]:
     """A bootstrap for the length of the block; the caller holds the folder's lock.
 
-    If its libp2p daemon ends, the block is cancelled and `Unreachable` (of ourselves) comes out.
+    If its libp2p daemon ends, the block is cancelled and `Unreachable` (of ourselves) comes out; if
+    another bootstrap throws it out, `MembershipError`.
     """
-    from swarm.directory.dht import DhtConfig, DhtDirectory
     from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 
     folder = config.folder
-    group = group_file.load_or_create(folder, config.name)
-    me = _load_identity(folder)
+    applicant = None
+    if config.join is not None:
+        applicant = office.applicant(folder, config.join.group)
+    seat = office.found(folder, config.name, time.time) if applicant is None else None
+    key = folder / office.IDENTITY_FILE
     port = config.port or _stored_port(folder)
-    libp2p = Libp2pConfig(me.path, config.host, port, config.announce, map_port=config.map_port)
-    # Whether others reach it is its owner's care: whom it relays for has reached it.
-    relayed = RelayedConfig(listens=False, always_relays=True, relay=config.relay)
-    async with (
-        Libp2pTransport.start(libp2p) as carrier,
-        RelayedTransport.start(carrier, group, config=relayed) as transport,
-    ):
+    libp2p = Libp2pConfig(key, config.host, port, config.announce, map_port=config.map_port)
+    async with Libp2pTransport.start(libp2p) as carrier:
         if not port:
             _store_port(folder, carrier.port)
-        known = acquaintances.load(folder / _MEMBERS_FILE)
-        places = [place for each in known for place in each.multiaddresses]
+        if seat is None:
+            seat = await _deputize(config, carrier)
+        ledger = office.open_ledger(folder, seat.group, time.time)
+        with Authority(seat, ledger, config.terms) as authority:
+            async with _running(config, carrier, authority) as member:
+                logger.info("bootstrap ready peer=%s group=%s", member.peer_id, member.group.id)
+                yield Bootstrap(member, authority.first_invite())
+
+
+@asynccontextmanager
+async def _running(
+    config: BootstrapConfig, carrier: Libp2pTransport, authority: Authority
+) -> AsyncIterator[Member]:
+    """The desk, the relay and the directory of an authority, for the length of the block."""
+    from swarm.directory.dht import DhtConfig, DhtDirectory
+
+    trust = Trust(authority.group, identity.verifies)
+    membership = Membership(trust, authority.credential, authority.me.sign)
+    authority.enter()
+    _meet_all(authority, config, carrier)
+    trust.learn(authority.revocations())
+    # Whether others reach it is its owner's care: whom it relays for has reached it.
+    relayed = RelayedConfig(listens=False, always_relays=True, relay=config.relay)
+    async with RelayedTransport.start(carrier, membership, config=relayed) as transport:
+        known = config.folder / _MEMBERS_FILE
+        places = [place for each in acquaintances.load(known) for place in each.multiaddresses]
+        entries = [place for each in authority.stations()[1:] for place in _with_id(each)]
         directory = await DhtDirectory.join(
-            carrier, group, (), places, DhtConfig(may_be_first=True)
+            carrier, membership, entries, places, DhtConfig(may_be_first=True)
         )
-        member = Member(transport, directory, group)
+        member = Member(transport, directory, membership)
+        notices = Notices(authority, membership, carrier, directory)
+        correspondence = Correspondence(authority, membership, carrier, directory)
         try:
+            await Desk(authority, trust, on_change=notices.look).serve(carrier)
             async with background() as tasks:
-                tasks.create_task(keep_remembering(member, folder / _MEMBERS_FILE))
+                tasks.create_task(keep_remembering(member, known))
+                tasks.create_task(notices.run())
+                tasks.create_task(correspondence.run())
                 tasks.create_task(carrier.wait_failed())
-                logger.info("bootstrap ready peer=%s group=%s", transport.peer_id, group.id)
-                yield Bootstrap(member, _invite(group, transport.addresses))
+                yield member
         finally:
             await directory.aclose()
 
 
-def _load_identity(folder: Path) -> identity.Identity:
-    path = folder / group_file.IDENTITY_FILE
-    known = identity.load(path)
-    if known is None and (folder / _PORT_FILE).exists():
-        logger.warning("identity lost, a new one is made: invites from before lead nowhere")
-    return known or identity.create(path)
+async def _deputize(config: BootstrapConfig, carrier: Libp2pTransport) -> Office:
+    """Redeems the invite by which this bootstrap becomes one of a group that exists."""
+    invite = config.join
+    assert invite is not None
+    trust = Trust(invite.group, identity.verifies)
+    papers = await enrol(carrier, carrier.signer, invite, trust, office.NAME)
+    group = Group(invite.group.key, papers.group_name)
+    return office.deputize(config.folder, group, papers.credential)
 
 
-def _invite(group: Group, addresses: tuple[str, ...]) -> Invite:
-    if not addresses:
+def _meet_all(authority: Authority, config: BootstrapConfig, carrier: Libp2pTransport) -> None:
+    if not carrier.addresses:
         raise ConfigError("this machine has no network address; check its connection")
-    kept = addresses
-    if len(addresses) > _MAX_ADDRESSES:
-        kept = (*addresses[: _MAX_ADDRESSES - 1], addresses[-1])
-    return Invite(group.secret, kept, group.name)
+    authority.meet(Station(carrier.peer_id, carrier.addresses))
+    known = {station.peer for station in authority.stations()}
+    for each in config.join.bootstraps if config.join else ():
+        if each.peer not in known:
+            authority.meet(Station(each.peer, each.addresses))
+
+
+def _with_id(station: Station) -> list[str]:
+    bare = [address.partition("/p2p/")[0] for address in station.addresses]
+    return [f"{address}/p2p/{station.peer}" for address in bare]
 
 
 def _stored_port(folder: Path) -> int:

@@ -1,0 +1,92 @@
+"""Who answers for a member: the authority that let it in, and those above that one.
+
+An authority that is thrown out takes with it what it alone has said: whom it has let in is not
+renewed until another authority lets it in again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import msgspec
+
+from swarm.membership.certificate import Standing
+from swarm.wire.enrolment import Entry
+
+from . import merging, names
+from .ledger import Ledger
+from .office import MAX_ABOVE
+
+logger = logging.getLogger(__name__)
+
+
+def is_vouched(ledger: Ledger, entry: Entry) -> bool:
+    """Whether no authority above a member has been thrown out, as far as they are known."""
+    above = ledger.member(entry.issuer)
+    for _ in range(MAX_ABOVE + 1):
+        if above is None:
+            return True
+        if above.revoked:
+            return False
+        above = ledger.member(above.issuer)
+    return True
+
+
+def take(ledger: Ledger, me: str, source: Standing, entries: Iterable[Entry]) -> None:
+    """Takes in what the authority `source` knows of members; `me` is whose ledger this is."""
+    with ledger.transaction():
+        for entry in entries:
+            _take(ledger, me, source, merging.presentable(entry))
+
+
+def _take(ledger: Ledger, me: str, source: Standing, theirs: Entry) -> None:
+    ours = ledger.member(theirs.member)
+    if theirs.member in source.issuers:
+        # Who has certified the source stands above it, and cannot be thrown out by it.
+        theirs = msgspec.structs.replace(theirs, revoked=0.0)
+    if ours is None:
+        # Whom we have admitted we know ourselves, unless our ledger is younger than that.
+        told = theirs.issuer if theirs.issuer not in ("", me) else source.peer
+        merged = msgspec.structs.replace(theirs, issuer=told)
+    else:
+        merged = merging.merge(*_vouched(ledger, ours, theirs))
+    if merged == ours:
+        return
+    if merged.revoked and not (ours and ours.revoked):
+        logger.info("member revoked elsewhere name=%s by=%s", merged.name, source.name)
+        exclude(ledger, merged.member)
+    ledger.write(_with_own_name(ledger, merged))
+
+
+def exclude(ledger: Ledger, member: str) -> set[bytes]:
+    """Takes back the invites by which a member that was thrown out could return.
+
+    Returns their numbers. It is nobody's station any more, either.
+    """
+    ledger.forget(member)
+    numbers = set(ledger.redeemed_by(member))
+    for number in numbers:
+        ledger.withdraw(number)
+    return numbers
+
+
+def _vouched(ledger: Ledger, ours: Entry, theirs: Entry) -> tuple[Entry, Entry]:
+    """Both entries, without the roles that an authority gave which was thrown out."""
+    if not is_vouched(ledger, theirs):
+        return ours, msgspec.structs.replace(theirs, roles=ours.roles)
+    if not is_vouched(ledger, ours):
+        ours = msgspec.structs.replace(ours, roles=theirs.roles, issuer=theirs.issuer)
+    return ours, theirs
+
+
+def _with_own_name(ledger: Ledger, entry: Entry) -> Entry:
+    """The entry, under another name if somebody has it who joined elsewhere and earlier."""
+    other = ledger.living(entry.name)
+    if entry.revoked or other is None or other.member == entry.member:
+        return entry
+    free = names.unique(entry.name, lambda name: ledger.living(name) is not None)
+    if merging.yields(entry, other):
+        return msgspec.structs.replace(entry, name=free)
+    ledger.write(msgspec.structs.replace(other, name=free))
+    return entry
