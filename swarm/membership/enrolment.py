@@ -13,6 +13,7 @@ from swarm.errors import (
     Misbehaved,
     PeerError,
     RemoteProtocolError,
+    SwarmError,
     Unreachable,
 )
 from swarm.invite import Invite
@@ -97,12 +98,15 @@ async def enrol(
 
 
 async def renew(transport: Transport, subject: Signer, trust: Trust, papers: Papers) -> Papers:
-    """New papers for `subject` from whichever authority answers first.
+    """New papers for `subject` from whichever authority gives them first.
 
-    Raises `MembershipError` if it was thrown out, `Unreachable` if none answers.
+    Raises `MembershipError` if one says that it was thrown out and none renews it, `Unreachable` if
+    none answers.
     """
-    failure: PeerError = Unreachable("", "no bootstrap of the group is known")
+    failure: SwarmError = Unreachable("", "no bootstrap of the group is known")
     for station in papers.stations:
+        if trust.has_revoked(station.peer):
+            continue
         proof = _proof(transport, subject, trust.group, station)
         question = Renew(subject.peer_id, proof, papers.credential)
         try:
@@ -110,18 +114,25 @@ async def renew(transport: Transport, subject: Signer, trust: Trust, papers: Pap
             if isinstance(answer, Enrolled):
                 return _papers(answer, papers.stations, subject, station, trust)
         except PeerError as error:
-            failure = error
-            continue
-        match answer:
-            case Declined(Decline.REVOKED | Decline.FORBIDDEN, message):
-                raise MembershipError(
-                    Lapse.REVOKED, message or "this machine was removed from the group"
-                )
-            case Declined(_, message):
-                failure = Unreachable(station.peer, message or "does not renew now")
-            case _:
-                failure = Misbehaved(station.peer, f"answered by {type(answer).__name__}")
+            refusal: SwarmError = error
+        else:
+            refusal = _refusal(station, answer)
+        # That we are out is not taken from one alone: it may be out itself by now. It counts more
+        # than that others do not answer.
+        if not isinstance(failure, MembershipError):
+            failure = refusal
     raise failure
+
+
+def _refusal(station: Station, answer: Answer) -> SwarmError:
+    match answer:
+        case Declined(Decline.REVOKED | Decline.FORBIDDEN, message):
+            why = message or "this machine was removed from the group"
+            return MembershipError(Lapse.REVOKED, why)
+        case Declined(_, message):
+            return Unreachable(station.peer, message or "does not renew now")
+        case _:
+            return Misbehaved(station.peer, f"answered by {type(answer).__name__}")
 
 
 def _papers(
@@ -134,7 +145,7 @@ def _papers(
     stations = {each.peer: each for each in (*known, *answer.stations)}
     # Those that the authority knows come first: it has just heard of them.
     order = dict.fromkeys((*(each.peer for each in answer.stations), *stations))
-    kept = tuple(stations[peer] for peer in order)[:MAX_STATIONS]
+    kept = tuple(stations[peer] for peer in order if not trust.has_revoked(peer))[:MAX_STATIONS]
     return Papers(answer.credential, answer.group_name, kept, answer.revocations)
 
 

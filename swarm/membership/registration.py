@@ -109,6 +109,8 @@ class Registration:
     async def keep(self, directory: Directory) -> None:
         """Renews the certificate in time and hears of revocations; only ends by raising.
 
+        Where the authority that has signed it was thrown out, another one is asked at once.
+
         Raises `MembershipError` once we are thrown out. While no authority answers, the certificate
         is used as long as it lasts.
         """
@@ -117,7 +119,7 @@ class Registration:
         while True:
             await self._hear(directory)
             self._check()
-            due = self._trust.clock() >= self._renewal_time() and clock() >= retry_at
+            due = self._is_due() and clock() >= retry_at
             doubted, self._doubted = self._doubted, False
             if due or (doubted and clock() >= self._asked_at + _DOUBT):
                 try:
@@ -137,13 +139,17 @@ class Registration:
     def _check(self) -> None:
         """Raises `MembershipError` where we have been thrown out ourselves."""
         ours = self._own.standing
-        if any(each.member == ours.member for each in self._trust.revoked):
+        if self._trust.has_revoked(ours.member):
             raise MembershipError(Lapse.REVOKED, f"{ours.name} was removed from the group")
 
-    def _renewal_time(self) -> float:
+    def _is_due(self) -> bool:
         """Half way through: then there is as much time again to find an authority."""
         ours = self._own.standing
-        return ours.begins + (ours.expires - ours.begins) / 2
+        try:
+            self._trust.check_standing(ours)
+        except MembershipError:
+            return True
+        return self._trust.clock() >= ours.begins + (ours.expires - ours.begins) / 2
 
     async def _renew(self) -> None:
         self._asked_at = asyncio.get_running_loop().time()
@@ -188,13 +194,14 @@ class Registration:
         for signed in lists.values():
             with suppress(MembershipError):
                 self._trust.learn(signed)
-        known = {station.peer: station for station in self._papers.stations}
+        known = {each.peer: each for each in self._papers.stations}
         for member, record in stations.items():
             with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 station = _decoder.decode(record)
                 if station.peer == member and station.addresses:
                     known[member] = station
-        kept = tuple(known.values())[-enrolment.MAX_STATIONS :]
+        standing = [each for peer, each in known.items() if not self._trust.has_revoked(peer)]
+        kept = tuple(standing[-enrolment.MAX_STATIONS :])
         heard = {"stations": kept, "revocations": self._trust.lists}
         self._adopt(msgspec.structs.replace(self._papers, **heard))
 

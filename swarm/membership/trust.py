@@ -57,6 +57,10 @@ class Trust:
         """Who has been thrown out."""
         return tuple(self._revoked.values())
 
+    def has_revoked(self, member: str) -> bool:
+        """Whether this one has been thrown out itself."""
+        return member in self._revoked
+
     def watch(self, on_change: Callable[[], None]) -> None:
         """Calls `on_change` from now on when somebody has been thrown out."""
         self._watchers.append(on_change)

@@ -388,12 +388,17 @@ async def _greeted(link: Link, greeting: Callable[[Link], Awaitable[None]]) -> L
 
 async def _greet(link: Link) -> None:
     await link._send(encode(Hello(link._vouching.show(), __version__)), b"")
-    await _meet(link)
+    message, _ = await link._next()
+    # Only whom we have dialled may raise doubts: anybody can knock.
+    if isinstance(message, Denied):
+        link._vouching.denied(message.lapse)
+    _meet(link, message)
 
 
 async def _answer(link: Link) -> None:
+    message, _ = await link._next()
     try:
-        await _meet(link)
+        _meet(link, message)
     except NotAMember as error:
         if last := denial(error):
             with suppress(Unreachable):
@@ -402,10 +407,7 @@ async def _answer(link: Link) -> None:
     await link._send(encode(Hello(link._vouching.show(), __version__)), b"")
 
 
-async def _meet(link: Link) -> None:
-    message, _ = await link._next()
-    if isinstance(message, Denied):
-        link._vouching.denied(message.lapse)
+def _meet(link: Link, message: AnyMessage) -> None:
     if not isinstance(message, Hello):
         raise Misbehaved(link.peer, "did not greet")
     link._vouching.meet(message.credential)

@@ -19,10 +19,28 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from swarm import identity
 from swarm.group import Group
-from swarm.membership.certificate import ROLES, Certificate, Role, issue
+from swarm.invite import Bootstrap, Invite
+from swarm.membership.certificate import ROLES, Certificate, Role, examine, issue
+from swarm.membership.founder import Founder
 from swarm.membership.membership import Membership
 from swarm.membership.revocation import Revocation, RevocationList, sign_list
 from swarm.membership.trust import Trust
+from swarm.transport import Stream, Transport
+from swarm.wire.enrolment import (
+    PROTOCOL,
+    Answer,
+    Decline,
+    Declined,
+    Enrol,
+    Enrolled,
+    Question,
+    Renew,
+    Station,
+    Ticket,
+    decode_question,
+    encode,
+    proof_message,
+)
 
 REPO = "people/tiny"
 
@@ -311,6 +329,12 @@ def key_of(name: str) -> identity.Identity:
     return identity.Identity(Path("nowhere"), peer, key)
 
 
+@pytest.fixture(name="key_of")
+def _key_of() -> Callable[[str], identity.Identity]:
+    """`key_of(name)`: a key without a file, always the same one."""
+    return key_of
+
+
 @pytest.fixture
 def root() -> Holder:
     """The key of a group, which is above all its certificates."""
@@ -329,3 +353,97 @@ def stranger() -> Holder:
 def authority(root: Holder) -> Holder:
     """The authority that the group's key has certified."""
     return root.certify("authority", Role.AUTHORITY, expires=1e10)
+
+
+@dataclass
+class Office:
+    """A tiny bootstrap: an authority at its desk, which admits and renews from memory."""
+
+    founder: Founder
+    key: identity.Identity
+    addresses: tuple[str, ...] = ()
+    name: str = "friends"
+    lifetime: float = 86_400.0
+    stations: tuple[Station, ...] = ()
+    asked: list[Question] = field(default_factory=list)
+    tickets: dict[bytes, tuple[Ticket, Role, int, float]] = field(default_factory=dict)
+    members: dict[str, Role] = field(default_factory=dict)
+    redeemed: set[tuple[bytes, str]] = field(default_factory=set)
+    expelled: list[str] = field(default_factory=list)
+    twist: Callable[[Question, Answer], Answer] = field(default=lambda _, answer: answer)
+    """What it really answers."""
+
+    async def serve(self, transport: Transport) -> None:
+        self.addresses = transport.addresses
+        self.stations = self.stations or (Station(self.key.peer_id, self.addresses),)
+        await transport.serve(PROTOCOL, self._attend)
+
+    def invite(self, role: Role = Role.PEER, uses: int = 1, lasts: float = 1e6) -> Invite:
+        ticket = Ticket(b"%08d" % len(self.tickets), b"s" * 16)
+        expires = self.founder.trust().clock() + lasts
+        self.tickets[ticket.number] = ticket, role, uses, expires
+        group = identity.public_key(self.founder.group.key)
+        mine = identity.public_key(self.key.peer_id)
+        assert group is not None and mine is not None
+        bare = tuple(each.partition("/p2p/")[0] for each in self.addresses)
+        return Invite(group, (Bootstrap(mine, bare),), ticket, role, expires, self.name)
+
+    def expel(self, *members: str) -> bytes:
+        """Throws them out; the list that says so."""
+        self.expelled += members
+        return self.founder.revoke(*members)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What it has been asked for."""
+        return [type(question).__name__ for question in self.asked]
+
+    async def _attend(self, stream: Stream) -> None:
+        header, _ = await stream.receive()
+        question = decode_question(bytes(header))
+        self.asked.append(question)
+        answer = self.twist(question, self._answer(stream.peer, question))
+        await stream.send(encode(answer), b"")
+
+    def _answer(self, peer: str, question: Question) -> Answer:
+        assert isinstance(question, Enrol | Renew)
+        message = proof_message(self.founder.group.key, peer, self.key.peer_id)
+        if not identity.verifies(message, question.proof, question.subject):
+            return Declined(Decline.FOREIGN)
+        if question.subject in self.expelled:
+            enrols = isinstance(question, Enrol)
+            return Declined(Decline.FORBIDDEN if enrols else Decline.REVOKED)
+        if isinstance(question, Enrol) and (why := self._redeem(question)):
+            return Declined(why)
+        role = self.members.get(question.subject)
+        if role is None:
+            assert isinstance(question, Renew)
+            shown = examine(question.credential, self.founder.group, identity.verifies)
+            assert shown.peer == question.subject
+            role = Role.PEER if shown.may(Role.PEER) else Role.CLIENT
+        name = getattr(question, "name", "") or "garage-pc"
+        credential = self.founder.certify(question.subject, role, name, self.lifetime)
+        lists = (self.founder.revoke(),) if self.expelled else ()
+        return Enrolled(credential, self.name, self.stations, lists)
+
+    def _redeem(self, question: Enrol) -> Decline | None:
+        if question.ticket.number not in self.tickets:
+            return Decline.UNKNOWN
+        ticket, role, uses, expires = self.tickets[question.ticket.number]
+        if question.ticket != ticket:
+            return Decline.UNKNOWN
+        redemption = (ticket.number, question.subject)
+        if redemption not in self.redeemed:
+            if self.founder.trust().clock() >= expires:
+                return Decline.EXPIRED
+            if sum(number == ticket.number for number, _ in self.redeemed) >= uses:
+                return Decline.SPENT
+        self.redeemed.add(redemption)
+        self.members[question.subject] = role
+        return None
+
+
+@pytest.fixture
+def open_office() -> type[Office]:
+    """Opens offices: `open_office(founder, key)`, then `serve`."""
+    return Office

@@ -15,15 +15,15 @@ from swarm.errors import Busy, ConfigError, Unreachable
 from swarm.membership.founder import Founder
 from swarm.membership.membership import Membership
 from swarm.transport import Stream, circuits
-from swarm.transport.control import CIRCUIT, VISIT, Place
+from swarm.transport.control import CIRCUIT, CONTROL, VISIT, Place
 from swarm.transport.link import LinkConfig, accept, connect
 from swarm.transport.memory import Condition, Network
 from swarm.transport.reach import Reach
 from swarm.transport.relay import Bucket, RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.transport.sealed import RECORD_LEN
-from swarm.wire.messages import encode
-from swarm.wire.relaying import Visit
+from swarm.wire.messages import Hello, encode
+from swarm.wire.relaying import Connect, Reserve, Visit
 
 pytestmark = pytest.mark.simulated_time
 
@@ -231,6 +231,88 @@ async def test_an_outsider_gets_nothing(pair: Town) -> None:
     with pytest.raises(Unreachable):
         await outsider.open("b", ECHO, pair.members["b"].addresses)
     assert pair.passing() == 0
+
+
+@pytest.mark.parametrize("out", ["a", "b"])
+async def test_circuits_of_a_member_that_is_thrown_out_end(pair: Town, out: str) -> None:
+    for name in ("c", "d"):
+        await pair.member(name, hidden=True)
+    stream, spared = await pair.open("a", "b"), await pair.open("c", "d")
+    assert await echoes(stream)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    relay = pair.members["relay"]
+    relay._door.membership.trust.learn(pair.founder().revoke(out))
+    with pytest.raises(Unreachable):
+        await stream.receive()
+    # Whether or not that one hangs up.
+    await until(lambda: pair.passing() == 1)
+    assert clock() - started < 6.0
+    await until(lambda: relay.relay.reserved == {"a", "b", "c", "d"} - {out})
+    assert await echoes(spared)
+    # It gets neither a place nor a circuit again, and nobody reaches it here.
+    await asyncio.sleep(30)
+    assert pair.members[out].relays == ()
+    with pytest.raises(Unreachable):
+        await pair.open(out, "c")
+    with pytest.raises(Unreachable):
+        await pair.open("c", out)
+    assert pair.passing() <= 1
+
+
+async def test_a_circuit_lasts_as_long_as_its_ends_certificates(pair: Town) -> None:
+    brief = pair.founder().admit(pair.network.signer("c"), lifetime=20)
+    await pair.member("c", hidden=True, membership=brief)
+    stream, spared = await pair.open("c", "b"), await pair.open("a", "b")
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(Unreachable):
+        async with asyncio.timeout(60):
+            while await echoes(stream) and await echoes(spared):  # noqa: ASYNC110
+                await asyncio.sleep(1)
+    assert 19 <= asyncio.get_running_loop().time() - started <= 26
+    assert await echoes(spared)
+    assert pair.members["relay"].relay.reserved == {"a", "b"}
+
+
+async def test_a_place_outlives_a_certificate_that_is_renewed(pair: Town) -> None:
+    brief = pair.founder().admit(pair.network.signer("c"), lifetime=20)
+    await pair.member("c", hidden=True, membership=brief)
+    await asyncio.sleep(10)
+    brief.adopt(pair.founder().certify("c"))
+    stream = await pair.open("a", "c")
+    for _ in range(10):
+        await asyncio.sleep(5)
+        assert await echoes(stream)
+    assert pair.members["relay"].relay.reserved == {"a", "b", "c"}
+
+
+async def test_who_knocks_at_a_relay_learns_nothing(pair: Town) -> None:
+    stranger = pair.network.transport("stranger")
+    seen: list[bytes] = []
+
+    def look(sender: str, receiver: str, header: bytes, payload: Any) -> bool:
+        if (sender, receiver) == ("relay", "stranger"):
+            seen.append(header)
+        return False
+
+    pair.network.drop = look
+    stolen = encode(Hello(pair.admit("a").credential))
+    for protocol in (CONTROL, CIRCUIT):
+        for frames in (
+            [],
+            [encode(Connect("b"))],
+            [encode(Reserve())],
+            [stolen, encode(Connect("b"))],
+        ):
+            stream = await stranger.open("relay", protocol)
+            with pytest.raises(Unreachable):
+                for frame in frames:
+                    await stream.send(frame, b"")
+                await stream.receive()
+    assert seen == []
+    assert pair.passing() == 0
+    assert pair.members["relay"].relay.reserved == {"a", "b"}
+    await stranger.aclose()
 
 
 async def test_only_our_relays_bring_visitors(pair: Town) -> None:
