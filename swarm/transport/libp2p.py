@@ -6,9 +6,10 @@ import asyncio
 import ipaddress
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix
 from . import Buffer, Stream, StreamHandler, dial_back, multiaddresses, ports
 from .daemon import Daemon
 from .doorway import Doorway
+from .gate import Gate, GateLimits
 from .reach import Reach
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ _SMALL = 64 * 1024
 
 _CLOSE_TIMEOUT = 1.0
 _REFRESH = 15.0
+_LOOK = 2.0
+"""Seconds between two looks at who is connected: a connection costs whoever makes it about 5 ms."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Libp2pConfig:
     `identity` is a key file (made if it is missing); without one the member has a new id each time.
     It listens at `host` and `port` (0: a free one). `announce` are addresses under which others
     reach it from outside, as multiaddresses or `host:port`. With `map_port` a router is asked to
-    forward the port (UPnP, NAT-PMP). Opening a stream takes at most `patience` seconds.
+    forward the port (UPnP, NAT-PMP). Opening a stream takes at most `patience` seconds. `gate`
+    limits what others may open to us.
     """
 
     identity: Path | None = None
@@ -47,6 +52,7 @@ class Libp2pConfig:
     map_port: bool = True
     patience: float = 5.0
     limits: FrameLimits = DEFAULT_LIMITS
+    gate: GateLimits = field(default_factory=GateLimits)
 
     def __post_init__(self) -> None:
         try:
@@ -75,8 +81,10 @@ class Libp2pStream:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         limits: FrameLimits,
+        on_admit: Callable[[], None],
     ) -> None:
         self._peer = peer
+        self._on_admit = on_admit
         self._reader, self._writer = reader, writer
         self._limits = limits
         self._accepted = replace(limits, payload=0)
@@ -101,6 +109,7 @@ class Libp2pStream:
         limits = self._limits
         lower = limits.payload if payload is None else min(payload, limits.payload)
         self._accepted = replace(limits, payload=lower)
+        self._on_admit()
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Sends one frame. A frame is written without a pause, so senders never interleave."""
@@ -188,9 +197,16 @@ class Libp2pTransport:
         self._on_change: list[Callable[[], None]] = []
         self._addresses: tuple[str, ...] = ()
         self._streams: set[Libp2pStream] = set()
+        self.gate = Gate(config.gate)
+        self.gate.know(self.peer_id)
+        self._vouchers: list[Callable[[], Collection[str]]] = []
         self._doorway = Doorway(config.ip, lambda: self.port)
         self._closing = False
-        self._refresher = asyncio.get_running_loop().create_task(self._keep_addresses())
+        loop = asyncio.get_running_loop()
+        self._keepers = [
+            loop.create_task(self._keep_addresses()),
+            loop.create_task(self._keep_strangers_few()),
+        ]
 
     @classmethod
     async def create(cls, config: Libp2pConfig | None = None) -> Libp2pTransport:
@@ -242,6 +258,10 @@ class Libp2pTransport:
         """Calls `on_change` when the machine or the router has given us other addresses."""
         self._on_change.append(on_change)
 
+    def vouch(self, members: Callable[[], Collection[str]]) -> None:
+        """Those whom `members` names are never disconnected for being strangers."""
+        self._vouchers.append(members)
+
     @property
     def port(self) -> int:
         """The TCP port at which we listen; raises `ConfigError` where there is no address."""
@@ -271,7 +291,7 @@ class Libp2pTransport:
                 reader, writer = await self.daemon.open(peer, protocol)
         except TimeoutError as error:
             raise Unreachable(peer, "did not answer in time") from error
-        return self._own(Libp2pStream(peer, reader, writer, self._config.limits))
+        return self._own(peer, reader, writer)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -279,7 +299,11 @@ class Libp2pTransport:
         async def handle(
             peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
-            stream = self._own(Libp2pStream(peer, reader, writer, self._config.limits))
+            guest = self.gate.enter(peer, writer.transport.abort)
+            if guest is None:
+                logger.debug("stream refused peer=%s protocol=%s", peer, protocol)
+                return
+            stream = self._own(peer, reader, writer)
             try:
                 await handler(stream)
             except PeerError as error:
@@ -287,6 +311,7 @@ class Libp2pTransport:
             except Exception:
                 logger.exception("stream handler failed peer=%s", peer)
             finally:
+                self.gate.leave(guest)
                 await stream.aclose()
 
         await self.daemon.serve(protocol, handle)
@@ -330,9 +355,10 @@ class Libp2pTransport:
         if self._closing:
             return
         self._closing = True
-        self._refresher.cancel()
+        for keeper in self._keepers:
+            keeper.cancel()
         try:
-            await asyncio.gather(self._refresher, return_exceptions=True)
+            await asyncio.gather(*self._keepers, return_exceptions=True)
             await asyncio.gather(*(stream.aclose() for stream in self._streams))
         finally:
             try:
@@ -340,10 +366,30 @@ class Libp2pTransport:
             finally:
                 await self._doorway.aclose()
 
-    def _own(self, stream: Libp2pStream) -> Libp2pStream:
+    def _own(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Libp2pStream:
+        on_admit = partial(self.gate.know, peer)
+        stream = Libp2pStream(peer, reader, writer, self._config.limits, on_admit)
         self._streams = {other for other in self._streams if not other._writer.is_closing()}
         self._streams.add(stream)
         return stream
+
+    async def _keep_strangers_few(self) -> None:
+        """Ends connections of strangers who are too many; p2pd would end anybody's."""
+        clock, since = asyncio.get_running_loop().time, dict[str, float]()
+        while not self.daemon.ended:
+            await asyncio.sleep(_LOOK)
+            with suppress(Unreachable):
+                now = clock()
+                since = {peer: since.get(peer, now) for peer in await self.daemon.peers()}
+                for peer in (each for vouches in self._vouchers for each in vouches()):
+                    since.pop(peer, None)
+                surplus = self.gate.surplus(since)
+                if surplus:
+                    logger.info("strangers disconnected number=%d", len(surplus))
+                for peer in surplus:
+                    await self.daemon.disconnect(peer)
 
     async def _keep_addresses(self) -> None:
         # A port that the router forwards, and a network that the machine moves to, show up later.
@@ -378,6 +424,8 @@ def _options(config: Libp2pConfig, me: identity.Identity) -> dict[str, Any]:
         "check_if_identity_free": False,
         "host_maddrs": [multiaddresses.at(config.ip, config.port)],
         "announce_maddrs": announced or None,
+        # It would end members' connections before new ones of strangers: see `GateLimits`.
+        "conn_manager": False,
         "auto_nat": outside,
         "nat_port_map": outside and config.map_port,
         "use_relay": False,
