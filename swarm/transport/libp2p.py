@@ -89,7 +89,7 @@ class Libp2pStream:
         self._limits = limits
         self._accepted = replace(limits, payload=0)
         self._waiting = 0
-        self._arrived_bytes = 0
+        self._arrived_bytes = self._written_bytes = 0
         # With a mark of 0, `drain` returns when the system has every byte, and a caller may reuse
         # its buffer.
         writer.transport.set_write_buffer_limits(high=0)
@@ -103,6 +103,11 @@ class Libp2pStream:
     def arrived_bytes(self) -> int:
         """See `Stream.arrived_bytes`."""
         return self._arrived_bytes
+
+    @property
+    def left_bytes(self) -> int:
+        """See `Stream.left_bytes`: what our daemon has taken."""
+        return self._written_bytes - self._writer.transport.get_write_buffer_size()
 
     def admit(self, payload: int | None = None) -> None:
         """Accepts payloads from now on: anybody can open a stream, and memory is for members."""
@@ -119,10 +124,10 @@ class Libp2pStream:
         self._waiting += 1
         try:
             if _size(payload) <= _SMALL:
-                self._writer.write(b"".join((prefix, header, payload)))
+                self._write(b"".join((prefix, header, payload)))
             else:
-                self._writer.write(prefix + header)
-                self._writer.write(payload)
+                self._write(prefix + header)
+                self._write(payload)
             await self._writer.drain()
         except OSError as error:
             raise Unreachable(self._peer, "the connection broke") from error
@@ -136,8 +141,12 @@ class Libp2pStream:
             return False
         if self._writer.transport.get_write_buffer_size() > _SMALL:
             return False
-        self._writer.write(b"".join((prefix, header, payload)))
+        self._write(b"".join((prefix, header, payload)))
         return True
+
+    def _write(self, data: Buffer) -> None:
+        self._writer.write(data)
+        self._written_bytes += _size(data)
 
     async def receive(self) -> tuple[bytes, Buffer]:
         """The next frame; its lengths are checked before any memory is taken for it."""

@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swarm import __version__
 from swarm.errors import (
@@ -28,6 +28,8 @@ from swarm.group import Group
 from ..wire.fields import Message
 from ..wire.messages import AnyMessage, Hello, Ping, Pong, decode, encode
 from . import Buffer, Stream
+from .conduct import Conduct, ConductLimits, Moved
+from .quota import Quota
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,10 @@ class LinkConfig:
     While somebody waits for the other side (`Link.attend`), silence is noticed sooner: it is asked
     for a sign of life after `alert_interval` without one, and gone after `alert_patience`, or
     later where its measured round trips say so. Who is sent something long gives signs of life as
-    often without being asked: the question would wait behind what is sent. `backlog` bounds the
-    bytes that wait to be sent.
+    often without being asked: the question would wait behind what is sent.
+
+    At most `backlog` bytes wait to be sent over one link, and `backlogs` over all of ours: there,
+    the link on which most wait ends. A member may open `links` to us.
     """
 
     interval: float = 0.5
@@ -67,12 +71,17 @@ class LinkConfig:
     alert_patience: float = 0.8
     handshake: float = 10.0
     backlog: int = 512 * 1024 * 1024
+    backlogs: int = 1024 * 1024 * 1024
+    links: int = 32
+    conduct: ConductLimits = field(default_factory=ConductLimits)
 
     def __post_init__(self) -> None:
         if not 0 < self.interval < self.patience:
             raise ConfigError("heartbeats need 0 < interval < patience")
         if not 0 < self.alert_interval < self.alert_patience <= self.patience:
             raise ConfigError("heartbeats need 0 < alert_interval < alert_patience <= patience")
+        if min(self.backlog, self.backlogs, self.links) < 1:
+            raise ConfigError("backlog, backlogs and links must be at least 1")
 
 
 @dataclass
@@ -108,6 +117,10 @@ class Link:
         self._alert = asyncio.Event()
         self._fills = False
         self._closed = False
+        self._fault: str | None = None
+        self._conduct = Conduct(config.conduct)
+        self.backlogs: Quota[Link] = Quota(config.backlog, config.backlogs)
+        """Bytes that wait on each of our links; whoever has several lets them share one."""
         self.traffic = Traffic()
         self.upload_rate = 0.0
         """Bytes per second that large messages reach the other side with; 0 while unknown."""
@@ -124,6 +137,11 @@ class Link:
     def peer(self) -> str:
         """Id of the member on the other side."""
         return self._stream.peer
+
+    @property
+    def account(self) -> str:
+        """Whom it is counted against what the other side takes of us."""
+        return self.peer
 
     @property
     def closed(self) -> bool:
@@ -147,7 +165,7 @@ class Link:
         """Sends one message without waiting; messages keep their order.
 
         Raises `Unreachable` once the link has ended, and ends it if the other side reads so slowly
-        that more than `backlog` bytes wait.
+        that more than `backlog` bytes wait, or another one if too many wait on all.
         """
         if self._closed:
             raise Unreachable(self.peer, "the link is closed")
@@ -168,9 +186,22 @@ class Link:
             return
         self._outbox.append((header, payload))
         self._outbox_bytes += len(header) + len(payload)
+        self.backlogs.add(self, len(header) + len(payload))
         if self._outbox_bytes > self._config.backlog:
-            self._closed = True
+            self._cut()
+        elif self.backlogs.overflows and (largest := self.backlogs.largest) is not None:
+            largest._cut()
         self._wake.set()
+
+    def _cut(self) -> None:
+        """Ends the link with the next turn of the loop, whatever still waits."""
+        self._closed = True
+        self._fault = self._fault or f"reads too slowly: {self._outbox_bytes} bytes wait"
+        self._alert.set()
+
+    def charge(self, cost: float = 1.0) -> None:
+        """What the other side has just sent brought nothing: it counts like a request."""
+        self._conduct.charge(cost, asyncio.get_running_loop().time())
 
     async def run(self, on_message: OnMessage) -> None:
         """Hands every message to `on_message`, in order, until the link ends; sends what is posted.
@@ -187,6 +218,9 @@ class Link:
         except* PeerError as errors:
             raise _first(errors) from None
         finally:
+            self._closed = True
+            self._outbox.clear()
+            self.backlogs.remove(self, self.backlogs.of(self))
             await self.aclose()
 
     async def aclose(self) -> None:
@@ -211,6 +245,7 @@ class Link:
             header, payload = self._outbox.popleft()
             await self._send(header, payload)
             self._outbox_bytes -= len(header) + len(payload)
+            self.backlogs.remove(self, len(header) + len(payload))
 
     async def _send(self, header: bytes, payload: Buffer) -> None:
         await self._stream.send(header, payload)
@@ -224,6 +259,7 @@ class Link:
     async def _receive(self, on_message: OnMessage) -> None:
         while True:
             message, payload = await self._next()
+            self._conduct.note(message, self._last_received)
             match message:
                 case Ping(number):
                     self.post(Pong(number))
@@ -233,6 +269,9 @@ class Link:
                     raise Misbehaved(self.peer, "greeted twice")
                 case _:
                     await self._hand_over(on_message, message, payload)
+            if self._conduct.owes:
+                # Nothing is read: then the other side cannot send either.
+                await asyncio.sleep(self._conduct.debt(asyncio.get_running_loop().time()))
 
     async def _hand_over(self, on_message: OnMessage, message: AnyMessage, payload: Buffer) -> None:
         try:
@@ -291,18 +330,25 @@ class Link:
             self._fills = num_arrived >= _LONG
             if num_arrived > 0:
                 self._last_received = max(self._last_received, asked)
-            if self._outbox_bytes > self._config.backlog:
-                raise Silent(self.peer, f"reads too slowly: {self._outbox_bytes} bytes wait")
+            if self._fault is not None:
+                raise Silent(self.peer, self._fault)
             # If our own loop was held up, what arrived meanwhile is still unread: nobody is
             # declared dead for our slowness.
             if clock() - asked > 2 * interval:
                 self._last_received = max(self._last_received, clock() - interval)
+                self._conduct.rest()
+            if (fault := self._conduct.fault(self._moved(), clock())) is not None:
+                raise Silent(self.peer, fault)
             if self._overdue():
                 raise Silent(self.peer, f"silent for {self.silence:.1f} s")
             interval = self._interval()
             quiet = min(self.silence, clock() - self._last_ping) >= interval
             if quiet or clock() - self._last_sent >= interval or self.round_trip is None:
                 await self.ping()
+
+    def _moved(self) -> Moved:
+        left, arrived = self._stream.left_bytes, self._stream.arrived_bytes
+        return Moved(self._outbox_bytes, left, arrived, self.traffic.received_frames)
 
     async def _pause(self, seconds: float) -> None:
         """Waits until the next look, or until somebody begins to wait for the other side."""

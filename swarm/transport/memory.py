@@ -127,12 +127,14 @@ class _Pipe:
         self._ends = (sender, receiver)
         self._frames: deque[tuple[float, float, bytes, bytes]] = deque()
         self._delivered_bytes = 0
+        self.put_bytes = 0
         self._arrived = asyncio.Event()
         self._free_at = 0.0
         self._last_due = 0.0
         self.broken: str | None = None
 
     def put(self, header: bytes, payload: Buffer) -> None:
+        self.put_bytes += len(header) + len(payload)
         network, condition = self._network, self._network.condition(*self._ends)
         if network.drop is not None and network.drop(*self._ends, header, payload):
             return
@@ -198,6 +200,11 @@ class MemoryStream:
     def arrived_bytes(self) -> int:
         """See `Stream.arrived_bytes`."""
         return self._incoming.arrived_bytes
+
+    @property
+    def left_bytes(self) -> int:
+        """See `Stream.left_bytes`."""
+        return self._outgoing.put_bytes
 
     @property
     def closed(self) -> bool:

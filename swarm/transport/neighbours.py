@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from swarm.errors import PeerError, Silent, Unreachable
+from swarm.errors import Misbehaved, PeerError, Silent, Unreachable
 from swarm.group import Group
 
 from . import Stream, Transport
 from .link import Link, LinkConfig, OnMessage, connect
+from .quota import Quota
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Neighbours:
         self._opened: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link | PeerError]] = {}
         self._links: set[Link] = set()
+        self._backlogs: Quota[Link] = Quota(self._config.backlog, self._config.backlogs)
         self._alarms: dict[str, tuple[float, float]] = {}
         # Of links that have ended; `traffic` adds the open ones.
         self._sent_bytes = 0
@@ -99,6 +101,10 @@ class Neighbours:
     async def accept(self, stream: Stream) -> None:
         """Serves a stream that somebody opened to us, until it ends."""
         link = await connect(stream, self._transport.peer_id, self._group, self._config)
+        link.backlogs = self._backlogs
+        if sum(other.account == link.account for other in self._links) >= self._config.links:
+            await link.aclose()
+            raise Misbehaved(link.peer, "has too many links")
         await self._keep(link)
 
     def close(self, peer: str, why: str) -> None:
@@ -122,6 +128,7 @@ class Neighbours:
             link = await connect(stream, self._transport.peer_id, self._group, self._config)
         except PeerError as error:
             return error
+        link.backlogs = self._backlogs
         link.leniency = self._leniency(peer)
         self._opened[peer] = link
         self._tasks.create_task(self._keep(link))
