@@ -13,9 +13,9 @@ from swarm.errors import ConfigError
 from ..wire.messages import AnyMessage, Output, Ping, Pong, Step
 from .quota import Allowance, Pace
 
-_COSTS: Mapping[type[AnyMessage], float] = {Step: 0.0, Output: 0.0, Ping: 0.25, Pong: 0.25}
-"""What messages take of an allowance; 1 for all others. Whoever takes in a step or an output
-charges for those that bring nothing; the others are limited by the memory that they hold."""
+_COSTS: Mapping[type[AnyMessage], float] = {Step: 0.1, Output: 0.1, Ping: 0.25, Pong: 0.25}
+"""What messages take of an allowance; 1 for all others. Steps and outputs are what links are for,
+and no machine computes so many; whoever takes one in charges more for it if it brings nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ class Conduct:
 
     def note(self, message: AnyMessage, now: float) -> None:
         """A message has come."""
-        if cost := _COSTS.get(type(message), 1.0):
-            self.charge(cost, now)
+        self.charge(_COSTS.get(type(message), 1.0), now)
 
     def charge(self, cost: float, now: float) -> None:
         """Something has come that costs so much."""

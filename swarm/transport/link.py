@@ -44,6 +44,9 @@ _SHORTEST_WAY = 1e-3
 _LONG = 16 * 1024
 """Bytes between two looks that mean that something long is arriving: heartbeats are far less."""
 
+_ROOM = 8 * 1024 * 1024
+"""Bytes that may wait while `Link.room` lets more be posted."""
+
 _MAX_PINGS = 64
 """Heartbeats whose answers are waited for; older ones count as lost."""
 
@@ -106,6 +109,7 @@ class Link:
         self._outbox: deque[tuple[bytes, Buffer]] = deque()
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
+        self._left = asyncio.Event()
         self._last_sent = 0.0
         self._last_received = 0.0
         self._pings: dict[int, float] = {}
@@ -179,6 +183,15 @@ class Link:
         self._put(header, payload)
         self._put(encode(Ping(self._num_pings)), b"")
 
+    async def room(self) -> None:
+        """Returns when little waits to be sent, for those who have much and can wait.
+
+        Also when the link has ended: `post` says so.
+        """
+        while self._outbox_bytes > _ROOM and not self._closed:
+            self._left.clear()
+            await self._left.wait()
+
     def _put(self, header: bytes, payload: Buffer) -> None:
         # Most messages leave at once; waking the sender's task for each costs 0.1 ms per trip.
         if not self._outbox_bytes and self._stream.offer(header, payload):
@@ -226,6 +239,7 @@ class Link:
     async def aclose(self) -> None:
         """Ends the link; what is posted but not sent is lost. May be called again."""
         self._closed = True
+        self._left.set()
         await self._stream.aclose()
 
     async def ping(self) -> None:
@@ -246,6 +260,7 @@ class Link:
             await self._send(header, payload)
             self._outbox_bytes -= len(header) + len(payload)
             self.backlogs.remove(self, len(header) + len(payload))
+            self._left.set()
 
     async def _send(self, header: bytes, payload: Buffer) -> None:
         await self._stream.send(header, payload)
