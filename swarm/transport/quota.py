@@ -73,6 +73,25 @@ class Allowance:
         return max(0.0, -self._left / self._rate - (now - self._counted_at))
 
 
+class Allowances(Generic[K]):
+    """An `Allowance` for everybody; of those who have not spent for longest, some are forgotten."""
+
+    def __init__(self, rate: float, burst: float, *, remembered: int = 1024) -> None:
+        self._rate, self._burst, self._remembered = rate, burst, remembered
+        self._all: dict[K, Allowance] = {}
+
+    def spend(self, holder: K, cost: float, now: float) -> bool:
+        """Takes the cost if it is there; whether it was."""
+        allowance = self._all.pop(holder, None) or Allowance(self._rate, self._burst)
+        self._all[holder] = allowance
+        if len(self._all) > self._remembered:
+            del self._all[next(iter(self._all))]
+        if allowance.debt(now) > 0:
+            return False
+        allowance.spend(cost, now)
+        return True
+
+
 class Pace:
     """Whether what is due moves at all: at least `rate` bytes per second, over `window` seconds."""
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.transport.quota import Allowance, Pace, Quota
+from swarm.transport.quota import Allowance, Allowances, Pace, Quota
 
 
 def test_a_quota_holds_each_and_all_to_their_limits() -> None:
@@ -40,6 +40,16 @@ def test_an_allowance_is_not_saved_up_for_ever() -> None:
     allowance.spend(0, now=0.0)
     allowance.spend(30, now=1000.0)
     assert allowance.debt(1000.0) == pytest.approx(1.0)
+
+
+def test_everybody_has_an_allowance_of_their_own() -> None:
+    all_of_them: Allowances[str] = Allowances(rate=1, burst=2, remembered=2)
+    spent = [all_of_them.spend("a", 1, 0.0) for _ in range(5)]
+    assert spent == [True, True, True, False, False], "what is refused costs nothing"
+    assert all_of_them.spend("b", 1, 0.0) and not all_of_them.spend("a", 1, 0.5)
+    assert all_of_them.spend("a", 1, 1.5)
+    assert all_of_them.spend("c", 1, 1.5) and all_of_them.spend("b", 1, 1.5)
+    assert len(all_of_them._all) == 2
 
 
 def test_a_trickle_stalls_and_a_slow_line_does_not() -> None:
