@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -65,6 +66,7 @@ class Openings:
         self._press_interval = press_interval
         self._member = member or MemberLimits()
         self._waiting: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
+        self._queued: Counter[str] = Counter()
         self._numbers = count()
         self.accepting = True
         """Whether new sessions are let in at all."""
@@ -109,24 +111,27 @@ class Openings:
 
     def _excess(self, account: str, request: Open) -> tuple[Code, str] | None:
         """What would be too much for one member, though there may be room."""
-        member = self._member
         rows = [one.num_rows for one in self._sessions.values() if one.account == account]
-        waiting = sum(link.account == account for link, _, _ in self._waiting.values())
-        if waiting >= member.waiting:
-            return Code.BUSY, f"{waiting} sessions of yours wait already"
-        if len(rows) + waiting >= member.sessions:
-            return Code.BUSY, f"{len(rows) + waiting} sessions are yours already"
-        if sum(rows) + request.rows > member.rows:
+        rows += [one.rows for link, one, _ in self._waiting.values() if link.account == account]
+        if len(rows) >= self._member.sessions:
+            return Code.BUSY, f"{len(rows)} sessions are yours already"
+        if sum(rows) + request.rows > self._member.rows:
             return Code.BUSY, f"{sum(rows)} rows are yours already"
         return None
 
     async def _wait(self, account: str, request: Open, pages: int) -> None:
-        """Returns when there is room."""
+        """Returns when there is room; raises `Busy` if the member waits too often already."""
+        if self._queued[account] >= self._member.waiting:
+            raise Busy(
+                self._served.model, f"{self._queued[account]} sessions of yours wait already"
+            )
+        self._queued[account] += 1
         pressing = self._tasks.create_task(self._press(account, pages))
         try:
             patience = min(request.patience, self._member.patience)
             await self._leases.hold(request.session, pages, patience, account)
         finally:
+            self._queued -= Counter([account])
             pressing.cancel()
 
     async def _press(self, account: str, pages: int) -> None:
@@ -138,6 +143,10 @@ class Openings:
         pages = request.rows * -(-request.positions // self._served.page_len)
         try:
             if not self._leases.try_hold(request.session, pages, link.account):
+                if (waiting := self._queued[link.account]) >= self._member.waiting:
+                    why = f"{waiting} sessions of yours wait already"
+                    self._refuse(link, request, Code.BUSY, why)
+                    return
                 if pages <= self._leases.num_pages:
                     reply(link, Queued(request.session, request.epoch))
                 await self._wait(link.account, request, pages)
