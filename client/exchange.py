@@ -44,6 +44,8 @@ class Exchange:
                 receiver = self._receivers.get(message.session)
                 if receiver is not None:
                     receiver.on_message(link, message, payload)
+                else:
+                    link.charge()
             case _:
                 logger.debug("message dropped kind=%s peer=%s", type(message).__name__, link.peer)
 

@@ -213,11 +213,13 @@ class Session:
     def _on_output(self, link: Link, output: Output, payload: Buffer) -> None:
         chain = self._chain
         if output.epoch != chain.epoch or not chain.hops or chain.hops[-1].link is not link:
+            link.charge()
             return
         if output.seq > self._expected_seq:
             chain.wired = False  # One was lost on the way: rebuild, it is then sent again.
             self._news.set()
         if output.seq != self._expected_seq:
+            link.charge()
             return
         self._expected_seq += 1
         if self._collector is None or output.generation != self._progress.generation:

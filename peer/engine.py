@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 
 from swarm.wire.messages import HopTime, Keep
-from swarm.wire.tensors import from_buffers, to_buffer
+from swarm.wire.tensors import all_finite, from_buffers, to_buffer
 
 from .kept import Kept, KeptPrefixes
 from .load import Load, Ran, Speed
@@ -203,7 +203,13 @@ class Engine:
             queue = max(0.0, started - entry.slice.work.time)
             time = HopTime(*entry.session.blocks, int(queue * 1e6), int(seconds * 1e6), len(batch))
             entry.session.running = False
-            self._owner.on_done(entry.session, Done(entry.part, output, time, entry.slice.work))
+            if output is None:
+                # Whoever got it would say so of us; and what it left in our pages is no good.
+                fault = ArithmeticError("the blocks gave numbers that are not finite")
+                self._owner.on_compute_failed(entry.session, fault)
+                continue
+            done = Done(entry.part, output, time, entry.slice.work, last=entry.slice.last)
+            self._owner.on_done(entry.session, done)
 
     def _note(self, batch: list[_Entry], started: float, seconds: float) -> None:
         """Tells those who watch the speed about a batch that has run."""
@@ -244,7 +250,8 @@ class Engine:
             for span in entry.part.rows
         )
 
-    def _compute(self, batch: list[_Entry]) -> tuple[list[memoryview], float]:
+    def _compute(self, batch: list[_Entry]) -> tuple[list[memoryview | None], float]:
+        """What comes out for each entry (None if that is no finite number), and the seconds."""
         started = perf_counter()
         rows: list[RowStep] = []
         counts: list[int] = []
@@ -258,7 +265,8 @@ class Engine:
         output = self._runner.run(rows, self._gather(batch), batch[0].session.blocks)
         parts = torch.split(output, counts) if len(batch) > 1 else (output,)
         buffers = [
-            to_buffer(part, entry.session.dtype) for part, entry in zip(parts, batch, strict=True)
+            _finite(to_buffer(part, entry.session.dtype), entry.session)
+            for part, entry in zip(parts, batch, strict=True)
         ]
         return buffers, perf_counter() - started
 
@@ -296,6 +304,10 @@ class Engine:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._kept.expires_at):
                 await self._wake.wait()
+
+
+def _finite(output: memoryview, session: HopSession) -> memoryview | None:
+    return output if all_finite(output, session.dtype, session.position_len) else None
 
 
 def _one_thread(runner: Runner) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections import Counter
 
-from swarm.errors import ConfigError, PeerError, RemoteProtocolError
+from swarm.errors import PeerError, RemoteProtocolError
 from swarm.transport import Buffer
 from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
@@ -30,8 +30,10 @@ from swarm.wire.messages import (
 from .engine import Engine
 from .growth import Growth
 from .histories import Histories
+from .inbox import Inbox
 from .kept import Kept, KeptPrefixes
 from .leases import Leases
+from .limits import HandlerConfig
 from .meetings import Meetings
 from .openings import Openings, Served, reply
 from .session import Done, HopSession
@@ -41,37 +43,11 @@ logger = logging.getLogger(__name__)
 _ATTENTION = 2.0
 """Seconds for which the next hop's silence is noticed quickly after a step was sent to it."""
 
+_DIAL_COST = 10.0
+"""What a client pays for having us open a link, as if for so many messages."""
 
-@dataclass(frozen=True)
-class HandlerConfig:
-    """Limits of what sessions may take.
-
-    `history_bytes` bounds what all sessions' histories hold together, `session_history_bytes` what
-    one of them holds; beyond it the sessions that have been silent longest (or the one) lose
-    theirs, and recovery then goes one hop further back for them.
-    `growth_patience` is how many seconds a running session waits for more KV memory before the
-    newest session has to give way.
-    What a session has computed is kept for `keep_seconds` after its last use (0: not at
-    all), where nobody needs the room, in at most `keep_share` of all pages. Histories that are
-    kept count among all, and go first.
-    """
-
-    history_bytes: int = 1 << 30
-    session_history_bytes: int = 1 << 28
-    growth_patience: float = 2.0
-    max_sessions: int = 1024
-    keep_seconds: float = 3600.0
-    keep_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if (
-            min(self.history_bytes, self.session_history_bytes) < 0
-            or self.growth_patience <= 0
-            or self.max_sessions < 1
-        ):
-            raise ConfigError("a handler's limits must be positive")
-        if self.keep_seconds < 0 or not 0 <= self.keep_share <= 1:
-            raise ConfigError("keep_seconds cannot be negative, keep_share is a part of 1")
+_MAX_COPIES = 4
+"""Copies of one session's history that are under way at once."""
 
 
 class Handler:
@@ -94,6 +70,8 @@ class Handler:
         self._engine: Engine
         self._neighbours: Neighbours
         self._meetings: Meetings
+        self._inbox = Inbox(limits.member)
+        self._copies: Counter[str] = Counter()
         self._openings = Openings(
             served,
             leases,
@@ -102,6 +80,9 @@ class Handler:
             max_sessions=limits.max_sessions,
             kept=kept,
             on_opened=self._let_in,
+            on_pressed=lambda account, pages: self._growth.make_room(account, pages),
+            press_interval=limits.growth_patience,
+            member=limits.member,
         )
         self._histories = Histories(
             self._sessions,
@@ -191,6 +172,8 @@ class Handler:
         """A part of a step has been computed."""
         if session.closed:
             return
+        if done.last:
+            self._inbox.remove(session, done.arrival)
         message = session.feed.push(done.computed())
         if session.pending_hold is not None:
             self._hold(session, session.pending_hold)
@@ -216,6 +199,7 @@ class Handler:
         session.closed = True
         del self._sessions[session.id]
         self._engine.retire(session)
+        self._inbox.drop(session)
         self._leases.release(session.id)
         self._closed_one.set()
         lengths = session.feed.history.lengths
@@ -255,6 +239,7 @@ class Handler:
         if len(message.keep) != session.num_rows:
             raise RemoteProtocolError(f"holds {len(message.keep)} of {session.num_rows} rows")
         self._engine.drop_steps(session)
+        self._inbox.drop(session)
         session.backlog.clear()  # Room for it may come while the answer waits.
         if session.running:
             # What is being computed is not thrown away: the answer waits for it.
@@ -280,6 +265,7 @@ class Handler:
         if next_link is not None:
             self._wire(session, next_link, message.next)
         else:
+            link.charge(_DIAL_COST)
             self._tasks.create_task(self._reach(session, message))
 
     def _on_copy(self, link: Link, message: Copy) -> None:
@@ -288,17 +274,24 @@ class Handler:
             return
         if len(message.next.has) != session.num_rows:
             raise RemoteProtocolError(f"copies {len(message.next.has)} of {session.num_rows} rows")
-        self._tasks.create_task(self._copy(session, message, message.next.peer))
+        if self._copies[session.id] < _MAX_COPIES:
+            self._copies[session.id] += 1
+            self._tasks.create_task(self._copy(session, message, message.next.peer))
 
     async def _copy(self, session: HopSession, message: Copy, peer: str) -> None:
         try:
             link = await self._neighbours.link(peer, message.next.addresses)
-            if not session.closed and session.epoch == message.epoch:
-                for step, payload in session.feed.copy(message.epoch, message.next):
-                    link.post(step, payload)
+            # As it is now: what is computed meanwhile, its client asks for in another way.
+            for step, payload in session.feed.copy(message.epoch, message.next):
+                if session.closed or session.epoch != message.epoch:
+                    return
+                link.post(step, payload)
+                await link.room()
         except PeerError as error:
             # Nothing has happened to the session: its client sees that the copy does not come.
             logger.info("history not copied peer=%s why=%s", peer, error)
+        finally:
+            self._copies -= Counter([session.id])
 
     async def _reach(self, session: HopSession, message: Wire) -> None:
         assert message.next.peer is not None
@@ -337,7 +330,13 @@ class Handler:
             return
         if arrival is None:
             logger.debug("step dropped session=%s epoch=%d seq=%d", *_place(step))
+            link.charge()
             return
+        if (largest := self._inbox.add(session, arrival)) is not None:
+            self.fail(largest, Code.BUSY, "too many steps wait here")
+            self.close(largest, "too many steps")
+            if session.closed:
+                return
         # The order of the dictionary is the order of last use.
         self._sessions[session.id] = self._sessions.pop(session.id)
         session.backlog.append(arrival)
@@ -348,6 +347,7 @@ class Handler:
     def _session(self, link: Link, session_id: str, epoch: int) -> HopSession | None:
         session = self._sessions.get(session_id)
         if session is None:
+            link.charge()
             why = "no such session here"
             reply(link, Failed(session_id, epoch, Code.UNKNOWN_SESSION, why))
         return session

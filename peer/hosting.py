@@ -9,9 +9,10 @@ from swarm.errors import ConfigError
 from swarm.transport.neighbours import Neighbours
 
 from .engine import Engine
-from .handler import Handler, HandlerConfig
+from .handler import Handler
 from .kept import KeptPrefixes
 from .leases import Leases
+from .limits import HandlerConfig
 from .load import Load, Speed
 from .openings import Served
 from .runner import Runner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,6 +15,7 @@ from swarm.wire.messages import AnyMessage, Code, Failed, Open, Opened, Queued
 
 from .kept import Kept, KeptPrefixes
 from .leases import Leases
+from .limits import MemberLimits
 from .session import HopSession
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,9 @@ class Openings:
     """Answers every `Open`; a session that is let in goes to `on_opened` first.
 
     It goes there with the row of `kept` that it begins as, and how much of it, if there is one.
-    `sessions` are those that are open already; the caller changes them.
+    `sessions` are those that are open already; the caller changes them. What one member may open
+    is limited by `member`; `on_pressed(account, pages)` is called again and again while one of its
+    sessions waits for so many, first after `press_interval` seconds.
     """
 
     def __init__(
@@ -47,6 +51,9 @@ class Openings:
         max_sessions: int,
         kept: KeptPrefixes,
         on_opened: Callable[[HopSession, tuple[Kept, int] | None], None],
+        on_pressed: Callable[[str, int], None] = lambda account, pages: None,
+        press_interval: float = 2.0,
+        member: MemberLimits | None = None,
     ) -> None:
         self._served = served
         self._leases = leases
@@ -55,7 +62,11 @@ class Openings:
         self._max_sessions = max_sessions
         self._kept = kept
         self._on_opened = on_opened
+        self._on_pressed = on_pressed
+        self._press_interval = press_interval
+        self._member = member or MemberLimits()
         self._waiting: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
+        self._queued: Counter[str] = Counter()
         self._numbers = count()
         self.accepting = True
         """Whether new sessions are let in at all."""
@@ -65,7 +76,7 @@ class Openings:
 
     def open(self, link: Link, request: Open) -> None:
         """Lets a session in, now or when there is memory for it, or says why not."""
-        if refusal := self._refusal(request):
+        if refusal := self._refusal(request) or self._excess(link.account, request):
             self._refuse(link, request, *refusal)
             return
         task = self._tasks.create_task(self._open(link, request))
@@ -98,13 +109,47 @@ class Openings:
             return Code.BUSY, f"{self._max_sessions} sessions are open"
         return None
 
+    def _excess(self, account: str, request: Open) -> tuple[Code, str] | None:
+        """What would be too much for one member, though there may be room."""
+        rows = [one.num_rows for one in self._sessions.values() if one.account == account]
+        rows += [one.rows for link, one, _ in self._waiting.values() if link.account == account]
+        if len(rows) >= self._member.sessions:
+            return Code.BUSY, f"{len(rows)} sessions are yours already"
+        if sum(rows) + request.rows > self._member.rows:
+            return Code.BUSY, f"{sum(rows)} rows are yours already"
+        return None
+
+    async def _wait(self, account: str, request: Open, pages: int) -> None:
+        """Returns when there is room; raises `Busy` if the member waits too often already."""
+        if self._queued[account] >= self._member.waiting:
+            raise Busy(
+                self._served.model, f"{self._queued[account]} sessions of yours wait already"
+            )
+        self._queued[account] += 1
+        pressing = self._tasks.create_task(self._press(account, pages))
+        try:
+            patience = min(request.patience, self._member.patience)
+            await self._leases.hold(request.session, pages, patience, account)
+        finally:
+            self._queued -= Counter([account])
+            pressing.cancel()
+
+    async def _press(self, account: str, pages: int) -> None:
+        while True:
+            await asyncio.sleep(self._press_interval)
+            self._on_pressed(account, pages)
+
     async def _open(self, link: Link, request: Open) -> None:
         pages = request.rows * -(-request.positions // self._served.page_len)
         try:
-            if not self._leases.try_hold(request.session, pages):
+            if not self._leases.try_hold(request.session, pages, link.account):
+                if (waiting := self._queued[link.account]) >= self._member.waiting:
+                    why = f"{waiting} sessions of yours wait already"
+                    self._refuse(link, request, Code.BUSY, why)
+                    return
                 if pages <= self._leases.num_pages:
                     reply(link, Queued(request.session, request.epoch))
-                await self._leases.hold(request.session, pages, request.patience)
+                await self._wait(link.account, request, pages)
         except Busy as error:
             self._refuse(link, request, Code.BUSY, str(error))
             return
@@ -119,7 +164,8 @@ class Openings:
             self._leases.release(request.session)
             return
         session = HopSession(request, link, self._served.hidden_size, next(self._numbers))
-        found = self._kept.find(link.peer, request, asyncio.get_running_loop().time())
+        session.used_at = now = asyncio.get_running_loop().time()
+        found = self._kept.find(link.peer, request, now)
         if found is not None:
             kept, length = found
             session.recall(kept.history.head(length))

@@ -27,9 +27,10 @@ from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 from . import placement
 from .config import PeerConfig
 from .devices import choose_device, choose_dtype, free_memory
-from .handler import Handler, HandlerConfig
+from .handler import Handler
 from .hosting import Hosting, num_pages
 from .kv_cache import page_bytes
+from .limits import HandlerConfig
 from .load import Speed
 from .loading import load, needed_bytes
 from .runner import Runner

@@ -65,6 +65,8 @@ class HopSession:
         """Rows of the page table; the engine makes them with the first batch."""
         self.backlog: deque[Arrival] = deque()
         """Steps that wait for memory."""
+        self.used_at = float("inf")
+        """When it was opened or a step came, in seconds of the event loop."""
         self.waiting = False
         self.running = False
         self.closed = False
@@ -72,6 +74,11 @@ class HopSession:
         self.next_link: Link | None = None
         self._expected_seq = 0
         self._planned = [0] * request.rows
+
+    @property
+    def account(self) -> str:
+        """The member whose session it is."""
+        return self.client.account
 
     def recall(self, history: History) -> None:
         """Begins where an earlier session was, with its history; the engine finds the row."""
@@ -98,6 +105,7 @@ class HopSession:
             raise RemoteProtocolError("hidden states that are not finite numbers")
         self._plan(step)
         self._expected_seq += 1
+        self.used_at = now
         return Arrival(step, memoryview(payload), now, tuple(self._planned))
 
     def pages_needed(self, page_len: int) -> int:
@@ -180,12 +188,13 @@ def cut(arrival: Arrival, start: int, count: int, position_len: int) -> Part:
 
 @dataclass(frozen=True)
 class Done:
-    """A computed part and how long it took."""
+    """A computed part and how long it took; the `last` one of a step ends it."""
 
     part: Part
     output: memoryview
     time: HopTime
     arrival: Arrival = field(repr=False)
+    last: bool = True
 
     def computed(self) -> Computed:
         """As the session's feed takes it."""

@@ -1,4 +1,4 @@
-"""What a stranger wrote, as an error message quotes it: however long it is, a person can read it."""
+"""What a stranger wrote, as an error message quotes it: short enough for a person to read it."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ async def _serve(
             import torch
 
             from swarm.checkpoint import open_checkpoint
-            from swarm.peer.handler import HandlerConfig
+            from swarm.peer.limits import HandlerConfig
             from swarm.peer.service import serving
 
             from ._progress import progress

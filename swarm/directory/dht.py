@@ -105,6 +105,7 @@ class DhtDirectory:
         except BaseException:
             await directory.aclose()
             raise
+        transport.vouch(directory._met)
         directory._rejoiner = asyncio.get_running_loop().create_task(directory._keep_joined())
         return directory
 
@@ -246,6 +247,11 @@ class DhtDirectory:
         known = {**self._acquaintances, **announced, **self._entries}
         known.pop(self._transport.peer_id, None)
         return known
+
+    def _met(self) -> set[str]:
+        """Members that may be connected without a stream of ours: the DHT has its own."""
+        nodes = self._node.protocol.routing_table.peer_id_to_uid
+        return {str(peer) for peer in nodes} | set(self._known)
 
     def _nobody(self, failures: Sequence[BaseException | None]) -> BaseException:
         for failure in failures:

@@ -23,7 +23,7 @@ def serializer() -> Any:
     """A serializer for hivemind's nodes; reading raises `ValueError` on anything else."""
     base = load("hivemind.utils.serializer").MSGPackSerializer
 
-    class FlatSerializer(base):  # type: ignore[misc, name-defined]
+    class FlatSerializer(base):  # type: ignore[misc, valid-type]
         @classmethod
         def loads(cls, buf: bytes) -> Any:
             try:

@@ -78,17 +78,21 @@ class Feed:
     def copy(self, epoch: int, next: Next) -> Iterator[tuple[Step, memoryview]]:
         """What `next` lacks of the history, for one that gets ready to take over.
 
-        Where this feed sends stays as it is. What the history has dropped cannot be copied.
+        Where this feed sends stays as it is. What the history has dropped cannot be copied. Whoever
+        takes time over it gets what there is now.
         """
+        return self._copy(self.history.snapshot(), self.generation, epoch, next)
+
+    def _copy(
+        self, history: History, generation: int, epoch: int, next: Next
+    ) -> Iterator[tuple[Step, memoryview]]:
         seq = 0
-        for row, length in enumerate(self.history.lengths):
-            if not self.history.holds(row, min(next.has[row], length)):
+        for row, length in enumerate(history.lengths):
+            if not history.holds(row, min(next.has[row], length)):
                 continue
-            for piece in self._chunks(row, next.has[row], length):
+            for piece in self._chunks(history, row, next.has[row], length):
                 rows = (RowRange(row, piece.position, piece.count),)
-                step = Step(
-                    next.session, epoch, seq, self.generation, rows, Want.NOTHING, refill=True
-                )
+                step = Step(next.session, epoch, seq, generation, rows, Want.NOTHING, refill=True)
                 yield step, piece.data
                 seq += 1
 
@@ -132,14 +136,15 @@ class Feed:
         return self._message(computed, payload, tuple(rows))
 
     def _refill(self, row: int, start: int, end: int) -> Iterator[tuple[Step | Output, memoryview]]:
-        for piece in self._chunks(row, start, end):
+        for piece in self._chunks(self.history, row, start, end):
             yield self._message(self._single(piece, Want.NOTHING), piece.data)
 
-    def _chunks(self, row: int, start: int, end: int) -> Iterator[Piece]:
+    @staticmethod
+    def _chunks(history: History, row: int, start: int, end: int) -> Iterator[Piece]:
         """Positions `[start, end)` in large pieces."""
         for position in range(start, end, REFILL_LEN):
             stop = min(position + REFILL_LEN, end)
-            data = b"".join(piece.data for piece in self.history.read(row, position, stop))
+            data = b"".join(piece.data for piece in history.read(row, position, stop))
             yield Piece(row, position, stop - position, memoryview(data), Want.NOTHING)
 
     def _single(self, piece: Piece, want: Want, *, refill: bool = True) -> Computed:

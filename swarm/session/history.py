@@ -103,6 +103,13 @@ class History:
         other.truncate(0, length)
         return other
 
+    def snapshot(self) -> History:
+        """Another history of the same, which stays as it is now; it shares the bytes."""
+        other = History(0, self._position_len)
+        other._rows, other._dropped = [list(pieces) for pieces in self._rows], list(self._dropped)
+        other._count()
+        return other
+
     def drop(self) -> None:
         """Forgets the bytes but not the lengths: only what is added from now on can be replayed."""
         self._dropped = list(self.lengths)

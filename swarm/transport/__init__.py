@@ -30,6 +30,10 @@ class Stream(Protocol):
     def arrived_bytes(self) -> int:
         """Bytes that have arrived so far, those of a frame that is not yet complete included."""
 
+    @property
+    def left_bytes(self) -> int:
+        """Bytes that have left so far, those of a frame that is being sent included."""
+
     def admit(self, payload: int | None = None) -> None:
         """Lifts the limit for strangers: until this, a frame that carries a payload is refused.
 

@@ -22,6 +22,7 @@ from swarm.errors import ConfigError, Unreachable
 
 from .. import state
 from .light_hivemind import load
+from .quota import Allowances
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ _READ_AHEAD = 256 * 1024
 _FOLDER_PREFIX = "swarm-p2pd-"
 _SETTLED = 60.0
 _MAX_REPLY = 1024 * 1024
+_CALLS_RATE = 20.0
+_CALLS_BURST = 200.0
+"""Calls of the DHT that one remote may make per second, and at once; members make about two."""
+
 _OWN_PROCESS_GROUP = "import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Ctrl-C reaches every process of a terminal's group, and p2pd ends on it (even if it was started
 with that signal ignored). In a group of its own it lives until we have said goodbye. It still
@@ -40,6 +45,9 @@ does not outlive us: it ends when its connection to us does, 30 ms after a kill 
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 OnStream = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+_OnCall = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Daemon:
@@ -79,6 +87,13 @@ class Daemon:
             def __init__(self) -> None:
                 super().__init__()
                 made.append(self)
+                self._allowances: Allowances[str] = Allowances(_CALLS_RATE, _CALLS_BURST)
+
+            async def add_protobuf_handler(
+                self, name: str, handler: _OnCall, *args: Any, **kwargs: Any
+            ) -> None:
+                limited = _limited(handler, self._allowances)
+                await super().add_protobuf_handler(name, limited, *args, **kwargs)
 
             @staticmethod
             def _make_process_args(*args: Any, **kwargs: Any) -> list[str]:
@@ -295,6 +310,18 @@ async def _stop(p2p: Any) -> None:
         with suppress(ProcessLookupError):
             p2p._child.kill()
         await p2p._child.wait()
+
+
+def _limited(handler: _OnCall, allowances: Allowances[str]) -> _OnCall:
+    """The handler of a call, for those who do not call too often."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        caller = context.remote_id.to_base58()
+        if not allowances.spend(caller, 1.0, asyncio.get_running_loop().time()):
+            raise Unreachable(caller, "calls too often")
+        return await handler(request, context)
+
+    return answer
 
 
 def _peer_bytes(peer: str) -> bytes:

@@ -6,9 +6,10 @@ import asyncio
 import ipaddress
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix
 from . import Buffer, Stream, StreamHandler, dial_back, multiaddresses, ports
 from .daemon import Daemon
 from .doorway import Doorway
+from .gate import Gate, GateLimits
 from .reach import Reach
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ _SMALL = 64 * 1024
 
 _CLOSE_TIMEOUT = 1.0
 _REFRESH = 15.0
+_LOOK = 2.0
+"""Seconds between two looks at who is connected: a connection costs whoever makes it about 5 ms."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Libp2pConfig:
     `identity` is a key file (made if it is missing); without one the member has a new id each time.
     It listens at `host` and `port` (0: a free one). `announce` are addresses under which others
     reach it from outside, as multiaddresses or `host:port`. With `map_port` a router is asked to
-    forward the port (UPnP, NAT-PMP). Opening a stream takes at most `patience` seconds.
+    forward the port (UPnP, NAT-PMP). Opening a stream takes at most `patience` seconds. `gate`
+    limits what others may open to us.
     """
 
     identity: Path | None = None
@@ -47,6 +52,7 @@ class Libp2pConfig:
     map_port: bool = True
     patience: float = 5.0
     limits: FrameLimits = DEFAULT_LIMITS
+    gate: GateLimits = field(default_factory=GateLimits)
 
     def __post_init__(self) -> None:
         try:
@@ -75,13 +81,15 @@ class Libp2pStream:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         limits: FrameLimits,
+        on_admit: Callable[[], None],
     ) -> None:
         self._peer = peer
+        self._on_admit = on_admit
         self._reader, self._writer = reader, writer
         self._limits = limits
         self._accepted = replace(limits, payload=0)
         self._waiting = 0
-        self._arrived_bytes = 0
+        self._arrived_bytes = self._written_bytes = 0
         # With a mark of 0, `drain` returns when the system has every byte, and a caller may reuse
         # its buffer.
         writer.transport.set_write_buffer_limits(high=0)
@@ -96,11 +104,17 @@ class Libp2pStream:
         """See `Stream.arrived_bytes`."""
         return self._arrived_bytes
 
+    @property
+    def left_bytes(self) -> int:
+        """See `Stream.left_bytes`: what our daemon has taken."""
+        return self._written_bytes - self._writer.transport.get_write_buffer_size()
+
     def admit(self, payload: int | None = None) -> None:
         """Accepts payloads from now on: anybody can open a stream, and memory is for members."""
         limits = self._limits
         lower = limits.payload if payload is None else min(payload, limits.payload)
         self._accepted = replace(limits, payload=lower)
+        self._on_admit()
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Sends one frame. A frame is written without a pause, so senders never interleave."""
@@ -110,10 +124,10 @@ class Libp2pStream:
         self._waiting += 1
         try:
             if _size(payload) <= _SMALL:
-                self._writer.write(b"".join((prefix, header, payload)))
+                self._write(b"".join((prefix, header, payload)))
             else:
-                self._writer.write(prefix + header)
-                self._writer.write(payload)
+                self._write(prefix + header)
+                self._write(payload)
             await self._writer.drain()
         except OSError as error:
             raise Unreachable(self._peer, "the connection broke") from error
@@ -127,8 +141,12 @@ class Libp2pStream:
             return False
         if self._writer.transport.get_write_buffer_size() > _SMALL:
             return False
-        self._writer.write(b"".join((prefix, header, payload)))
+        self._write(b"".join((prefix, header, payload)))
         return True
+
+    def _write(self, data: Buffer) -> None:
+        self._writer.write(data)
+        self._written_bytes += _size(data)
 
     async def receive(self) -> tuple[bytes, Buffer]:
         """The next frame; its lengths are checked before any memory is taken for it."""
@@ -188,9 +206,16 @@ class Libp2pTransport:
         self._on_change: list[Callable[[], None]] = []
         self._addresses: tuple[str, ...] = ()
         self._streams: set[Libp2pStream] = set()
+        self.gate = Gate(config.gate)
+        self.gate.know(self.peer_id)
+        self._vouchers: list[Callable[[], Collection[str]]] = []
         self._doorway = Doorway(config.ip, lambda: self.port)
         self._closing = False
-        self._refresher = asyncio.get_running_loop().create_task(self._keep_addresses())
+        loop = asyncio.get_running_loop()
+        self._keepers = [
+            loop.create_task(self._keep_addresses()),
+            loop.create_task(self._keep_strangers_few()),
+        ]
 
     @classmethod
     async def create(cls, config: Libp2pConfig | None = None) -> Libp2pTransport:
@@ -242,6 +267,10 @@ class Libp2pTransport:
         """Calls `on_change` when the machine or the router has given us other addresses."""
         self._on_change.append(on_change)
 
+    def vouch(self, members: Callable[[], Collection[str]]) -> None:
+        """Those whom `members` names are never disconnected for being strangers."""
+        self._vouchers.append(members)
+
     @property
     def port(self) -> int:
         """The TCP port at which we listen; raises `ConfigError` where there is no address."""
@@ -271,7 +300,7 @@ class Libp2pTransport:
                 reader, writer = await self.daemon.open(peer, protocol)
         except TimeoutError as error:
             raise Unreachable(peer, "did not answer in time") from error
-        return self._own(Libp2pStream(peer, reader, writer, self._config.limits))
+        return self._own(peer, reader, writer)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -279,7 +308,11 @@ class Libp2pTransport:
         async def handle(
             peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
-            stream = self._own(Libp2pStream(peer, reader, writer, self._config.limits))
+            guest = self.gate.enter(peer, writer.transport.abort)
+            if guest is None:
+                logger.debug("stream refused peer=%s protocol=%s", peer, protocol)
+                return
+            stream = self._own(peer, reader, writer)
             try:
                 await handler(stream)
             except PeerError as error:
@@ -287,6 +320,7 @@ class Libp2pTransport:
             except Exception:
                 logger.exception("stream handler failed peer=%s", peer)
             finally:
+                self.gate.leave(guest)
                 await stream.aclose()
 
         await self.daemon.serve(protocol, handle)
@@ -330,9 +364,10 @@ class Libp2pTransport:
         if self._closing:
             return
         self._closing = True
-        self._refresher.cancel()
+        for keeper in self._keepers:
+            keeper.cancel()
         try:
-            await asyncio.gather(self._refresher, return_exceptions=True)
+            await asyncio.gather(*self._keepers, return_exceptions=True)
             await asyncio.gather(*(stream.aclose() for stream in self._streams))
         finally:
             try:
@@ -340,10 +375,30 @@ class Libp2pTransport:
             finally:
                 await self._doorway.aclose()
 
-    def _own(self, stream: Libp2pStream) -> Libp2pStream:
+    def _own(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Libp2pStream:
+        on_admit = partial(self.gate.know, peer)
+        stream = Libp2pStream(peer, reader, writer, self._config.limits, on_admit)
         self._streams = {other for other in self._streams if not other._writer.is_closing()}
         self._streams.add(stream)
         return stream
+
+    async def _keep_strangers_few(self) -> None:
+        """Ends connections of strangers who are too many; p2pd would end anybody's."""
+        clock, since = asyncio.get_running_loop().time, dict[str, float]()
+        while not self.daemon.ended:
+            await asyncio.sleep(_LOOK)
+            with suppress(Unreachable):
+                now = clock()
+                since = {peer: since.get(peer, now) for peer in await self.daemon.peers()}
+                for peer in (each for vouches in self._vouchers for each in vouches()):
+                    since.pop(peer, None)
+                surplus = self.gate.surplus(since)
+                if surplus:
+                    logger.info("strangers disconnected number=%d", len(surplus))
+                for peer in surplus:
+                    await self.daemon.disconnect(peer)
 
     async def _keep_addresses(self) -> None:
         # A port that the router forwards, and a network that the machine moves to, show up later.
@@ -378,6 +433,8 @@ def _options(config: Libp2pConfig, me: identity.Identity) -> dict[str, Any]:
         "check_if_identity_free": False,
         "host_maddrs": [multiaddresses.at(config.ip, config.port)],
         "announce_maddrs": announced or None,
+        # It would end members' connections before new ones of strangers: see `GateLimits`.
+        "conn_manager": False,
         "auto_nat": outside,
         "nat_port_map": outside and config.map_port,
         "use_relay": False,

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swarm import __version__
 from swarm.errors import (
@@ -30,6 +30,8 @@ from ..membership.membership import Membership
 from ..wire.fields import Message
 from ..wire.messages import AnyMessage, Denied, Hello, Ping, Pong, decode, encode
 from . import Buffer, Stream
+from .conduct import Conduct, ConductLimits, Moved
+from .quota import Quota
 from .vouching import Vouching, denial
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ _SHORTEST_WAY = 1e-3
 
 _LONG = 16 * 1024
 """Bytes between two looks that mean that something long is arriving: heartbeats are far less."""
+
+_ROOM = 8 * 1024 * 1024
+"""Bytes that may wait while `Link.room` lets more be posted."""
 
 _MAX_PINGS = 64
 """Heartbeats whose answers are waited for; older ones count as lost."""
@@ -58,8 +63,10 @@ class LinkConfig:
     While somebody waits for the other side (`Link.attend`), silence is noticed sooner: it is asked
     for a sign of life after `alert_interval` without one, and gone after `alert_patience`, or
     later where its measured round trips say so. Who is sent something long gives signs of life as
-    often without being asked: the question would wait behind what is sent. `backlog` bounds the
-    bytes that wait to be sent.
+    often without being asked: the question would wait behind what is sent.
+
+    At most `backlog` bytes wait to be sent over one link, and `backlogs` over all of ours: there,
+    the link on which most wait ends. A member may open `links` to us.
     """
 
     interval: float = 0.5
@@ -68,12 +75,17 @@ class LinkConfig:
     alert_patience: float = 0.8
     handshake: float = 10.0
     backlog: int = 512 * 1024 * 1024
+    backlogs: int = 1024 * 1024 * 1024
+    links: int = 32
+    conduct: ConductLimits = field(default_factory=ConductLimits)
 
     def __post_init__(self) -> None:
         if not 0 < self.interval < self.patience:
             raise ConfigError("heartbeats need 0 < interval < patience")
         if not 0 < self.alert_interval < self.alert_patience <= self.patience:
             raise ConfigError("heartbeats need 0 < alert_interval < alert_patience <= patience")
+        if min(self.backlog, self.backlogs, self.links) < 1:
+            raise ConfigError("backlog, backlogs and links must be at least 1")
 
 
 @dataclass
@@ -99,6 +111,7 @@ class Link:
         self._outbox: deque[tuple[bytes, Buffer]] = deque()
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
+        self._left = asyncio.Event()
         self._last_sent = 0.0
         self._last_received = 0.0
         self._pings: dict[int, float] = {}
@@ -110,6 +123,10 @@ class Link:
         self._alert = asyncio.Event()
         self._fills = False
         self._closed = False
+        self._fault: str | None = None
+        self._conduct = Conduct(config.conduct)
+        self.backlogs: Quota[Link] = Quota(config.backlog, config.backlogs)
+        """Bytes that wait on each of our links; whoever has several lets them share one."""
         self.traffic = Traffic()
         self.upload_rate = 0.0
         """Bytes per second that large messages reach the other side with; 0 while unknown."""
@@ -137,6 +154,11 @@ class Link:
         self._vouching.check()
 
     @property
+    def account(self) -> str:
+        """The member against which is counted what the other side takes of us."""
+        return self.standing.member
+
+    @property
     def closed(self) -> bool:
         """Whether the link has ended, from either side."""
         return self._closed
@@ -158,7 +180,7 @@ class Link:
         """Sends one message without waiting; messages keep their order.
 
         Raises `Unreachable` once the link has ended, and ends it if the other side reads so slowly
-        that more than `backlog` bytes wait.
+        that more than `backlog` bytes wait, or another one if too many wait on all.
         """
         if self._closed:
             raise Unreachable(self.peer, "the link is closed")
@@ -172,6 +194,15 @@ class Link:
         self._put(header, payload)
         self._put(encode(Ping(self._num_pings)), b"")
 
+    async def room(self) -> None:
+        """Returns when little waits to be sent, for those who have much and can wait.
+
+        Also when the link has ended: `post` says so.
+        """
+        while self._outbox_bytes > _ROOM and not self._closed:
+            self._left.clear()
+            await self._left.wait()
+
     def _put(self, header: bytes, payload: Buffer) -> None:
         # Most messages leave at once; waking the sender's task for each costs 0.1 ms per trip.
         if not self._outbox_bytes and self._stream.offer(header, payload):
@@ -179,9 +210,22 @@ class Link:
             return
         self._outbox.append((header, payload))
         self._outbox_bytes += len(header) + len(payload)
+        self.backlogs.add(self, len(header) + len(payload))
         if self._outbox_bytes > self._config.backlog:
-            self._closed = True
+            self._cut()
+        elif self.backlogs.overflows and (largest := self.backlogs.largest) is not None:
+            largest._cut()
         self._wake.set()
+
+    def _cut(self) -> None:
+        """Ends the link with the next turn of the loop, whatever still waits."""
+        self._closed = True
+        self._fault = self._fault or f"reads too slowly: {self._outbox_bytes} bytes wait"
+        self._alert.set()
+
+    def charge(self, cost: float = 1.0) -> None:
+        """What the other side has just sent brought nothing: it counts like a request."""
+        self._conduct.charge(cost, asyncio.get_running_loop().time())
 
     async def run(self, on_message: OnMessage) -> None:
         """Hands every message to `on_message`, in order, until the link ends; sends what is posted.
@@ -198,11 +242,15 @@ class Link:
         except* PeerError as errors:
             raise _first(errors) from None
         finally:
+            self._closed = True
+            self._outbox.clear()
+            self.backlogs.remove(self, self.backlogs.of(self))
             await self.aclose()
 
     async def aclose(self) -> None:
         """Ends the link; what is posted but not sent is lost. May be called again."""
         self._closed = True
+        self._left.set()
         await self._stream.aclose()
 
     async def ping(self) -> None:
@@ -222,6 +270,8 @@ class Link:
             header, payload = self._outbox.popleft()
             await self._send(header, payload)
             self._outbox_bytes -= len(header) + len(payload)
+            self.backlogs.remove(self, len(header) + len(payload))
+            self._left.set()
 
     async def _send(self, header: bytes, payload: Buffer) -> None:
         await self._stream.send(header, payload)
@@ -235,6 +285,7 @@ class Link:
     async def _receive(self, on_message: OnMessage) -> None:
         while True:
             message, payload = await self._next()
+            self._conduct.note(message, self._last_received)
             match message:
                 case Ping(number):
                     self.post(Pong(number))
@@ -244,6 +295,9 @@ class Link:
                     raise Misbehaved(self.peer, "greeted twice")
                 case _ if not self._vouching.hear(message, payload):
                     await self._hand_over(on_message, message, payload)
+            if self._conduct.owes:
+                # Nothing is read: then the other side cannot send either.
+                await asyncio.sleep(self._conduct.debt(asyncio.get_running_loop().time()))
 
     async def _hand_over(self, on_message: OnMessage, message: AnyMessage, payload: Buffer) -> None:
         try:
@@ -302,12 +356,15 @@ class Link:
             self._fills = num_arrived >= _LONG
             if num_arrived > 0:
                 self._last_received = max(self._last_received, asked)
-            if self._outbox_bytes > self._config.backlog:
-                raise Silent(self.peer, f"reads too slowly: {self._outbox_bytes} bytes wait")
+            if self._fault is not None:
+                raise Silent(self.peer, self._fault)
             # If our own loop was held up, what arrived meanwhile is still unread: nobody is
             # declared dead for our slowness.
             if clock() - asked > 2 * interval:
                 self._last_received = max(self._last_received, clock() - interval)
+                self._conduct.rest()
+            if (fault := self._conduct.fault(self._moved(), clock())) is not None:
+                raise Silent(self.peer, fault)
             if self._overdue():
                 raise Silent(self.peer, f"silent for {self.silence:.1f} s")
             self._vouch()
@@ -326,6 +383,10 @@ class Link:
             if last := denial(error):
                 self.post(last)
             raise
+
+    def _moved(self) -> Moved:
+        left, arrived = self._stream.left_bytes, self._stream.arrived_bytes
+        return Moved(self._outbox_bytes, left, arrived, self.traffic.received_frames)
 
     async def _pause(self, seconds: float) -> None:
         """Waits until the next look, or until somebody begins to wait for the other side."""

@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from swarm.errors import Misbehaved, PeerError, Unreachable
 
 from . import Buffer, Stream, StreamHandler
+from .gate import Gate, GateLimits, Guest
 from .reach import Reach
 from .walls import Walls
 
@@ -58,11 +60,11 @@ class Network(Walls):
         # Sees (sender, receiver, header, payload) of each frame and says whether to drop it.
         self.drop: Callable[[str, str, bytes, Buffer], bool] | None = None
 
-    def transport(self, peer_id: str) -> MemoryTransport:
-        """A new member of the network."""
+    def transport(self, peer_id: str, gate: GateLimits | None = None) -> MemoryTransport:
+        """A new member of the network, which limits by `gate` what others open to it."""
         if peer_id in self._members:
             raise ValueError(f"{peer_id} is taken")
-        member = self._members[peer_id] = MemoryTransport(self, peer_id)
+        member = self._members[peer_id] = MemoryTransport(self, peer_id, gate)
         return member
 
     def between(self, one: str, other: str, condition: Condition) -> None:
@@ -129,12 +131,14 @@ class _Pipe:
         self._ends = (sender, receiver)
         self._frames: deque[tuple[float, float, bytes, bytes]] = deque()
         self._delivered_bytes = 0
+        self.put_bytes = 0
         self._arrived = asyncio.Event()
         self._free_at = 0.0
         self._last_due = 0.0
         self.broken: str | None = None
 
     def put(self, header: bytes, payload: Buffer) -> None:
+        self.put_bytes += len(header) + len(payload)
         network, condition = self._network, self._network.condition(*self._ends)
         if network.drop is not None and network.drop(*self._ends, header, payload):
             return
@@ -186,7 +190,7 @@ class _Pipe:
 class MemoryStream:
     """A `Stream` over two pipes."""
 
-    def __init__(self, peer: str, outgoing: _Pipe, incoming: _Pipe, me: str) -> None:
+    def __init__(self, peer: str, outgoing: _Pipe, incoming: _Pipe, me: MemoryTransport) -> None:
         self._peer, self._me = peer, me
         self._outgoing, self._incoming = outgoing, incoming
         self._payload_limit: float = 0
@@ -202,6 +206,11 @@ class MemoryStream:
         return self._incoming.arrived_bytes
 
     @property
+    def left_bytes(self) -> int:
+        """See `Stream.left_bytes`."""
+        return self._outgoing.put_bytes
+
+    @property
     def closed(self) -> bool:
         """Whether the stream has ended, from either side."""
         return self._outgoing.broken is not None
@@ -209,6 +218,7 @@ class MemoryStream:
     def admit(self, payload: int | None = None) -> None:
         """Lets frames with a payload through, or with so many bytes of it."""
         self._payload_limit = float("inf") if payload is None else payload
+        self._me.gate.know(self._peer)
 
     async def send(self, header: bytes, payload: Buffer) -> None:
         """Puts a frame on its way."""
@@ -225,7 +235,7 @@ class MemoryStream:
 
     async def receive(self) -> tuple[bytes, Buffer]:
         """The next frame that has arrived."""
-        header, payload = await self._incoming.get(self._me)
+        header, payload = await self._incoming.get(self._me.peer_id)
         if len(payload) > self._payload_limit:
             raise Misbehaved(self._peer, f"payload of {len(payload)} bytes, more than admitted")
         return header, payload
@@ -263,13 +273,15 @@ class MemorySigner:
 class MemoryTransport:
     """A `Carrier` in a `Network`."""
 
-    def __init__(self, network: Network, peer_id: str) -> None:
+    def __init__(self, network: Network, peer_id: str, gate: GateLimits | None = None) -> None:
         self._network = network
         self._peer_id = peer_id
         self._handlers: dict[str, StreamHandler] = {}
         self._streams: list[MemoryStream] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.gate = Gate(gate)
+        self.gate.know(peer_id)
         self.signer = network.signer(peer_id)
 
     @property
@@ -382,16 +394,19 @@ class MemoryTransport:
             raise Unreachable(self._peer_id, f"does not serve {protocol}")
         there = _Pipe(self._network, caller.peer_id, self._peer_id)
         back = _Pipe(self._network, self._peer_id, caller.peer_id)
-        ours = MemoryStream(caller.peer_id, back, there, self._peer_id)
-        theirs = MemoryStream(self._peer_id, there, back, caller.peer_id)
+        ours = MemoryStream(caller.peer_id, back, there, self)
+        theirs = MemoryStream(self._peer_id, there, back, caller)
+        guest = self.gate.enter(caller.peer_id, partial(ours.break_both, "had to go"))
+        if guest is None:
+            raise Unreachable(self._peer_id, "has too many streams of ours")
         self._streams.append(ours)
         caller._streams.append(theirs)
-        task = asyncio.get_running_loop().create_task(self._handle(handler, ours))
+        task = asyncio.get_running_loop().create_task(self._handle(handler, ours, guest))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return theirs
 
-    async def _handle(self, handler: StreamHandler, stream: MemoryStream) -> None:
+    async def _handle(self, handler: StreamHandler, stream: MemoryStream, guest: Guest) -> None:
         try:
             await handler(stream)
         except PeerError as error:
@@ -399,4 +414,5 @@ class MemoryTransport:
         except Exception:
             logger.exception("stream handler failed peer=%s", stream.peer)
         finally:
+            self.gate.leave(guest)
             await stream.aclose()

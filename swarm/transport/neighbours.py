@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from swarm.errors import NotAMember, PeerError, Silent, Unreachable
+from swarm.errors import Misbehaved, NotAMember, PeerError, Silent, Unreachable
 
 from ..membership.certificate import Role
 from ..membership.membership import Membership
 from . import Stream, Transport
 from .link import Link, LinkConfig, OnMessage, accept, connect
+from .quota import Quota
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Neighbours:
         self._opened: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link | PeerError]] = {}
         self._links: set[Link] = set()
+        self._backlogs: Quota[Link] = Quota(self._config.backlog, self._config.backlogs)
         self._alarms: dict[str, tuple[float, float]] = {}
         # Of links that have ended; `traffic` adds the open ones.
         self._sent_bytes = 0
@@ -100,6 +102,10 @@ class Neighbours:
     async def accept(self, stream: Stream) -> None:
         """Serves a stream that somebody opened to us, until it ends."""
         link = await accept(stream, self._membership, self._config)
+        link.backlogs = self._backlogs
+        if sum(other.account == link.account for other in self._links) >= self._config.links:
+            await link.aclose()
+            raise Misbehaved(link.peer, "has too many links")
         await self._keep(link)
 
     def close(self, peer: str, why: str) -> None:
@@ -127,6 +133,7 @@ class Neighbours:
                 raise NotAMember(peer, f"{link.standing.name} may not serve blocks")
         except PeerError as error:
             return error
+        link.backlogs = self._backlogs
         link.leniency = self._leniency(peer)
         self._opened[peer] = link
         self._tasks.create_task(self._keep(link))

@@ -106,6 +106,11 @@ class SealedStream:
         """See `Stream.arrived_bytes`."""
         return self._stream.arrived_bytes
 
+    @property
+    def left_bytes(self) -> int:
+        """See `Stream.left_bytes`."""
+        return self._stream.left_bytes
+
     def admit(self, payload: int | None = None) -> None:
         """See `Stream.admit`."""
         limit = self._limits.payload

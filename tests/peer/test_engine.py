@@ -344,3 +344,37 @@ async def test_a_brief_batch_that_fails_ends_its_sessions_and_not_the_engine(
         caplog.clear()
         bench.submit(bench.session("b"), torch.randn(1, 64), 0, 0)
         await bench.done.get()
+
+
+async def test_numbers_that_are_none_end_their_session_and_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever got them would blame us, and rightly."""
+    run, good, bad = bench.runner.run, torch.randn(3, 64), torch.randn(2, 64)
+    expected = bench.alone(good)
+
+    def broken(*args: Any) -> torch.Tensor:
+        out = run(*args).clone()
+        out[-1, 7] = float("inf")
+        return out
+
+    monkeypatch.setattr(bench.runner, "run", broken)
+    bench.submit(bench.session("a"), good, 0, 0)
+    bench.submit(bench.session("b"), bad, 0, 0)
+    session, done = await bench.done.get()
+    torch.testing.assert_close(result(session, done), expected)
+    failed, error = await bench.failed.get()
+    assert (failed.id, session.id) == ("b" * 16, "a" * 16)
+    assert isinstance(error, ArithmeticError) and not failed.running
+
+
+async def test_what_the_wires_type_cannot_say_is_no_number_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.runner.run
+    monkeypatch.setattr(bench.runner, "run", lambda *args: torch.full_like(run(*args), 7e4))
+    wide, half = bench.session("a", DType.BFLOAT16), bench.session("b", DType.FLOAT16)
+    for session in (wide, half):
+        bench.submit(session, torch.randn(1, 64), 0, 0)
+    assert (await bench.done.get())[0] is wide
+    assert (await bench.failed.get())[0] is half

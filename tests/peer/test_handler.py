@@ -51,13 +51,23 @@ class FakeLink:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.closed = False
-        self.attended = 0.0
+        self.attended = self.charged = 0.0
         self.posted: list[Any] = []
 
     def post(self, message: Any, payload: Any = b"") -> None:
         if self.closed:
             raise Unreachable(self.peer, "the link is closed")
         self.posted.append(message)
+
+    @property
+    def account(self) -> str:
+        return self.peer
+
+    def charge(self, cost: float = 1.0) -> None:
+        self.charged += cost
+
+    async def room(self) -> None:
+        await asyncio.sleep(0)
 
     def attend(self, seconds: float) -> None:
         self.attended = seconds

@@ -220,3 +220,40 @@ async def _act(actions: list[tuple]) -> None:
     for name in range(6):
         leases.release(str(name))
     assert (leases.free, leases.num_waiting) == (10, 0)
+
+
+async def test_nobody_fills_the_queue_for_others() -> None:
+    """Whoever would have least comes first, and one's own requests keep their order."""
+    leases, order = Leases(10), []
+
+    async def wait(session: str, pages: int, account: str) -> None:
+        await leases.hold(session, pages, 100.0, account)
+        order.append(session)
+        leases.release(session)
+
+    assert leases.try_hold("begun", 8, "hog")
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(4):
+            tasks.create_task(wait(f"hog-{number}", 3, "hog"))
+        tasks.create_task(wait("large", 9, "other"))
+        tasks.create_task(wait("small", 2, "guest"))
+        await turns()
+        assert order == ["small"], "there is room for it, and it asks for little"
+        leases.release("begun")
+    assert order == ["small", "hog-0", "hog-1", "hog-2", "hog-3", "large"]
+
+
+async def test_what_one_holds_counts_with_what_it_asks_for() -> None:
+    leases = Leases(10)
+    assert leases.try_hold("a1", 4, "a") and leases.try_hold("x1", 6, "x")
+    waiting = {
+        name: asyncio.ensure_future(leases.hold(name, pages, 100.0, name[0]))
+        for name, pages in (("a2", 3), ("b1", 6))
+    }
+    await turns()
+    leases.release("x1")
+    await turns()
+    assert waiting["b1"].done() and not waiting["a2"].done(), "6 in all are less than 4 + 3"
+    leases.release("a1")
+    await waiting["a2"]
+    assert (leases.account("a2"), leases.free) == ("a", 1)

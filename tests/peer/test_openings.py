@@ -22,7 +22,7 @@ A, B, C = "a" * 16, "b" * 16, "c" * 16
 
 class FakeLink:
     def __init__(self) -> None:
-        self.peer = "client"
+        self.peer = self.account = "client"
         self.closed = False
         self.posted: list[Any] = []
 
