@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -72,10 +73,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def town(tmp_path: Path, clock: Clock) -> Iterator[Town]:
-    town = Town(tmp_path, clock)
-    with town.stack:
-        yield town
+def town(clock: Clock) -> Iterator[Town]:
+    # In memory where that is: what is written here waits for a disk many times.
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        town = Town(Path(folder), clock)
+        with town.stack:
+            yield town
 
 
 @pytest.fixture

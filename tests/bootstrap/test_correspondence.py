@@ -272,8 +272,9 @@ async def test_a_revocation_of_another_process_is_published(county: County, town
     async with asyncio.timeout(5):
         while not first.trust.revoked:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+        signed = first.authority.revocations()
         while (
-            first.authority.revocations()
+            signed
             not in (  # noqa: ASYNC110
                 await first.directory.read(Shelf.REVOCATIONS)
             ).values()

@@ -14,12 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from swarm.bootstrap.authority import Authority
 from swarm.bootstrap.config import BootstrapConfig
 from swarm.bootstrap.service import serve
 from swarm.directory import Announcement, State
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, MembershipError
 from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join
+from swarm.membership.certificate import Role
 
 Start = Callable[..., Awaitable[Process]]
 
@@ -114,7 +116,7 @@ async def test_a_folder_and_a_port_belong_to_one(start: Start, tmp_path: Path) -
     assert f"port {port} is in use" in await failure_of(same_port)
 
 
-@pytest.mark.parametrize("file", ["group.key", "identity", "port"])
+@pytest.mark.parametrize("file", ["group.key", "identity", "ledger", "authority", "port"])
 async def test_damaged_files_are_named(start: Start, tmp_path: Path, file: str) -> None:
     process = await start(tmp_path)
     await invite_of(process)
@@ -176,7 +178,9 @@ async def test_acquaintances_lead_back_while_the_bootstrap_is_away(
     invite = await invite_of(process)
     async with asyncio.timeout(60), join(invite, settings(tmp_path / "peer")) as member:
         await member.directory.announce(announcement(member))
-        newcomer = settings(tmp_path / "newcomer")
+        newcomer = JoinConfig(
+            folder=tmp_path / "machine", host="127.0.0.1", state_folder=tmp_path / "newcomer"
+        )
         async with join(invite, newcomer):
             while not list((tmp_path / "newcomer").glob("groups/*/members.json")):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
@@ -211,6 +215,63 @@ async def test_a_daemon_that_dies_is_started_again(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     caplog.clear()
+
+
+async def test_who_is_removed_by_the_command_is_out(start: Start, tmp_path: Path) -> None:
+    process = await start(tmp_path / "bootstrap")
+    await invite_of(process)
+    async with asyncio.timeout(60):
+        with Authority.open(tmp_path / "bootstrap") as command:
+            invite = command.invite(Role.PEER, name="pc")
+            with pytest.raises(MembershipError, match="pc was removed"):
+                async with join(invite, settings(tmp_path / "pc")) as member:
+                    assert member.membership.standing.name == "pc"
+                    assert command.revoke("pc").members == ("pc",)
+                    await asyncio.Future()
+
+
+async def test_a_second_bootstrap_carries_the_group_on(start: Start, tmp_path: Path) -> None:
+    process = await start(tmp_path / "first", "--name", "friends")
+    await invite_of(process)
+    with Authority.open(tmp_path / "first") as command:
+        pc = command.invite(Role.PEER, name="pc")
+        join_as_authority = command.invite(Role.AUTHORITY, name="second")
+    machine = JoinConfig(folder=tmp_path / "pc", host="127.0.0.1", state_folder=tmp_path / "state")
+    async with asyncio.timeout(100):
+        async with join(pc, machine):
+            pass
+        for config in (
+            BootstrapConfig(tmp_path / "second", host="127.0.0.1", join=join_as_authority),
+            # From then on it needs no invite.
+            BootstrapConfig(tmp_path / "second", host="127.0.0.1"),
+        ):
+            ready: asyncio.Queue[Invite] = asyncio.Queue()
+            running = asyncio.create_task(serve(config, ready.put_nowait))
+            invite = await ready.get()
+            assert invite.group == pc.group
+            assert invite.bootstraps[0].peer != pc.bootstraps[0].peer
+            assert invite.bootstraps[1].peer == pc.bootstraps[0].peer
+            with Authority.open(tmp_path / "second") as command:
+                # It has heard of the members of the first one.
+                while not {"pc", "bootstrap"} <= {each.name for each in command.members()}:
+                    await asyncio.sleep(0.02)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+                # The machine knows the second one by the invite; a new one joins there.
+                async with join(invite, machine) as member:
+                    assert member.membership.standing.name == "pc"
+                async with join(invite, settings(tmp_path / "new")) as member:
+                    assert member.group.name == "friends"
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_bootstrap_joins_only_as_an_authority(start: Start, tmp_path: Path) -> None:
+    process = await start(tmp_path / "first")
+    invite = await invite_of(process)
+    with pytest.raises(ConfigError, match="role authority"):
+        BootstrapConfig(tmp_path / "second", join=invite)
 
 
 @pytest.mark.parametrize("changes", [{"port": 65536}, {"name": "x" * 65}])
