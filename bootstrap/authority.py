@@ -185,7 +185,10 @@ class Authority:
         if subject in self._seat.standing.issuers:
             raise NotGranted(Decline.UNKNOWN, f"{shown.name} stands above this bootstrap")
         with self._ledger.transaction():
-            entry = self._ledger.member(subject) or self._recognized(shown, credential)
+            entry = self._ledger.member(subject)
+            if entry is None:
+                entry = self._recognized(shown, credential)
+                self._check_issuer(entry)
             if entry.revoked:
                 raise NotGranted(Decline.REVOKED, f"{entry.name} was removed from the group")
             if not is_vouched(self._ledger, entry):
@@ -223,6 +226,16 @@ class Authority:
         return Entry(
             shown.peer, name, roles, begins, begins, expires, issuer=_issuer_of(credential)
         )
+
+    def _check_issuer(self, entry: Entry) -> None:
+        """Only authorities that are known can be known to have been thrown out."""
+        above = self._seat.standing.issuers
+        if entry.issuer not in above and self._ledger.member(entry.issuer) is None:
+            raise NotGranted(
+                Decline.UNKNOWN,
+                f"the bootstrap that let {entry.name} in is not known here yet; try again in a"
+                " minute",
+            )
 
     def _certify(self, entry: Entry) -> bytes:
         """Notes the new certificate in the ledger, and signs it."""
@@ -307,11 +320,10 @@ class Authority:
 
     def meet(self, station: Station) -> None:
         """Notes where an authority, perhaps this one, is reached."""
-        if not any(each == station for each in self._ledger.stations()):
-            with self._ledger.transaction():
-                entry = self._ledger.member(station.peer)
-                if entry is None or not entry.revoked:
-                    self._ledger.meet(station)
+        with self._ledger.transaction():
+            entry = self._ledger.member(station.peer)
+            if entry is None or not entry.revoked:
+                self._ledger.meet(station)
 
     def enter(self) -> None:
         """Enters the authority itself as a member, so that others see it and its name."""

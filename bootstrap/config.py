@@ -74,5 +74,7 @@ class BootstrapConfig:
                 "a bootstrap can only join a group with an invite of role authority"
                 f" (this one is for a {self.join.role})"
             )
+        if self.join is not None and self.name is not None:
+            raise ConfigError("a group is named by the bootstrap that has founded it")
         if self.name is not None and len(self.name) > _MAX_NAME:
             raise ConfigError(f"a group's name has at most {_MAX_NAME} characters")

@@ -73,6 +73,8 @@ DECLINES: dict[Lapse, Decline] = {
     Lapse.REVOKED: Decline.REVOKED,
 }
 
+_STRANGE = (Decline.FOREIGN, Decline.UNKNOWN, Decline.BUSY)
+
 T = TypeVar("T")
 
 
@@ -119,11 +121,13 @@ class Desk:
             raise Misbehaved(peer, str(error)) from error
         except NotGranted as error:
             self._callers.refused(peer)
-            logger.info("declined peer=%s why=%s", peer, error.why)
+            # Strangers are to fill no logs; the others have had an invite or a certificate.
+            level = logging.DEBUG if error.why in _STRANGE else logging.INFO
+            logger.log(level, "declined peer=%s why=%s", peer, error.why)
             return Declined(error.why, str(error)[:_MAX_MESSAGE])
         except MembershipError as error:
             self._callers.refused(peer)
-            logger.info("declined peer=%s why=%s", peer, error)
+            logger.debug("declined peer=%s why=%s", peer, error)
             return Declined(DECLINES[error.lapse], str(error)[:_MAX_MESSAGE])
         except ConfigError as error:
             logger.error("the desk cannot work why=%s", error)

@@ -36,6 +36,9 @@ _APPLICATION = 0x48535741
 _PATIENCE = 5.0
 """Seconds that one process waits for another's transaction."""
 
+_SEEN = 3600
+"""Seconds after which it is noted that an authority was met again where it was."""
+
 _SCHEMA = f"""
 CREATE TABLE members (
     member TEXT PRIMARY KEY, name TEXT NOT NULL, roles TEXT NOT NULL, joined REAL NOT NULL,
@@ -252,9 +255,11 @@ class Ledger:
         return [Station(peer, tuple(addresses.split())) for peer, addresses in rows]
 
     def meet(self, station: Station) -> None:
-        """Notes where an authority is reached now."""
+        """Notes where an authority is reached now; writes what is news."""
         self._ask(
-            "INSERT OR REPLACE INTO stations VALUES (?, ?, ?)",
+            "INSERT INTO stations VALUES (?, ?, ?) ON CONFLICT (peer) DO UPDATE"
+            " SET addresses = excluded.addresses, seen = excluded.seen"
+            f" WHERE addresses != excluded.addresses OR seen < excluded.seen - {_SEEN}",
             *(station.peer, " ".join(station.addresses), self._clock()),
         )
 

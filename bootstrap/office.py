@@ -88,7 +88,7 @@ def found(folder: Path, name: str | None, clock: Clock) -> Office:
     group_key = group_file.load(folder)
     if group_key is None:
         if (folder / AUTHORITY_FILE).exists():
-            return _deputy(folder)
+            return _deputy(folder, name)
         if left := _first_of(folder, IDENTITY_FILE, LEDGER_FILE):
             raise ConfigError(_lost(folder / GROUP_FILE, left))
         group_key = group_file.create(folder, name or "")
@@ -179,7 +179,7 @@ def _founder(folder: Path, group_key: GroupKey, clock: Clock) -> Office:
     return _office(folder, content, me)
 
 
-def _deputy(folder: Path) -> Office:
+def _deputy(folder: Path, name: str | None) -> Office:
     content, me = _read(folder / AUTHORITY_FILE), identity.load(folder / IDENTITY_FILE)
     assert content is not None
     if me is None:
@@ -190,6 +190,8 @@ def _deputy(folder: Path) -> Office:
     office = _office(folder, content, me)
     if office.standing.issuers == {office.group.key}:
         raise ConfigError(_lost(folder / GROUP_FILE, folder / AUTHORITY_FILE))
+    if name is not None and name != office.group.name:
+        raise ConfigError("a group is named by the bootstrap that has founded it")
     return office
 
 

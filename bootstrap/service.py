@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,13 +91,15 @@ async def start(config: BootstrapConfig) -> AsyncIterator[Bootstrap]:
     key = folder / office.IDENTITY_FILE
     port = config.port or _stored_port(folder)
     libp2p = Libp2pConfig(key, config.host, port, config.announce, map_port=config.map_port)
-    async with Libp2pTransport.start(libp2p) as carrier:
-        if not port:
-            _store_port(folder, carrier.port)
-        if seat is None:
-            seat = await _deputize(config, carrier)
-        ledger = office.open_ledger(folder, seat.group, time.time)
-        with Authority(seat, ledger, config.terms) as authority:
+    # The ledger is closed when nobody can ask any more.
+    with ExitStack() as stack:
+        async with Libp2pTransport.start(libp2p) as carrier:
+            if not port:
+                _store_port(folder, carrier.port)
+            if seat is None:
+                seat = await _deputize(config, carrier)
+            ledger = office.open_ledger(folder, seat.group, time.time)
+            authority = stack.enter_context(Authority(seat, ledger, config.terms))
             async with _running(config, carrier, authority) as member:
                 logger.info("bootstrap ready peer=%s group=%s", member.peer_id, member.group.id)
                 yield Bootstrap(member, authority.first_invite())

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from swarm.membership.certificate import Standing
+from swarm.membership.certificate import Role, Standing
 from swarm.wire.enrolment import Entry
 
 from . import merging, names
@@ -36,7 +36,8 @@ def is_vouched(ledger: Ledger, entry: Entry) -> bool:
 def take(ledger: Ledger, me: str, source: Standing, entries: Iterable[Entry]) -> None:
     """Takes in what the authority `source` knows of members; `me` is whose ledger this is."""
     with ledger.transaction():
-        for entry in entries:
+        # Authorities first: they answer for others.
+        for entry in sorted(entries, key=lambda entry: Role.AUTHORITY not in entry.roles):
             _take(ledger, me, source, merging.presentable(entry))
 
 
@@ -47,10 +48,11 @@ def _take(ledger: Ledger, me: str, source: Standing, theirs: Entry) -> None:
         theirs = msgspec.structs.replace(theirs, revoked=0.0)
     if ours is None:
         # Whom we have admitted we know ourselves, unless our ledger is younger than that.
-        told = theirs.issuer if theirs.issuer not in ("", me) else source.peer
-        merged = msgspec.structs.replace(theirs, issuer=told)
+        known = theirs.issuer != me and ledger.member(theirs.issuer) is not None
+        issuer = theirs.issuer if known else source.peer
+        merged = msgspec.structs.replace(theirs, issuer=issuer)
     else:
-        merged = merging.merge(*_vouched(ledger, ours, theirs))
+        merged = merging.merge(*_vouched(ledger, _witnessed(ours, source, theirs), theirs))
     if merged == ours:
         return
     if merged.revoked and not (ours and ours.revoked):
@@ -69,6 +71,13 @@ def exclude(ledger: Ledger, member: str) -> set[bytes]:
     for number in numbers:
         ledger.withdraw(number)
     return numbers
+
+
+def _witnessed(ours: Entry, source: Standing, theirs: Entry) -> Entry:
+    """Our entry; whoever is said to have let the member in knows best whether it has."""
+    if ours.issuer != source.peer:
+        return ours
+    return msgspec.structs.replace(ours, issuer=theirs.issuer)
 
 
 def _vouched(ledger: Ledger, ours: Entry, theirs: Entry) -> tuple[Entry, Entry]:

@@ -705,6 +705,39 @@ def test_a_removed_deputy_cannot_say_who_let_somebody_in(town, authority, machin
         authority.renew(pc, credential)
 
 
+@pytest.mark.parametrize("claimed", ["nobody", "third", "first"])
+def test_a_deputy_that_lies_about_who_let_somebody_in_is_found_out(
+    town, authority, machine, claimed: str
+) -> None:
+    rogue, third = town.deputy(authority, "rogue"), town.deputy(authority, "third")
+    issuers = {"nobody": machine("x"), "third": third.me, "first": authority.me}
+    pc = machine("pc").peer_id
+    credential = join(rogue, pc, name="pc")
+    lie = msgspec.structs.replace(member(rogue, pc), issuer=issuers[claimed].peer_id)
+    tell(third, authority)
+    for hearer in (authority, third):
+        hearer.merge(standing(authority, rogue.credential), [lie])
+    tell(third, authority)
+    authority.revoke("rogue")
+    with refuses(Decline.REVOKED):
+        authority.renew(pc, credential)
+
+
+def test_an_authority_that_nobody_has_heard_of_answers_for_nobody(town, authority, machine) -> None:
+    """A deputy that was thrown out could make others, and have them let people in."""
+    rogue = town.deputy(authority, "rogue")
+    hidden = town.deputy(rogue, "hidden")
+    pc = machine("pc").peer_id
+    credential = join(hidden, pc, name="pc")
+    with refuses(Decline.UNKNOWN, "not known here yet"):
+        authority.renew(pc, credential)
+    tell(rogue, authority)
+    authority.renew(pc, credential)
+    authority.revoke("rogue")
+    with refuses(Decline.REVOKED):
+        authority.renew(pc, credential)
+
+
 def test_whoever_stands_above_is_not_removed_from_below(town, authority) -> None:
     deputy = town.deputy(authority, "second")
     lie = msgspec.structs.replace(member(authority, authority.peer_id), revoked=5.0)

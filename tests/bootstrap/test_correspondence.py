@@ -273,12 +273,9 @@ async def test_a_revocation_of_another_process_is_published(county: County, town
         while not first.trust.revoked:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         signed = first.authority.revocations()
-        while (
-            signed
-            not in (  # noqa: ASYNC110
-                await first.directory.read(Shelf.REVOCATIONS)
-            ).values()
-        ):
+        published: dict[str, bytes] = {}
+        while signed not in published.values():
+            published = await first.directory.read(Shelf.REVOCATIONS)
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

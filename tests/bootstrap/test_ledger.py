@@ -163,11 +163,24 @@ def test_invites_that_somebody_knows(ledger: Ledger) -> None:
 
 def test_stations_that_were_met_last_come_first(ledger: Ledger, clock) -> None:
     for peer in ("a", "b", "a"):
-        clock.pass_by(1)
+        clock.pass_by(3601)
         ledger.meet(Station(peer, (f"/dns4/{peer}/tcp/1",)))
     assert [each.peer for each in ledger.stations()] == ["a", "b"]
     ledger.forget("a")
     assert [each.peer for each in ledger.stations()] == ["b"]
+
+
+def test_a_station_that_was_just_met_is_not_written_again(ledger: Ledger, clock) -> None:
+    place = Station("a", ("/dns4/a/tcp/1",))
+    for passed in (0, 60, 3600):
+        clock.pass_by(passed)
+        ledger.meet(place)
+    assert ledger._ask("SELECT seen FROM stations") == [(clock(),)]
+    clock.pass_by(60)
+    ledger.meet(place)
+    assert ledger._ask("SELECT seen FROM stations") == [(clock() - 60,)]
+    ledger.meet(Station("a", ("/dns4/b/tcp/1",)))
+    assert ledger._ask("SELECT seen FROM stations") == [(clock(),)]
 
 
 def test_threads_take_turns(ledger: Ledger) -> None:
@@ -251,8 +264,9 @@ def test_two_processes_spend_what_there_is(path: Path, ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "no database", "other program", "page"])
 def test_a_damaged_ledger_is_named_and_kept(path: Path, ledger: Ledger, clock, damage: str) -> None:
-    for number in range(100):
-        ledger.write(entry(f"m{number}", f"pc{number}"))
+    with ledger.transaction():
+        for number in range(100):
+            ledger.write(entry(f"m{number}", f"pc{number}"))
     ledger.close()
     content = path.read_bytes()
     damaged = {

@@ -164,6 +164,12 @@ def test_a_deputy_stands_below_and_holds_no_key(town, authority) -> None:
     assert deputy.peer_id == seat.me.peer_id
 
 
+def test_a_deputy_does_not_name_the_group(town, authority) -> None:
+    town.deputy(authority, "second")
+    with pytest.raises(ConfigError, match="named by the bootstrap that has founded it"):
+        office.found(town.folder / "second", "mine", town.clock)
+
+
 def test_a_deputy_without_its_identity_does_not_start(town, authority) -> None:
     town.deputy(authority, "second")
     (town.folder / "second" / IDENTITY_FILE).unlink()

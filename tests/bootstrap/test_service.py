@@ -253,7 +253,9 @@ async def test_a_second_bootstrap_carries_the_group_on(start: Start, tmp_path: P
             assert invite.bootstraps[1].peer == pc.bootstraps[0].peer
             with Authority.open(tmp_path / "second") as command:
                 # It has heard of the members of the first one.
-                while not {"pc", "bootstrap"} <= {each.name for each in command.members()}:
+                heard: set[str] = set()
+                while not {"pc", "bootstrap"} <= heard:
+                    heard = {each.name for each in command.members()}
                     await asyncio.sleep(0.02)
             if process.returncode is None:
                 process.kill()
