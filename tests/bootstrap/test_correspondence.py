@@ -9,6 +9,7 @@ from swarm import identity
 from swarm.bootstrap import office
 from swarm.bootstrap.authority import Authority
 from swarm.bootstrap.correspondence import Correspondence
+from swarm.bootstrap.denial import NotGranted
 from swarm.bootstrap.desk import Desk
 from swarm.bootstrap.notices import Notices
 from swarm.directory import Shelf
@@ -310,3 +311,29 @@ async def test_it_says_where_it_is(county: County, posts) -> None:
     await first.notices.publish()
     (record,) = (await first.directory.read(Shelf.AUTHORITIES)).values()
     assert msgspec.msgpack.decode(record, type=Station) == first.station
+
+
+async def test_a_folder_from_a_copy_hears_whom_it_had_removed(county: County, town, posts) -> None:
+    """Others still hold the list that it had signed before, and show it."""
+    first, second = posts
+    one = town.machine("one")
+    credential = county.joins(first, "one")
+    copy = (town.folder / "first" / "ledger").read_bytes()
+    first.authority.revoke("one")
+    signed = first.authority.revocations()
+    await county.network.kill(first.authority.peer_id)
+    first.authority.close()
+    (town.folder / "first" / "ledger").write_bytes(copy)
+    again = await county.open(town.found())
+    assert again.listed == set()
+    again.trust.learn(signed)
+    await again.notices.learn()
+    assert again.listed == {"one"}
+    with pytest.raises(NotGranted, match="one was removed"):
+        again.authority.renew(one.peer_id, credential)
+    # Its new list counts at those who had the old one.
+    town.clock.pass_by(1)
+    county.joins(again, "two")
+    again.authority.revoke("two")
+    second.trust.learn(signed)
+    assert second.trust.learn(again.authority.revocations())
