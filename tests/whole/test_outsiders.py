@@ -248,6 +248,25 @@ async def test_a_peer_whose_certificate_ends_in_the_middle_of_a_reply(world, ask
     assert {hop.peer for hop in asked.reply.route} == {"peer-0", "spare", "peer-2"}
 
 
+async def test_a_relay_that_is_thrown_out_in_the_middle_of_a_reply(world, asker):
+    for name in ("relay", "second"):
+        await world.relay(name)
+    for number, span in enumerate([(0, 2), (2, 4)]):
+        await world.peer(f"peer-{number}", span, hidden=True)
+    await world.until(lambda: len(world.peers["peer-1"].member.transport.relays) == 2, 60)
+    model = await world.client(hidden=True)
+
+    async def revoke():
+        trust_of(world, "peer-0").learn(world.founder.revoke("relay"))
+        await asyncio.sleep(5)
+
+    asked = asker(model)
+    reply = await asked.greedy(PROMPT, NUM_TOKENS, at(8, revoke))
+    assert reply == world.tiny.greedy(PROMPT, NUM_TOKENS)
+    assert world.relays["relay"].relay.num_circuits == 0
+    assert world.relays["relay"].relay.reserved == frozenset()
+
+
 async def test_a_certificate_that_is_renewed_in_the_middle_of_a_reply_interrupts_nothing(
     world, asker
 ):
