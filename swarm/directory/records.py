@@ -57,7 +57,7 @@ _WRITERS: dict[str, Role] = {
 """Who may put records on which shelf."""
 
 
-class _Sealed(msgspec.Struct, frozen=True, array_like=True):
+class _Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     body: bytes
     signature: Annotated[bytes, msgspec.Meta(max_length=64)]
     credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]

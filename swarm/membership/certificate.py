@@ -78,8 +78,8 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     expires: Time
 
 
-class Signed(msgspec.Struct, frozen=True, array_like=True):
-    """An encoded certificate, as its issuer has signed it."""
+class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An encoded certificate, as its issuer has signed it, and nothing that nobody has signed."""
 
     body: Annotated[bytes, msgspec.Meta(max_length=1024)]
     signature: Annotated[bytes, msgspec.Meta(max_length=_SIGNATURE_LEN)]

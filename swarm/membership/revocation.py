@@ -45,7 +45,8 @@ class RevocationList(msgspec.Struct, frozen=True, array_like=True):
     revoked: Annotated[tuple[Revocation, ...], msgspec.Meta(max_length=MAX_REVOKED)] = ()
 
 
-class _Signed(msgspec.Struct, frozen=True, array_like=True):
+class _Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    # Nothing else: everybody passes it on as it came, so nobody must be able to add to it.
     body: Annotated[bytes, msgspec.Meta(max_length=MAX_LIST)]
     signature: Annotated[bytes, msgspec.Meta(max_length=64)]
     credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]

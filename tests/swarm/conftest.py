@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pytest
@@ -41,6 +43,12 @@ from swarm.wire.enrolment import (
     encode,
     proof_message,
 )
+
+if TYPE_CHECKING:
+    from swarm.directory.dht import DhtDirectory
+    from swarm.member import JoinConfig
+    from swarm.transport.libp2p import Libp2pTransport
+    from swarm.transport.relayed import RelayedTransport
 
 REPO = "people/tiny"
 
@@ -447,3 +455,53 @@ class Office:
 def open_office() -> type[Office]:
     """Opens offices: `open_office(founder, key)`, then `serve`."""
     return Office
+
+
+@dataclass
+class Home:
+    """A bootstrap in little, on this machine: an authority, a relay, and a node of the DHT."""
+
+    founder: Founder
+    office: Office
+    carrier: Libp2pTransport
+    relay: RelayedTransport
+    directory: DhtDirectory
+    membership: Membership
+    folder: Path
+
+    @property
+    def peer_id(self) -> str:
+        return self.carrier.peer_id
+
+    def invite(self, role: Role = Role.PEER, uses: int = 9) -> Invite:
+        return self.office.invite(role, uses)
+
+    def config(self, **options: Any) -> JoinConfig:
+        from swarm.member import JoinConfig
+
+        return JoinConfig(**{"host": "127.0.0.1", "state_folder": self.folder / "state", **options})
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[Home]:
+    """A bootstrap that runs, and has not admitted anybody yet."""
+    from swarm.directory.dht import DhtConfig, DhtDirectory
+    from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
+    from swarm.transport.relayed import RelayedConfig, RelayedTransport
+
+    own = identity.create(tmp_path / "authority")
+    founder = Founder(key_of("group"), own)
+    office, membership = Office(founder, own), founder.membership
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        config = Libp2pConfig(own.path, host="127.0.0.1")
+        carrier = await stack.enter_async_context(Libp2pTransport.start(config))
+        await office.serve(carrier)
+        relaying = RelayedConfig(listens=False, always_relays=True)
+        relay = await stack.enter_async_context(
+            RelayedTransport.start(carrier, membership, (), relaying)
+        )
+        directory = await DhtDirectory.join(
+            carrier, membership, (), (), DhtConfig(may_be_first=True)
+        )
+        stack.push_async_callback(directory.aclose)
+        yield Home(founder, office, carrier, relay, directory, membership, tmp_path)

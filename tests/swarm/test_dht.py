@@ -297,6 +297,29 @@ async def test_another_group_is_refused(swarm: Swarm, other_founder: Founder) ->
     assert there.num_neighbours == 0
 
 
+async def test_two_groups_stay_apart_whatever_addresses_are_mixed_up(
+    swarm: Swarm, other_founder: Founder
+) -> None:
+    """Each member knows a bootstrap of the other group too, and remembers members of it."""
+    here, there, near, far = [await swarm.transport() for _ in range(4)]
+    quick = DhtConfig(rejoin=0.2)
+    first = await swarm.join(here, (), FIRST)
+    other = await swarm.join(there, (), FIRST, other_founder.admit(there.signer))
+    both = (*there.addresses, *here.addresses)
+    ours = await swarm.join(near, both, quick)
+    theirs = await swarm.join(far, both, quick, other_founder.admit(far.signer))
+    for directory, transport in ((first, here), (other, there), (ours, near), (theirs, far)):
+        await directory.announce(announcement(transport.peer_id, transport.addresses))
+        await directory.publish(Shelf.REPORTS, b"a report")
+    await asyncio.sleep(1)  # Greetings are tried again and again meanwhile.
+    for directories, transports in (((first, ours), (here, near)), ((other, theirs), (there, far))):
+        members = {transport.peer_id for transport in transports}
+        for directory in directories:
+            assert {entry.peer for entry in await directory.find()} == members
+            assert set(await directory.read(Shelf.REPORTS)) == members
+            assert directory.num_neighbours == 1
+
+
 async def test_a_stranger_can_neither_read_nor_write(swarm: Swarm) -> None:
     boot, stranger = await swarm.transport(), await swarm.transport()
     there = await swarm.join(boot, (), FIRST)

@@ -288,6 +288,13 @@ def test_every_changed_byte_is_seen(authority: Any) -> None:
             examine(bytes(damaged), authority.group, identity.verifies)
 
 
+def test_nothing_is_added_to_what_was_signed(authority: Any) -> None:
+    chain = msgspec.msgpack.decode(authority.certify("m").credential)
+    chain[0].append(b"more")
+    with pytest.raises(MembershipError, match="no credential"):
+        examine(msgspec.msgpack.encode(chain), authority.group, identity.verifies)
+
+
 def test_nesting_that_would_exhaust_the_stack_is_an_error(authority: Any) -> None:
     for raw in (b"\x91" * 4000, b"\x92" * 4000, b"\x81" * 4000):
         with pytest.raises(MembershipError):

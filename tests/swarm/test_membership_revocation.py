@@ -94,6 +94,12 @@ def test_any_bytes_are_a_list_or_an_error(raw: bytes) -> None:
         read_list(raw, Group("key"), identity.verifies)
 
 
+def test_nobody_adds_to_a_list_that_everybody_passes_on(authority: Any) -> None:
+    parts = [*msgspec.msgpack.decode(authority.revoke("m")), bytes(100_000)]
+    with pytest.raises(MembershipError, match="no list"):
+        read_list(msgspec.msgpack.encode(parts), authority.group, identity.verifies)
+
+
 def test_every_changed_byte_is_seen(authority: Any) -> None:
     signed = authority.revoke("m")
     for place in range(len(signed)):

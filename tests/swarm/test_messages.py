@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import inspect
 
 from swarm.errors import RemoteProtocolError
 from swarm.membership.certificate import MAX_CREDENTIAL
+from swarm.wire.enrolment import Answer, Question, decode_answer, decode_question
 from swarm.wire.fields import Message
 from swarm.wire.messages import AnyMessage, Close, Hello, Ping, decode, encode
 
@@ -26,7 +28,9 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.one_of(*map(values, kind.types))
         case inspect.VarTupleType():
             limit = min(kind.max_length or 4, 4)
-            return st.lists(values(kind.item_type), max_size=limit).map(tuple)
+            return st.lists(
+                values(kind.item_type), min_size=kind.min_length or 0, max_size=limit
+            ).map(tuple)
         case inspect.IntType():
             top = kind.le if kind.le is not None else (kind.lt or 2**62) - 1
             return st.integers(kind.ge if kind.ge is not None else 0, top)
@@ -46,16 +50,32 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
     raise AssertionError(f"no strategy for {kind}")
 
 
-MESSAGES = values(inspect.type_info(AnyMessage))
+Decode = Callable[[bytes], Message]
+
+PROTOCOLS: tuple[tuple[Any, Decode], ...] = (
+    (AnyMessage, decode),
+    (Question, decode_question),
+    (Answer, decode_answer),
+)
+"""What is said over links, and to authorities and by them."""
+
+
+def said(kind: Any, decode: Decode) -> st.SearchStrategy[tuple[Message, Decode]]:
+    return st.tuples(values(inspect.type_info(kind)), st.just(decode))
+
+
+MESSAGES = st.one_of([said(*protocol) for protocol in PROTOCOLS])
 
 
 @given(MESSAGES)
-def test_every_message_survives(message: Message) -> None:
+def test_every_message_survives(case: tuple[Message, Decode]) -> None:
+    message, decode = case
     assert decode(encode(message)) == message
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_an_error(raw: bytes) -> None:
+@pytest.mark.parametrize("decode", [decode for _, decode in PROTOCOLS])
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_an_error(decode: Decode, raw: bytes) -> None:
     try:
         message = decode(raw)
     except RemoteProtocolError:
@@ -64,7 +84,10 @@ def test_any_bytes_are_a_message_or_an_error(raw: bytes) -> None:
 
 
 @given(MESSAGES, st.data())
-def test_a_damaged_message_is_a_message_or_an_error(message: Message, data: st.DataObject) -> None:
+def test_a_damaged_message_is_a_message_or_an_error(
+    case: tuple[Message, Decode], data: st.DataObject
+) -> None:
+    message, decode = case
     raw = bytearray(encode(message))
     place = data.draw(st.integers(0, len(raw) - 1))
     raw[place] ^= data.draw(st.integers(1, 255))
@@ -75,9 +98,20 @@ def test_a_damaged_message_is_a_message_or_an_error(message: Message, data: st.D
 
 
 @given(MESSAGES)
-def test_a_cut_message_is_an_error(message: Message) -> None:
+def test_a_cut_message_is_an_error(case: tuple[Message, Decode]) -> None:
+    message, decode = case
     with pytest.raises(RemoteProtocolError):
         decode(encode(message)[:-1])
+
+
+@given(MESSAGES)
+def test_what_is_for_others_is_an_error(case: tuple[Message, Decode]) -> None:
+    """A question is no answer, and neither is what members say to each other."""
+    message, decode = case
+    for _, other in PROTOCOLS:
+        if other is not decode:
+            with pytest.raises(RemoteProtocolError):
+                other(encode(message))
 
 
 @pytest.mark.parametrize(
@@ -116,9 +150,14 @@ def test_a_field_of_a_later_version_is_passed_over() -> None:
 
 
 def test_tags_are_unique_and_messages_are_frozen() -> None:
-    union = inspect.type_info(AnyMessage)
-    assert isinstance(union, inspect.UnionType)
-    structs = [kind for kind in union.types if isinstance(kind, inspect.StructType)]
+    unions = [inspect.type_info(kind) for kind, _ in PROTOCOLS]
+    structs = [
+        kind
+        for union in unions
+        if isinstance(union, inspect.UnionType)
+        for kind in union.types
+        if isinstance(kind, inspect.StructType)
+    ]
     assert len({kind.tag for kind in structs}) == len(structs) == len(Message.__subclasses__())
     with pytest.raises(AttributeError):
         Hello(b"n" * 16).version = "2"  # type: ignore[misc]

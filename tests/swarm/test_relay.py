@@ -260,6 +260,21 @@ async def test_circuits_of_a_member_that_is_thrown_out_end(pair: Town, out: str)
     assert pair.passing() <= 1
 
 
+async def test_a_relay_that_is_thrown_out_carries_nothing_any_more(pair: Town) -> None:
+    """However much it would like to go on: who is reached through it hangs up."""
+    stream = await pair.open("a", "b")
+    await pair.relay("second")
+    pair.members["b"]._door.membership.trust.learn(pair.founder().revoke("relay"))
+    async with asyncio.timeout(3):
+        with pytest.raises(Unreachable):
+            await stream.receive()
+    await until(lambda: pair.members["b"].relays == ("second",))
+    assert not any("/p2p/relay/" in address for address in pair.members["b"].addresses)
+    await until(lambda: "second" in pair.members["a"].relays)
+    assert await echoes(await pair.open("a", "b"))
+    assert pair.passing("second") == 1
+
+
 async def test_a_circuit_lasts_as_long_as_its_ends_certificates(pair: Town) -> None:
     brief = pair.founder().admit(pair.network.signer("c"), lifetime=20)
     await pair.member("c", hidden=True, membership=brief)

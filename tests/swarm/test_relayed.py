@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 
-from swarm.bootstrap.config import BootstrapConfig
-from swarm.bootstrap.service import Bootstrap
-from swarm.bootstrap.service import start as start_bootstrap
 from swarm.directory import Announcement, State
 from swarm.errors import Unreachable
 from swarm.member import JoinConfig, Member, join, places
 from swarm.transport import Buffer, Stream
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
-from swarm.transport.link import Link, connect
+from swarm.transport.link import Link, accept, connect
 from swarm.transport.reach import Reach
 from swarm.transport.relayed import RelayedTransport
 from swarm.transport.sealed import SealedStream
@@ -39,28 +36,13 @@ class Walled(Libp2pTransport):
 
 
 @pytest.fixture
-async def bootstrap(tmp_path: Path) -> AsyncIterator[Bootstrap]:
-    folder = tmp_path / "bootstrap"
-    folder.mkdir()
-    async with asyncio.timeout(60):
-        async with start_bootstrap(BootstrapConfig(folder, host="127.0.0.1")) as bootstrap:
-            yield bootstrap
-
-
-@pytest.fixture
-def nobody_is_reached(bootstrap: Bootstrap, monkeypatch: pytest.MonkeyPatch) -> None:
+def nobody_is_reached(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bootstrap's connections do not come in at anybody's."""
 
     async def nowhere(*_: Any) -> tuple[str, ...]:
         return ()
 
-    monkeypatch.setattr(relay_of(bootstrap).carrier, "dial_back", nowhere)
-
-
-def relay_of(bootstrap: Bootstrap) -> RelayedTransport:
-    transport = bootstrap.member.transport
-    assert isinstance(transport, RelayedTransport)
-    return transport
+    monkeypatch.setattr(home.carrier, "dial_back", nowhere)
 
 
 async def echo(stream: Stream) -> None:
@@ -71,38 +53,36 @@ async def echo(stream: Stream) -> None:
 
 @pytest.fixture
 async def pair(
-    bootstrap: Bootstrap, nobody_is_reached: None
+    home: Any, nobody_is_reached: None
 ) -> AsyncIterator[tuple[RelayedTransport, RelayedTransport]]:
     """Two members that reach the bootstrap, and not each other."""
-    entries = places(bootstrap.invite.addresses)
+    entries = places(home.invite().addresses)
     async with AsyncExitStack() as stack:
         members = []
         for _ in range(2):
             carrier = await stack.enter_async_context(Walled.start(LOCAL))
             assert isinstance(carrier, Walled)
-            carrier.open_to = frozenset({bootstrap.member.peer_id})
+            carrier.open_to = frozenset({home.peer_id})
             members.append(
                 await stack.enter_async_context(
-                    RelayedTransport.start(carrier, bootstrap.member.group, entries)
+                    RelayedTransport.start(carrier, home.founder.admit(carrier.signer), entries)
                 )
             )
         yield members[0], members[1]
 
 
 async def test_frames_pass_both_ways(
-    bootstrap: Bootstrap, pair: tuple[RelayedTransport, RelayedTransport]
+    home: Any, pair: tuple[RelayedTransport, RelayedTransport]
 ) -> None:
     near, far = pair
     assert near.reach is far.reach is Reach.RELAYED
-    assert far.addresses[-1].endswith(
-        f"/p2p/{bootstrap.member.peer_id}/p2p-circuit/p2p/{far.peer_id}"
-    )
+    assert far.addresses[-1].endswith(f"/p2p/{home.peer_id}/p2p-circuit/p2p/{far.peer_id}")
     await far.serve("/echo", echo)
     stream = await near.open(far.peer_id, "/echo", far.addresses)
     assert isinstance(stream, SealedStream)
     assert stream.peer == far.peer_id
     stream.admit()
-    assert relay_of(bootstrap).relay.num_circuits == 1
+    assert home.relay.relay.num_circuits == 1
     for size in (0, 1200, 16_384, 65_536, 3_000_000):
         payload = bytes(range(256)) * (size // 256)
         async with asyncio.TaskGroup() as tasks:
@@ -112,20 +92,20 @@ async def test_frames_pass_both_ways(
 
 
 async def test_members_link_and_notice_the_end(
-    bootstrap: Bootstrap, pair: tuple[RelayedTransport, RelayedTransport]
+    home: Any, pair: tuple[RelayedTransport, RelayedTransport]
 ) -> None:
     near, far = pair
-    group = bootstrap.member.group
     got: asyncio.Queue[tuple[str, AnyMessage, int]] = asyncio.Queue()
 
     async def on_message(link: Link, message: AnyMessage, payload: Buffer) -> None:
         got.put_nowait((link.peer, message, len(payload)))
 
     async def handler(stream: Stream) -> None:
-        await (await connect(stream, far.peer_id, group)).run(on_message)
+        await (await accept(stream, home.founder.admit(far.carrier.signer))).run(on_message)
 
     await far.serve("/link", handler)
-    link = await connect(await near.open(far.peer_id, "/link", far.addresses), near.peer_id, group)
+    stream = await near.open(far.peer_id, "/link", far.addresses)
+    link = await connect(stream, home.founder.admit(near.carrier.signer))
     running = asyncio.create_task(link.run(on_message))
     message = Close("a session of sixteen")
     link.post(message, bytes(1_000_000))
@@ -134,12 +114,12 @@ async def test_members_link_and_notice_the_end(
     with pytest.raises(Unreachable) as caught:
         await running
     assert caught.value.peer == far.peer_id
-    while far.peer_id in relay_of(bootstrap).relay.reserved:  # noqa: ASYNC110
+    while far.peer_id in home.relay.relay.reserved:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
 async def test_whoever_does_not_read_makes_the_sender_wait(
-    bootstrap: Bootstrap, pair: tuple[RelayedTransport, RelayedTransport]
+    home: Any, pair: tuple[RelayedTransport, RelayedTransport]
 ) -> None:
     near, far = pair
 
@@ -188,22 +168,22 @@ def settings(folder: Path, *, asks: bool = False) -> JoinConfig:
     return JoinConfig(host="127.0.0.1", state_folder=folder, asks=asks)
 
 
-async def test_a_member_that_can_be_dialled_relays(bootstrap: Bootstrap, tmp_path: Path) -> None:
-    async with join(bootstrap.invite, settings(tmp_path)) as member:
+async def test_a_member_that_can_be_dialled_relays(home: Any, tmp_path: Path) -> None:
+    async with join(home.invite(), settings(tmp_path)) as member:
         assert isinstance(member.transport, RelayedTransport)
         assert member.transport.reach is Reach.DIRECT
         assert member.transport.relay.willing
         assert member.transport.addresses == member.transport.carrier.addresses
-    async with join(bootstrap.invite, settings(tmp_path, asks=True)) as client:
+    async with join(home.invite(), settings(tmp_path, asks=True)) as client:
         assert client.transport.reach is Reach.UNKNOWN
 
 
 async def test_hidden_members_join_and_find_each_other(
-    bootstrap: Bootstrap, nobody_is_reached: None, tmp_path: Path
+    home: Any, nobody_is_reached: None, tmp_path: Path
 ) -> None:
     async with (
-        join(bootstrap.invite, settings(tmp_path / "one")) as one,
-        join(bootstrap.invite, settings(tmp_path / "other", asks=True)) as other,
+        join(home.invite(), settings(tmp_path / "one")) as one,
+        join(home.invite(), settings(tmp_path / "other", asks=True)) as other,
     ):
         await one.directory.announce(announcement(one))
         while not (found := await other.directory.find()):  # noqa: ASYNC110
@@ -211,11 +191,11 @@ async def test_hidden_members_join_and_find_each_other(
         (entry,) = found
         assert (entry.peer, entry.reach) == (one.peer_id, Reach.RELAYED)
         assert "/p2p-circuit/" in entry.addresses[-1]
-        assert relay_of(bootstrap).relay.reserved == {one.peer_id}
+        assert home.relay.relay.reserved == {one.peer_id}
         await one.transport.serve("/echo", echo)
         # Everything is on this machine, so the relay's way has to be asked for.
         through = [place for place in entry.addresses if "/p2p-circuit/" in place]
         assert isinstance(other.transport, RelayedTransport)
-        relays = places(bootstrap.invite.addresses)
+        relays = places(home.invite().addresses)
         stream = await other.transport._open_through(relays[0], one.peer_id, "/echo")
         assert through and stream.peer == one.peer_id
