@@ -89,6 +89,7 @@ class Libp2pStream:
         self._limits = limits
         self._accepted = replace(limits, payload=0)
         self._waiting = 0
+        self._closing: asyncio.Task[None] | None = None
         self._arrived_bytes = self._written_bytes = 0
         # With a mark of 0, `drain` returns when the system has every byte, and a caller may reuse
         # its buffer.
@@ -186,6 +187,12 @@ class Libp2pStream:
 
     async def aclose(self) -> None:
         """Closes both directions; what was sent still leaves, if the other side takes it."""
+        # Once: who stops waiting for a writer takes its end from all who wait after it.
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._writer.close()
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
