@@ -58,7 +58,7 @@ def own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
-    monkeypatch.setattr("swarm.transport.libp2p._LOOK", 0.1)
+    monkeypatch.setattr("swarm.transport.strangers._LOOK", 0.1)
     config = Libp2pConfig(host="127.0.0.1", gate=GATE)
     async with Libp2pTransport.start(config) as transport, background() as tasks:
         host = Host(transport, tasks)
@@ -146,7 +146,7 @@ async def test_strangers_who_only_connect_are_disconnected_and_members_are_not(
     async with background() as tasks, asyncio.timeout(20):
         running = tasks.create_task(link.run(host._answer))
         async with Libp2pTransport.start(LOCAL) as second, Libp2pTransport.start(LOCAL) as third:
-            host.transport.vouch(lambda: [third.peer_id])
+            host.transport.strangers.vouch(lambda: [third.peer_id])
             for stranger in (third, outsider, second):
                 await stranger.connect(host.transport.peer_id, host.transport.addresses)
             members, peers = {member.peer_id, third.peer_id}, host.transport.daemon.peers
