@@ -13,7 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
+from swarm.errors import (
+    ConfigError,
+    Misbehaved,
+    NotAMember,
+    PeerError,
+    RemoteProtocolError,
+    Unreachable,
+)
 
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
@@ -319,6 +326,8 @@ class Libp2pTransport:
                 await handler(stream)
             except PeerError as error:
                 logger.debug("stream ended peer=%s why=%s", peer, error)
+                if isinstance(error, NotAMember):
+                    self.gate.forget(error.peer)
             except Exception:
                 logger.exception("stream handler failed peer=%s", peer)
             finally:

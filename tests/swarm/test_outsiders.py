@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
+from swarm import identity
 from swarm.background import background
 from swarm.errors import PeerError, Unreachable
-from swarm.group import Group
+from swarm.membership.founder import Founder
 from swarm.transport import Buffer, Stream
 from swarm.transport.gate import GateLimits
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
-from swarm.transport.link import Link, LinkConfig, connect
+from swarm.transport.link import Link, connect
 from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.frames import encode_prefix
 from swarm.wire.messages import AnyMessage, Close, Hello, Meet, encode
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
 GATE = GateLimits(strangers=8, stranger_streams=4, member_streams=8, streams=32, idle_strangers=1)
-GROUP = Group(b"g" * 32)
 CLOSE = Close("s" * 16)
 PACE = 0.02
 """Seconds between two messages of a bystander, as of tokens."""
@@ -36,11 +36,17 @@ LATE = 0.1
 class Host:
     """A member that answers each message with the same one."""
 
-    def __init__(self, transport: Libp2pTransport, tasks: asyncio.TaskGroup) -> None:
-        self.transport, self.tasks = transport, tasks
+    def __init__(
+        self, transport: Libp2pTransport, founder: Founder, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.transport, self.founder = transport, founder
         self.lost: list[str] = []
         self.neighbours = Neighbours(
-            transport, GROUP, tasks, self._answer, lambda link, _: self.lost.append(link.peer)
+            transport,
+            founder.admit(transport.signer),
+            tasks,
+            self._answer,
+            lambda link, _: self.lost.append(link.peer),
         )
 
     async def _answer(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
@@ -48,20 +54,19 @@ class Host:
             link.post(message)
 
 
-@pytest.fixture(autouse=True)
-def own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="t-") as folder:
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        monkeypatch.setenv("TMPDIR", folder)
-        yield
+@pytest.fixture
+def founder(tmp_path: Path) -> Founder:
+    """A group of real keys."""
+    keys = (identity.create(tmp_path / name) for name in ("group", "authority"))
+    return Founder(*keys)
 
 
 @pytest.fixture
-async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+async def host(founder: Founder, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
     monkeypatch.setattr("swarm.transport.strangers._LOOK", 0.1)
     config = Libp2pConfig(host="127.0.0.1", gate=GATE)
     async with Libp2pTransport.start(config) as transport, background() as tasks:
-        host = Host(transport, tasks)
+        host = Host(transport, founder, tasks)
         await transport.serve(PROTOCOL, host.neighbours.accept)
         yield host
         await host.neighbours.aclose()
@@ -79,9 +84,9 @@ async def outsider() -> AsyncIterator[Libp2pTransport]:
         yield transport
 
 
-async def link_to(host: Host, transport: Libp2pTransport, group: Group = GROUP) -> Link:
+async def link_to(host: Host, transport: Libp2pTransport) -> Link:
     stream = await transport.open(host.transport.peer_id, PROTOCOL, host.transport.addresses)
-    return await connect(stream, transport.peer_id, group, LinkConfig())
+    return await connect(stream, host.founder.admit(transport.signer))
 
 
 async def lateness(host: Host, transport: Libp2pTransport, count: int = 60) -> list[float]:
@@ -106,11 +111,11 @@ async def lateness(host: Host, transport: Libp2pTransport, count: int = 60) -> l
 async def test_an_outsider_with_many_streams_changes_nothing_for_members(
     host: Host, member: Libp2pTransport, outsider: Libp2pTransport
 ) -> None:
-    """It opens streams as fast as it can: silent ones, half a header, greetings with a lie."""
+    """It opens streams as fast as it can: silent ones, half a header, another's certificate."""
     num_files = psutil.Process().num_fds()
     theirs: list[asyncio.StreamWriter] = []
     begun = encode_prefix(100, 0) + b"half of a header"
-    lie = encode(Hello(b"n" * 16, b"p" * 32))
+    lie = encode(Hello(host.founder.certify(host.transport.peer_id)))
     sayings = [b"", begun, encode_prefix(len(lie), 0) + lie]
     num_opened = 0
 
