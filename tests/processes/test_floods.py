@@ -17,9 +17,14 @@ from swarm.transport.neighbours import PROTOCOL
 from swarm.wire.messages import DType, Meet, Open, RowRange, Step, Want, encode
 
 PROMPT = "The three most important things about a swarm are"
-PLACE = JoinConfig(asks=True, host="127.0.0.1", map_port=False)
 COUNT = 24
 SESSION = "hostile-session!"
+
+
+def machine(processes, name: str) -> JoinConfig:
+    """Where somebody asks from: each machine is a member of its own, with limits of its own."""
+    folder = processes.folder / name
+    return JoinConfig(asks=True, host="127.0.0.1", map_port=False, state_folder=folder)
 
 
 async def reply(model) -> tuple[Reply, float]:
@@ -60,8 +65,8 @@ async def test_floods_cost_a_bystander_neither_tokens_nor_pace(processes, greedy
     processes.bootstrap()
     processes.peers(one="0:30")
     async with (
-        Swarm.join(processes.invite, PLACE) as swarm,
-        Swarm.join(processes.invite, PLACE) as hostile,
+        Swarm.join(processes.invite, machine(processes, "bystander")) as swarm,
+        Swarm.join(processes.invite, machine(processes, "hostile")) as hostile,
         Libp2pTransport.start(Libp2pConfig(host="127.0.0.1")) as outsider,
         background() as tasks,
     ):
