@@ -13,15 +13,16 @@ import pytest
 
 from swarm import identity
 from swarm.background import background
-from swarm.errors import PeerError, Unreachable
+from swarm.errors import PeerError, Silent, Unreachable
 from swarm.membership.founder import Founder
 from swarm.transport import Buffer, Stream
+from swarm.transport.conduct import ConductLimits
 from swarm.transport.gate import GateLimits
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
-from swarm.transport.link import Link, connect
+from swarm.transport.link import Link, LinkConfig, connect
 from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.frames import encode_prefix
-from swarm.wire.messages import AnyMessage, Close, Hello, Meet, encode
+from swarm.wire.messages import AnyMessage, Close, Hello, Meet, Ping, encode
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
 GATE = GateLimits(strangers=8, stranger_streams=4, member_streams=8, streams=32, idle_strangers=1)
@@ -40,13 +41,14 @@ class Host:
         self, transport: Libp2pTransport, founder: Founder, tasks: asyncio.TaskGroup
     ) -> None:
         self.transport, self.founder = transport, founder
-        self.lost: list[str] = []
+        self.lost: dict[str, PeerError] = {}
         self.neighbours = Neighbours(
             transport,
             founder.admit(transport.signer),
             tasks,
             self._answer,
-            lambda link, _: self.lost.append(link.peer),
+            lambda link, error: self.lost.update({link.peer: error}),
+            LinkConfig(0.1, 0.6, 0.05, 0.4, conduct=ConductLimits(stall=1.0)),
         )
 
     async def _answer(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
@@ -136,7 +138,7 @@ async def test_an_outsider_with_many_streams_changes_nothing_for_members(
         taken = await lateness(host, member)
         assert host.transport.gate.num_strangers <= GATE.stranger_streams
     assert num_opened > 40 and host.transport.gate.num_refused > 20
-    assert statistics.median(taken) < LATE and member.peer_id not in host.lost[:-1]
+    assert statistics.median(taken) < LATE and not isinstance(host.lost.get(member.peer_id), Silent)
     for writer in theirs:
         writer.close()
     async with asyncio.timeout(5):
@@ -200,3 +202,46 @@ async def test_one_member_opens_so_many_streams_and_no_more(
             await asyncio.sleep(0.02)
     assert host.transport.gate.num_refused == 23
     assert statistics.median(await lateness(host, member, 5)) < LATE
+
+
+@pytest.mark.parametrize(
+    ("begun", "why"),
+    [
+        (encode_prefix(0, 0)[:5], "silent"),
+        (encode_prefix(100, 0) + b"half of a header", "silent"),
+        (encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
+    ],
+    ids=["prefix", "header", "payload"],
+)
+async def test_a_member_that_never_ends_a_frame_is_cut_off(
+    host: Host, member: Libp2pTransport, begun: bytes, why: str
+) -> None:
+    """Though something comes of it now and then."""
+    link = await link_to(host, member)
+    writer = link._stream._writer  # type: ignore[attr-defined]
+    writer.write(begun)
+    async with asyncio.timeout(10):
+        while member.peer_id not in host.lost:
+            await asyncio.sleep(0.1)
+            if len(begun) > 12:
+                writer.write(b"x")
+    error = host.lost[member.peer_id]
+    assert isinstance(error, Silent) and why in str(error)
+
+
+async def test_a_member_that_does_not_read_is_cut_off(host: Host, member: Libp2pTransport) -> None:
+    """Though it says again and again that it lives."""
+    link = await link_to(host, member)
+    async with asyncio.timeout(10):
+        while not host.neighbours._links:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        (ours,) = host.neighbours._links
+        for _ in range(40):
+            ours.post(CLOSE, bytes(1 << 20))
+        while member.peer_id not in host.lost:
+            with suppress(Unreachable):
+                await link._stream.send(encode(Ping(0)), b"")
+            await asyncio.sleep(0.1)
+    error = host.lost[member.peer_id]
+    assert isinstance(error, Silent) and "reads too slowly" in str(error)
+    assert host.neighbours._backlogs.held == 0
