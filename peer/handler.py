@@ -202,12 +202,12 @@ class Handler:
         self._inbox.drop(session)
         self._leases.release(session.id)
         self._closed_one.set()
-        lengths = session.feed.history.lengths
-        logger.info("session closed positions=%d why=%s", sum(lengths), why)
+        num_positions = sum(session.feed.history.lengths)
+        logger.log(_level(session), "session closed positions=%d why=%s", num_positions, why)
 
     def fail(self, session: HopSession, code: Code, why: str, peer: str | None = None) -> None:
         """Tells a session's client that it cannot go on, and by which other peer's fault."""
-        logger.info("session failed code=%s why=%s", code, why)
+        logger.log(_level(session), "session failed code=%s why=%s", code, why)
         # The client is in the epoch of the hold that still waits: it drops what is of an older one.
         epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
         reply(session.client, Failed(session.id, epoch, code, why[:1000], peer))
@@ -379,6 +379,11 @@ class Handler:
             session.next_link = None
             if link is not session.client:
                 self.fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
+
+
+def _level(session: HopSession) -> int:
+    """Sessions in which nothing was computed may be thousands, and no lines of a log."""
+    return logging.INFO if any(session.feed.history.lengths) else logging.DEBUG
 
 
 def _place(step: Step) -> tuple[str, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from .kept import KeptPrefixes
@@ -12,8 +13,8 @@ class Histories:
     """Bounds the histories of `sessions`, which are in the order of their last use.
 
     They and those of what is kept hold at most `max_bytes` in all, one session's at most
-    `max_session_bytes`. Kept ones go first, then those of the sessions that have been silent
-    longest.
+    `max_session_bytes`. Kept ones go first, then, of the member that has most, those of the
+    sessions that have been silent longest.
     """
 
     def __init__(
@@ -36,10 +37,25 @@ class Histories:
         while self._kept.history_bytes > limit and self._kept.drop_history():
             pass
         for session in self._sessions.values():
-            held = session.feed.history.num_bytes
-            if total <= self._max_bytes and held <= self._max_session_bytes:
-                continue
-            if session.feed.next is None:
-                continue  # It has not been sent yet: nobody would send it again.
-            total -= held
-            session.feed.history.drop()
+            if session.feed.history.num_bytes > self._max_session_bytes:
+                total -= self._drop(session)
+        while total > self._max_bytes and (dropped := self._drop_one()):
+            total -= dropped
+
+    def _drop_one(self) -> int:
+        """Of the member whose histories hold most, the one that was silent longest."""
+        held: Counter[str] = Counter()
+        for session in self._sessions.values():
+            if session.feed.next is not None:
+                held[session.account] += session.feed.history.num_bytes
+        largest = max(held, key=held.__getitem__, default=None)
+        own = (one for one in self._sessions.values() if one.account == largest)
+        return next((size for one in own if (size := self._drop(one))), 0)
+
+    def _drop(self, session: HopSession) -> int:
+        """The bytes that are free now."""
+        if session.feed.next is None:
+            return 0  # It has not been sent yet: nobody would send it again.
+        size = session.feed.history.num_bytes
+        session.feed.history.drop()
+        return size

@@ -9,6 +9,7 @@ used go at once when a batch needs their room.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -107,7 +108,7 @@ class KeptPrefixes:
         row = self._pages.copy_row(row, length)
         self._add(Kept(owner, name, lengths, row, history.head(length), now))
         while len(self._kept) > _MAX_KEPT or self.num_pages > self._max_pages:
-            self._evict_first()
+            self._evict_of_most()
 
     def expire(self, now: float) -> None:
         """Frees what has not been used for long. Called between two batches."""
@@ -144,6 +145,12 @@ class KeptPrefixes:
         self.history_bytes += kept.history.num_bytes
         for digest in kept.lengths:
             self._by_prefix.setdefault((kept.owner, digest), []).append(kept)
+
+    def _evict_of_most(self) -> None:
+        """Of the client that has had most kept, what it used least recently."""
+        clients = Counter(kept.owner[0] for kept in self._kept)
+        most = max(clients, key=clients.__getitem__)
+        self._evict(next(kept for kept in self._kept if kept.owner[0] == most))
 
     def _evict_first(self) -> None:
         self._evict(next(iter(self._kept)))

@@ -105,7 +105,7 @@ class DhtDirectory:
         except BaseException:
             await directory.aclose()
             raise
-        transport.vouch(directory._met)
+        transport.strangers.vouch(directory._met)
         directory._rejoiner = asyncio.get_running_loop().create_task(directory._keep_joined())
         return directory
 

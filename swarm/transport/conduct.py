@@ -10,12 +10,20 @@ from dataclasses import dataclass
 
 from swarm.errors import ConfigError
 
-from ..wire.messages import AnyMessage, Output, Ping, Pong, Step
+from ..wire.messages import AnyMessage, Output, Ping, Pong, Renewed, Revoked, Step
 from .quota import Allowance, Pace
 
-_COSTS: Mapping[type[AnyMessage], float] = {Step: 0.1, Output: 0.1, Ping: 0.25, Pong: 0.25}
+_COSTS: Mapping[type[AnyMessage], float] = {
+    Step: 0.1,
+    Output: 0.1,
+    Ping: 0.25,
+    Pong: 0.25,
+    Renewed: 10.0,
+    Revoked: 10.0,
+}
 """What messages take of an allowance; 1 for all others. Steps and outputs are what links are for,
-and no machine computes so many; whoever takes one in charges more for it if it brings nothing."""
+and no machine computes so many; whoever takes one in charges more for it if it brings nothing.
+What is signed takes as long to check as ten others."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import shutil
 import socket
 import sys
@@ -34,6 +35,8 @@ _READ_AHEAD = 256 * 1024
 _FOLDER_PREFIX = "swarm-p2pd-"
 _SETTLED = 60.0
 _MAX_REPLY = 1024 * 1024
+_FILES = 4096
+"""Each stream is an open file; `GateLimits` keeps them far below. macOS begins with 256."""
 _CALLS_RATE = 20.0
 _CALLS_BURST = 200.0
 """Calls of the DHT that one remote may make per second, and at once; members make about two."""
@@ -75,6 +78,7 @@ class Daemon:
         """
         hivemind = load("hivemind.p2p")
         _sweep()
+        _raise_files()
         held = ExitStack()
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
         held.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -288,6 +292,14 @@ def _sweep() -> None:
             if time.time() - folder.stat().st_mtime > _SETTLED:
                 with state.lock(folder):
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _raise_files() -> None:
+    """Lets this process have enough open files, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _stop(p2p: Any) -> None:

@@ -33,7 +33,7 @@ class GateLimits:
     strangers: int = 64
     stranger_streams: int = 8
     member_streams: int = 64
-    streams: int = 512
+    streams: int = 1024
     idle_strangers: int = 64
 
     def __post_init__(self) -> None:

@@ -6,14 +6,21 @@ import asyncio
 import ipaddress
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swarm.errors import ConfigError, Misbehaved, PeerError, RemoteProtocolError, Unreachable
+from swarm.errors import (
+    ConfigError,
+    Misbehaved,
+    NotAMember,
+    PeerError,
+    RemoteProtocolError,
+    Unreachable,
+)
 
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
@@ -22,6 +29,7 @@ from .daemon import Daemon
 from .doorway import Doorway
 from .gate import Gate, GateLimits
 from .reach import Reach
+from .strangers import Strangers
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +38,6 @@ _SMALL = 64 * 1024
 
 _CLOSE_TIMEOUT = 1.0
 _REFRESH = 15.0
-_LOOK = 2.0
-"""Seconds between two looks at who is connected: a connection costs whoever makes it about 5 ms."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Libp2pStream:
         self._limits = limits
         self._accepted = replace(limits, payload=0)
         self._waiting = 0
+        self._closing: asyncio.Task[None] | None = None
         self._arrived_bytes = self._written_bytes = 0
         # With a mark of 0, `drain` returns when the system has every byte, and a caller may reuse
         # its buffer.
@@ -186,6 +193,12 @@ class Libp2pStream:
 
     async def aclose(self) -> None:
         """Closes both directions; what was sent still leaves, if the other side takes it."""
+        # Once: who stops waiting for a writer takes its end from all who wait after it.
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._writer.close()
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
@@ -208,13 +221,13 @@ class Libp2pTransport:
         self._streams: set[Libp2pStream] = set()
         self.gate = Gate(config.gate)
         self.gate.know(self.peer_id)
-        self._vouchers: list[Callable[[], Collection[str]]] = []
+        self.strangers = Strangers(daemon, self.gate)
         self._doorway = Doorway(config.ip, lambda: self.port)
         self._closing = False
         loop = asyncio.get_running_loop()
         self._keepers = [
             loop.create_task(self._keep_addresses()),
-            loop.create_task(self._keep_strangers_few()),
+            loop.create_task(self.strangers.keep_few()),
         ]
 
     @classmethod
@@ -267,10 +280,6 @@ class Libp2pTransport:
         """Calls `on_change` when the machine or the router has given us other addresses."""
         self._on_change.append(on_change)
 
-    def vouch(self, members: Callable[[], Collection[str]]) -> None:
-        """Those whom `members` names are never disconnected for being strangers."""
-        self._vouchers.append(members)
-
     @property
     def port(self) -> int:
         """The TCP port at which we listen; raises `ConfigError` where there is no address."""
@@ -317,6 +326,8 @@ class Libp2pTransport:
                 await handler(stream)
             except PeerError as error:
                 logger.debug("stream ended peer=%s why=%s", peer, error)
+                if isinstance(error, NotAMember):
+                    self.gate.forget(error.peer)
             except Exception:
                 logger.exception("stream handler failed peer=%s", peer)
             finally:
@@ -383,22 +394,6 @@ class Libp2pTransport:
         self._streams = {other for other in self._streams if not other._writer.is_closing()}
         self._streams.add(stream)
         return stream
-
-    async def _keep_strangers_few(self) -> None:
-        """Ends connections of strangers who are too many; p2pd would end anybody's."""
-        clock, since = asyncio.get_running_loop().time, dict[str, float]()
-        while not self.daemon.ended:
-            await asyncio.sleep(_LOOK)
-            with suppress(Unreachable):
-                now = clock()
-                since = {peer: since.get(peer, now) for peer in await self.daemon.peers()}
-                for peer in (each for vouches in self._vouchers for each in vouches()):
-                    since.pop(peer, None)
-                surplus = self.gate.surplus(since)
-                if surplus:
-                    logger.info("strangers disconnected number=%d", len(surplus))
-                for peer in surplus:
-                    await self.daemon.disconnect(peer)
 
     async def _keep_addresses(self) -> None:
         # A port that the router forwards, and a network that the machine moves to, show up later.

@@ -17,7 +17,7 @@ from functools import partial
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from swarm.errors import Misbehaved, PeerError, Unreachable
+from swarm.errors import Misbehaved, NotAMember, PeerError, Unreachable
 
 from . import Buffer, Stream, StreamHandler
 from .gate import Gate, GateLimits, Guest
@@ -411,6 +411,8 @@ class MemoryTransport:
             await handler(stream)
         except PeerError as error:
             logger.debug("stream ended peer=%s why=%s", stream.peer, error)
+            if isinstance(error, NotAMember):
+                self.gate.forget(error.peer)
         except Exception:
             logger.exception("stream handler failed peer=%s", stream.peer)
         finally:

@@ -183,3 +183,12 @@ def test_many_that_share_their_pages_are_limited_too(monkeypatch) -> None:
     for letter in "abcde":
         bench.leave(letter * 2)
     assert len(bench.kept) == 3
+
+
+def test_one_client_that_keeps_much_pushes_out_its_own() -> None:
+    bench = Bench(share=0.5)
+    bench.leave("modest.1", "modest", now=0.0)
+    for number in range(5):
+        bench.leave(f"{number}-greedy", "greedy", now=1.0 + number)
+    found = [bench.find(f"{number}-greedy", "greedy") for number in range(5)]
+    assert (bench.find("modest.1", "modest"), found) == (8, [None, None, None, None, 8])

@@ -274,3 +274,15 @@ async def test_a_second_greeting_ends_the_link(network: Network, host: Host) -> 
     await hog._stream.send(encode(Hello(b"")), b"")
     await bystander(network, host, 1)
     assert isinstance(host.lost["hog"], Misbehaved)
+
+
+async def test_who_is_no_member_any_more_counts_as_a_stranger(network: Network, host: Host) -> None:
+    former = await member(network, host, "former")
+    assert host.transport.gate.knows("former")
+    await former.aclose()
+    other = Founder(network.signer("another group"), network.signer("another authority"))
+    stream = await network.member("former").open("host", PROTOCOL)  # type: ignore[union-attr]
+    with pytest.raises(PeerError):
+        await connect(stream, other.admit(network.signer("former")), CONFIG)
+    await asyncio.sleep(0.01)
+    assert not host.transport.gate.knows("former")

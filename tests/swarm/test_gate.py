@@ -28,8 +28,8 @@ class Entrance:
     [
         {"stranger_streams": 0},
         {"stranger_streams": 5, "strangers": 4},
-        {"strangers": 600},
-        {"member_streams": 600},
+        {"strangers": 2000},
+        {"member_streams": 2000},
         {"member_streams": 0},
         {"idle_strangers": -1},
     ],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from swarm.background import background
 from swarm.errors import ConfigError, Misbehaved, Unreachable
 from swarm.membership.founder import Founder
 from swarm.transport import Stream
+from swarm.transport.daemon import _raise_files
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 from swarm.transport.link import LinkConfig, connect
 from swarm.transport.multiaddresses import multiaddress, reachable
@@ -149,6 +151,27 @@ async def test_nothing_is_left_behind() -> None:
         assert leftovers() != before
     assert daemons() == []
     assert leftovers() == before
+
+
+def test_streams_do_not_run_out_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"soft": 256, "hard": 1024}
+
+    def get(_: int) -> tuple[int, int]:
+        return limits["soft"], limits["hard"]
+
+    def set_to(_: int, pair: tuple[int, int]) -> None:
+        limits["soft"], limits["hard"] = pair
+
+    monkeypatch.setattr("resource.getrlimit", get)
+    monkeypatch.setattr("resource.setrlimit", set_to)
+    _raise_files()
+    assert limits == {"soft": 1024, "hard": 1024}
+    limits["hard"] = resource.RLIM_INFINITY
+    _raise_files()
+    assert limits["soft"] == 4096
+    limits["soft"] = 100_000
+    _raise_files()
+    assert limits["soft"] == 100_000
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.02, 0.06, 0.12])
