@@ -18,6 +18,7 @@ NAMES = (
     "safetensors",
     "gguf",
     "weights",
+    "config",
 )
 
 
