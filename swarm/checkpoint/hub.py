@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -44,7 +45,7 @@ _SMALL_BYTES = 200_000_000  # tokenizers of large vocabularies reach tens of meg
 
 
 class _HubFile(msgspec.Struct, frozen=True):
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
     sha256: str | None
 
 
@@ -131,7 +132,7 @@ def _remembered(kept: Path, revision: str) -> _Listing | None:
             commit = (kept / "refs" / quote(revision, safe="")).read_text().strip()
         raw = (kept / commit / "listing.json").read_bytes()
         return msgspec.json.decode(raw, type=_Listing)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
