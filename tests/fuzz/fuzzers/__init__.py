@@ -21,6 +21,7 @@ NAMES = (
     "gguf",
     "weights",
     "config",
+    "hub",
 )
 
 

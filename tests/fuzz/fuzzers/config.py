@@ -131,4 +131,4 @@ def check(case: tuple[bytes, bytes | None, bytes | None]) -> None:
         assert 1 <= num_blocks <= 2 and context_length > 0 and block_bytes <= len(_weights())
 
 
-FUZZER = Fuzzer(_CASES, check, examples=200)
+FUZZER = Fuzzer(_CASES, check, examples=120)
