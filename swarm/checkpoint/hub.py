@@ -136,7 +136,9 @@ def _plain(name: str) -> bool:
     path = PurePosixPath(name)
     if len(name) > _LONGEST_NAME or not name.isprintable():
         return False
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    return (
+        bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    )
 
 
 def _remembered(kept: Path, revision: str) -> _Listing | None:

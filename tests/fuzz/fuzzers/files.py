@@ -31,7 +31,7 @@ _COMMIT = "c" * 40
 _DIGEST = hashlib.sha256(b"").hexdigest()
 
 
-def _acquaintances(path: Path) -> None:
+def read_acquaintances(path: Path) -> None:
     """Only a help: what is damaged is nobody."""
     known = acquaintances.load(path)
     assert len(known) <= acquaintances.MAX_KNOWN
@@ -39,19 +39,19 @@ def _acquaintances(path: Path) -> None:
     assert acquaintances.load(path) == known
 
 
-def _identity(path: Path) -> None:
+def read_identity(path: Path) -> None:
     found = identity.load(path)
     assert found is not None and identity.public_key(found.peer_id) is not None
 
 
-def _papers(path: Path) -> None:
+def read_papers(path: Path) -> None:
     cabinet = Cabinet(path.parent, Group("group"))
     cabinet.place.mkdir(parents=True)
     path.rename(cabinet.place / "membership")
     assert isinstance(cabinet.load(), Papers)
 
 
-def _ranges(path: Path) -> None:
+def read_ranges(path: Path) -> None:
     """What is not known to be here is downloaded again."""
     mirror = Mirror(path.with_name("w"), _SIZE)
     mirror.path.write_bytes(bytes(_SIZE))
@@ -59,7 +59,7 @@ def _ranges(path: Path) -> None:
     assert all(0 <= begin < end <= _SIZE for begin, end in mirror.finished())
 
 
-def _listing(path: Path) -> None:
+def read_listing(path: Path) -> None:
     kept = path.parent / "kept" / _COMMIT
     kept.mkdir(parents=True)
     path.rename(kept / "listing.json")
@@ -68,16 +68,16 @@ def _listing(path: Path) -> None:
         assert all(file.size >= 0 for file in listing.files.values())
 
 
-def _hashed(path: Path) -> None:
+def read_hashed(path: Path) -> None:
     fingerprint._recall(path)
 
 
 _SIGNATURE = b"s" * 64
 _SAMPLES: dict[Callable[[Path], None], Any] = {
-    _acquaintances: plain((Acquaintance("peer", ("/ip4/1.2.3.4/tcp/1",), 12.5),)),
-    _ranges: {"size": _SIZE, "ranges": [[0, 10], [20, 40]]},
-    _listing: {"commit": _COMMIT, "files": {"a.safetensors": {"size": 8, "sha256": _DIGEST}}},
-    _hashed: {"path": "/x", "size": 1, "mtime_ns": 2, "inode": 3, "sha256": _DIGEST},
+    read_acquaintances: plain((Acquaintance("peer", ("/ip4/1.2.3.4/tcp/1",), 12.5),)),
+    read_ranges: {"size": _SIZE, "ranges": [[0, 10], [20, 40]]},
+    read_listing: {"commit": _COMMIT, "files": {"a.safetensors": {"size": 8, "sha256": _DIGEST}}},
+    read_hashed: {"path": "/x", "size": 1, "mtime_ns": 2, "inode": 3, "sha256": _DIGEST},
 }
 _PAPERS = plain(Papers(b"credential", "name", (Station("peer", ("/x",)),), (b"list",)))
 _KEY = bytes([0x08, 0x01, 0x12, 0x40]) + bytes(64)
@@ -96,14 +96,14 @@ _CASES = st.one_of(
         for reader, sample in _SAMPLES.items()
     ),
     st.tuples(
-        st.just(_papers),
+        st.just(read_papers),
         st.one_of(
             raw([msgspec.msgpack.encode(_PAPERS)]),
             altered(_PAPERS).map(msgspec.msgpack.encode),
             DEEP_MSGPACK,
         ),
     ),
-    st.tuples(st.just(_identity), raw([_KEY])),
+    st.tuples(st.just(read_identity), raw([_KEY])),
 )
 
 

@@ -105,11 +105,11 @@ _RANGES = st.builds(
     st.one_of(st.just({}), _RANGE.map(lambda text: {"content-range": text})),
     st.one_of(st.none(), st.binary(max_size=300)),
 )
-_SOUND = Answer(None, {}, None)
+SOUND = Answer(None, {}, None)
 _CASES = st.one_of(
-    st.tuples(_INFOS, st.just(_SOUND), st.just(_SOUND)),
-    st.tuples(st.just(_SOUND), _FILES, st.just(_SOUND)),
-    st.tuples(st.just(_SOUND), st.just(_SOUND), _RANGES),
+    st.tuples(_INFOS, st.just(SOUND), st.just(SOUND)),
+    st.tuples(st.just(SOUND), _FILES, st.just(SOUND)),
+    st.tuples(st.just(SOUND), st.just(SOUND), _RANGES),
     st.tuples(_INFOS, _FILES, _RANGES),
 )
 
@@ -161,19 +161,27 @@ def _staged(hub: _Hub, folder: Path) -> Iterator[None]:
         yield
 
 
+def _open(folder: Path) -> int:
+    with open_checkpoint(_REPO, cache_dir=folder / "weights") as checkpoint:
+        checkpoint.load_ends(torch.float32)
+        return checkpoint.num_blocks
+
+
+@cache
+def _warm() -> None:
+    """Loads what is loaded the first time: that is no input's doing."""
+    with tempfile.TemporaryDirectory() as folder, _staged(_Hub(SOUND, SOUND, SOUND), Path(folder)):
+        assert _open(Path(folder)) == 1
+
+
 def check(case: tuple[Answer, Answer, Answer]) -> None:
     """A model, or a refusal that says what the hub did."""
+    _warm()
     size = sum(len(answer.content or b"") for answer in case)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-
-        def open_it() -> int:
-            with open_checkpoint(_REPO, cache_dir=folder / "weights") as checkpoint:
-                checkpoint.load_ends(torch.float32)
-                return checkpoint.num_blocks
-
         with _staged(_Hub(*case), folder):
-            found = read(open_it, ConfigError, size, _BOUNDS)
+            found = read(lambda: _open(folder), ConfigError, size, _BOUNDS)
         assert found is None or found == 1
         assert {path.name for path in folder.iterdir()} <= {"hub", "weights"}
 
