@@ -70,7 +70,7 @@ def _hidden(dtype: str, size: int, payload: bytes) -> tuple[Any, ...]:
 def _nested_file(reader: str) -> tuple[Any, bytes]:
     from fuzzers import files
 
-    return getattr(files, reader), b"[" * 40_000
+    return getattr(files, reader), b'{"a":' * 40_000
 
 
 FOUND: dict[str, dict[str, Callable[[], Any]]] = {

@@ -61,7 +61,7 @@ def test_what_costs_too_much_is_seen(reader: Callable[[], Any], error: type[Exce
 def test_too_many_lines_are_seen() -> None:
     from swarm import identity
 
-    few = Bounds(lines=150, lines_per_byte=0)
+    few = Bounds(lines=350, lines_per_byte=0)
     assert read(lambda: identity.public_key("z"), ValueError, 1, few) is None
     with pytest.raises(Excess):
         read(lambda: identity.public_key("z" * 100), ValueError, 100, few)

@@ -34,7 +34,13 @@ _http: Any = import_module(range_client.TransportError.__module__.partition(".")
 _BOUNDS = Bounds(memory=32 << 20, memory_per_byte=200, lines=50_000, lines_per_byte=100)
 _REPO = "people/tiny"
 _COMMIT = "c" * 40
-_CONFIG = {"model_type": "llama", "hidden_size": 4, "num_hidden_layers": 1, "vocab_size": 4}
+_CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 4,
+}
 
 
 @cache
@@ -139,7 +145,7 @@ class _Hub:
         if answer.status == 302:
             headers["location"] = "/elsewhere"
         raw = [(name.encode(), value.encode("latin1")) for name, value in headers.items()]
-        return _http.Response(answer.status or status, headers=raw, content=content)
+        return _http.Response(answer.status or status, headers=raw, stream=_http.ByteStream(content))
 
 
 @contextmanager
