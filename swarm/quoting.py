@@ -1,10 +1,11 @@
-"""What a stranger wrote, as an error message quotes it: short enough for a person to read it."""
+"""What a stranger wrote, as an error message quotes it: no longer than a person reads."""
 
 from __future__ import annotations
 
 import reprlib
 
 _LONGEST = 200
+_LONGEST_ERROR = 600
 
 
 class _Quote(reprlib.Repr):
@@ -25,3 +26,9 @@ def quoted(value: object) -> str:
     """`repr(value)` where that is short; else some of its items, or only its beginning."""
     text = _QUOTE.repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def shortened(error: object) -> str:
+    """What an error of somebody else's code says, which may quote all that it was given."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_ERROR else f"{text[: _LONGEST_ERROR - 3]}..."

@@ -106,8 +106,8 @@ def _scaled(
 
 def _block_size(length: int, blocks: int, configured: int | None, where: str) -> int:
     """How many rows (or columns) share a scale; the grid decides where the config is silent."""
-    if configured and -(-length // configured) == blocks:
-        return configured
+    if configured and configured > 0 and -(-length // configured) == blocks:
+        return min(configured, length)
     if blocks and length % blocks == 0:
         return length // blocks
     raise ConfigError(f"{where}: {blocks} scales do not fit its {length} rows or columns")

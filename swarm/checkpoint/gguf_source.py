@@ -23,7 +23,7 @@ from .gguf_grids import bits_per_number, has_grid, read_grid
 from .gguf_header import GgufTensor, read_gguf_header
 from .gguf_names import GgufNames
 from .layout import block_index
-from .model_config import load_config, load_tokenizer, num_blocks
+from .model_config import check_counts, load_config, load_tokenizer, num_blocks
 from .progress import Advance, Progress, wait
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class GgufSource:
             raise ConfigError(f"{path}: it does not say its architecture")
         self._architecture = architecture
         self._tensors = header.tensors
+        check_counts(header.fields, str(path))
         self._config = _config(header.outline, path)
         self._blocks, self._ends = self._parts()
         self._fingerprint = file_fingerprint(file_sha256(path, memory, progress))

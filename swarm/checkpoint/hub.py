@@ -12,20 +12,21 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
-from huggingface_hub import HfApi, hf_hub_download, hf_hub_url
+from huggingface_hub import HfApi, ModelInfo, hf_hub_download, hf_hub_url
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import try_to_load_from_cache as find_in_cache
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
 
 from swarm.errors import ConfigError
+from swarm.quoting import shortened
 
 from .byte_source import ByteSource, LocalFile
 from .fingerprint import file_sha256, write_atomically
@@ -38,14 +39,15 @@ log = logging.getLogger(__name__)
 
 API_TIMEOUT_S = 20.0
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+_LONGEST_NAME = 200
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SMALL_SUFFIXES = frozenset({".json", ".txt", ".model", ".jinja", ".tiktoken"})
 _SMALL_BYTES = 200_000_000  # tokenizers of large vocabularies reach tens of megabytes
 
 
 class _HubFile(msgspec.Struct, frozen=True):
-    size: int
-    sha256: str | None
+    size: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None
 
 
 class _Listing(msgspec.Struct, frozen=True):
@@ -98,18 +100,13 @@ def _ask(repo: str, revision: str, kept: Path, endpoint: str) -> _Listing:
         answer = HfApi(endpoint=endpoint).model_info(
             repo, revision=revision, files_metadata=True, timeout=API_TIMEOUT_S
         )
-    except HFValidationError as error:
-        raise ConfigError(f"{repo}: {error}") from error
-    if not answer.sha or not _COMMIT.fullmatch(answer.sha):
-        raise ConfigError(f"{repo}: the hub names no commit for revision {revision!r}")
-    files = {
-        file.rfilename: _HubFile(
-            file.lfs.size if file.lfs else file.size or 0, file.lfs.sha256 if file.lfs else None
-        )
-        for file in answer.siblings or []
-        if _plain(file.rfilename)
-    }
-    listing = _Listing(answer.sha, files)
+        listing = _listed(answer)
+    except (OfflineModeIsEnabled, TransportError, OSError):
+        raise
+    except Exception as error:  # huggingface_hub uses what it is sent before it checks it
+        raise ConfigError(
+            f"{_title(repo, revision)}: this is no answer of a hub: {shortened(error)}"
+        ) from error
     try:
         write_atomically(kept / listing.commit / "listing.json", msgspec.json.encode(listing))
         write_atomically(kept / "refs" / quote(revision, safe=""), listing.commit.encode())
@@ -118,10 +115,30 @@ def _ask(repo: str, revision: str, kept: Path, endpoint: str) -> _Listing:
     return listing
 
 
+def _listed(answer: ModelInfo) -> _Listing:
+    """What the hub says that there is; raises `ValueError` and others where that makes no sense."""
+    if not answer.sha or not _COMMIT.fullmatch(answer.sha):
+        raise ValueError("it names no commit")
+    files = {
+        file.rfilename: (
+            {"size": file.lfs.size, "sha256": file.lfs.sha256}
+            if file.lfs
+            else {"size": file.size or 0, "sha256": None}
+        )
+        for file in answer.siblings or []
+        if _plain(file.rfilename)
+    }
+    return msgspec.convert({"commit": answer.sha, "files": files}, _Listing)
+
+
 def _plain(name: str) -> bool:
     """Whether a file name from the hub stays inside the folder that it is put into."""
     path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        return False
+    return (
+        bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    )
 
 
 def _remembered(kept: Path, revision: str) -> _Listing | None:
@@ -131,7 +148,7 @@ def _remembered(kept: Path, revision: str) -> _Listing | None:
             commit = (kept / "refs" / quote(revision, safe="")).read_text().strip()
         raw = (kept / commit / "listing.json").read_bytes()
         return msgspec.json.decode(raw, type=_Listing)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -187,8 +204,8 @@ class HubRepository:
             raise ConfigError(
                 f"{title}: it is not on this machine, and the hub cannot be reached"
             ) from error
-        except (TransportError, OSError) as error:
-            raise ConfigError(f"{title}: cannot be downloaded: {error}") from error
+        except Exception as error:  # headers that make no sense come out as they will
+            raise ConfigError(f"{title}: cannot be downloaded: {shortened(error)}") from error
         return Path(path)
 
     def folder(self) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swarm.directory import MAX_BLOCKS
 from swarm.errors import ConfigError
+from swarm.quoting import quoted, shortened
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
@@ -23,6 +26,28 @@ _LENGTHS = (
 # was trained on 2048.
 UNSTATED_CONTEXT = 2048
 
+# transformers makes lists and dictionaries of so many items while it reads a config.
+_COUNTS = ("layer", "block", "depth", "label", "expert", "replace")
+
+
+def check_counts(config: Mapping[str, Any], name: str) -> None:
+    """Raises `ConfigError` where a config claims more of something than any model has.
+
+    A line of text must not become gigabytes: this comes before transformers sees it.
+    """
+    rest: list[Any] = [config]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        if not isinstance(value, Mapping):
+            continue
+        for key, item in value.items():
+            counts = isinstance(item, int | float) and any(word in key for word in _COUNTS)
+            if counts and not -MAX_BLOCKS <= item <= MAX_BLOCKS:
+                raise ConfigError(f"{name}: its config says {quoted(key)} {quoted(item)}")
+        rest += value.values()
+
 
 def load_config(folder: Path, **where: Any) -> PreTrainedConfig:
     """The full config of `folder`. Code shipped with a model is never run.
@@ -35,17 +60,17 @@ def load_config(folder: Path, **where: Any) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **where
         )
-    except (ValueError, OSError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except Exception as error:  # each architecture's code fails in its own way
         raise ConfigError(
-            f"{folder}: transformers cannot use this model's config: {error}"
+            f"{folder}: transformers cannot use this model's config: {shortened(error)}"
         ) from error
 
 
 def num_blocks(config: PreTrainedConfig, name: str) -> int:
     """How many blocks the text model has. Raises `ConfigError` when the config does not say."""
     number = getattr(config, "num_hidden_layers", None)
-    if not isinstance(number, int) or number < 1:
-        raise ConfigError(f"{name}: its config says num_hidden_layers {number!r}")
+    if not isinstance(number, int) or not 1 <= number <= MAX_BLOCKS:
+        raise ConfigError(f"{name}: its config says num_hidden_layers {quoted(number)}")
     return number
 
 
@@ -66,8 +91,10 @@ def load_generation_config(folder: Path, config: PreTrainedConfig) -> Generation
         return GenerationConfig.from_model_config(config)
     try:
         return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{folder}: generation_config.json is unusable: {error}") from error
+    except Exception as error:  # its fields are used as they are before they are checked
+        raise ConfigError(
+            f"{folder}: generation_config.json is unusable: {shortened(error)}"
+        ) from error
 
 
 def load_tokenizer(folder: Path, name: str, **where: Any) -> PreTrainedTokenizerBase:
@@ -79,4 +106,4 @@ def load_tokenizer(folder: Path, name: str, **where: Any) -> PreTrainedTokenizer
             folder, trust_remote_code=False, local_files_only=True, **where
         )
     except Exception as error:  # the tokenizers package raises nothing narrower
-        raise ConfigError(f"{name}: its tokenizer cannot be loaded: {error}") from error
+        raise ConfigError(f"{name}: its tokenizer cannot be loaded: {shortened(error)}") from error

@@ -12,6 +12,7 @@ from huggingface_hub import get_session, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError
 
 from swarm.errors import ConfigError
+from swarm.quoting import quoted
 
 from .byte_ranges import Range
 
@@ -26,7 +27,7 @@ LONGEST_WAIT_S = 8.0
 # A connection that brought this much counts as progress: retries are bounded by the length.
 WORTHWHILE_BYTES = 1 << 20
 READ_TIMEOUT_S = 30.0
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _YES = frozenset({"1", "ON", "YES", "TRUE"})
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -134,5 +135,5 @@ class RangeClient:
         ):
             raise ConfigError(
                 f"{self._name}: asked for bytes {begin}-{end - 1}/{self._size}, "
-                f"the server sent {given!r}"
+                f"the server sent {quoted(given)}"
             )

@@ -20,6 +20,7 @@ from .dequantize import take_quantization
 from .fingerprint import fingerprint
 from .layout import make_layout
 from .model_config import (
+    check_counts,
     load_config,
     load_generation_config,
     load_tokenizer,
@@ -68,6 +69,7 @@ class SafetensorsSource:
         self._progress = progress
         self._bytes_read = 0
         raw_config = _json_object(_required(repository, "config.json"))
+        check_counts(raw_config, repository.name)
         full_config = load_config(repository.file("config.json").parent)
         self._dequantize = take_quantization(full_config, repository.name)
         self._config = full_config.get_text_config()

@@ -76,14 +76,17 @@ def all_finite(buffer: bytes | bytearray | memoryview, dtype: DType, position_le
     """Whether the bytes of whole positions hold neither infinities nor NaN.
 
     Both have all bits of their exponent set, in every one of our types (IEEE 754; bfloat16 has
-    float32's exponent). Of `INT8` the scales are looked at.
+    float32's exponent). Of `INT8` the scales are looked at, which must leave room for the numbers
+    that they multiply: one of 2^121 or more would make infinities of them.
     """
     if dtype is DType.INT8:
         # A position of n blocks is longer than n - 1 whole ones.
         num_blocks = -(-position_len // (BLOCK_LEN + SCALE_LEN))
         rows = np.frombuffer(buffer, np.uint8).reshape(-1, position_len)
         buffer = rows[:, : num_blocks * SCALE_LEN].tobytes()
-        dtype = DType.BFLOAT16
+        # In bfloat16 these are the numbers whose upper five bits of the exponent are set, and those
+        # five are where float16 has its exponent.
+        dtype = DType.FLOAT16
     if len(buffer) <= _SMALL:
         # With its lowest bit added, an exponent of ones alone carries into the sign's place.
         exponents, ones, carries = _masks(len(buffer) // dtype.itemsize, dtype)
@@ -126,6 +129,8 @@ def _quantized(hidden: torch.Tensor) -> memoryview:
 def _restored(octets: bytearray, rows: int, size: int) -> torch.Tensor:
     num_blocks = -(-size // BLOCK_LEN)
     source = torch.frombuffer(octets, dtype=torch.int8).view(rows, -1)
-    scales = source[:, : num_blocks * SCALE_LEN].contiguous().view(torch.bfloat16).float()
+    # One after the other first: a row of an odd number of bytes cannot be seen as pairs.
+    packed = source[:, : num_blocks * SCALE_LEN].reshape(-1)
+    scales = packed.view(torch.bfloat16).view(rows, num_blocks).float()
     numbers = source[:, num_blocks * SCALE_LEN :].float()
     return numbers.mul_(scales.repeat_interleave(BLOCK_LEN, dim=1)[:, :size])

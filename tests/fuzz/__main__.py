@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from fuzzers import NAMES
 from rich.console import Console
 
 _FOLDER = Path(".fuzz")
+_CLOCKWORK = Path(__file__).parent.parent / "whole" / "schedules"
+"""Where the event loop is in which a play goes the same way each time."""
+
 _SLACK = 120.0
 """Seconds for starting, and for making a failing input smaller, beyond which a fuzzer hangs."""
 
@@ -71,6 +75,7 @@ async def _run(name: str, given: argparse.Namespace, console: Console) -> bool:
             *options,
             "--engine",
             given.engine,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_CLOCKWORK)},
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
         )

@@ -10,14 +10,18 @@ NAMES = (
     "frames",
     "peer",
     "messages",
+    "tensors",
     "sealed",
     "membership",
     "invites",
+    "files",
     "directory",
     "addresses",
     "safetensors",
     "gguf",
     "weights",
+    "config",
+    "hub",
 )
 
 

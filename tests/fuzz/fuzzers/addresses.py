@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -104,7 +105,7 @@ def _check_places(peer: str, places: list[str]) -> None:
         end = multiaddresses.parse_tcp(place)
         assert end is None or 0 < end[1] < 65536, place
         size = len(place)
-        written = read(lambda: multiaddresses.multiaddress(place), ConfigError, size, _BOUNDS)
+        written = read(partial(multiaddresses.multiaddress, place), ConfigError, size, _BOUNDS)
         assert written is None or written.startswith("/")
     direct, relays = circuits.split(peer, places)
     assert len(direct) + sum(len(relay.addresses) for relay in relays) <= len(places)

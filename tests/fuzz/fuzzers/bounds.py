@@ -6,7 +6,6 @@ lines of Homeswarm's own code that ran, so that the bound holds on every machine
 
 from __future__ import annotations
 
-import gc
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -102,8 +101,3 @@ class _Lines:
             if self._left < 0:
                 raise Excess(f"more than {self._limit} lines of code")
         return self._line
-
-
-def collect() -> None:
-    """Frees what earlier inputs have left in cycles, so that it does not count as the next one's."""
-    gc.collect()

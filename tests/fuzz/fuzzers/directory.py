@@ -57,7 +57,7 @@ _EXPIRIES = st.one_of(
 )
 
 
-def _tuples(depth: int) -> bytes:
+def tuples(depth: int) -> bytes:
     """Tuples in tuples, as hivemind's serializer knows them: an extension in an extension."""
     nested = b"\x90"
     for _ in range(depth):
@@ -66,11 +66,16 @@ def _tuples(depth: int) -> bytes:
     return nested
 
 
+def endless(expiry: float) -> bytes:
+    """A member's record that has been withdrawn until then."""
+    return seal_record(_MEMBER, ANNOUNCEMENTS, b"", expiry)
+
+
 _PACKED = st.one_of(
     raw([_PACK("peer"), _PACK(b"record")]),
     VALUES.map(msgspec.msgpack.encode),
     DEEP_MSGPACK,
-    st.sampled_from([40, 400, 1500]).map(_tuples),
+    st.sampled_from([40, 400, 1500]).map(tuples),
     st.just(b"\xc7\x01\x40\xc1"),
 )
 

@@ -65,7 +65,8 @@ _CASES = st.tuples(
 async def _received(raw: bytes, cuts: list[int], admitted: int | None) -> list[tuple[Any, ...]]:
     """All frames, and last what ended them; the bytes come in pieces of these lengths."""
     reader = asyncio.StreamReader()
-    stream = Libp2pStream("peer", reader, _Writer(), _LIMITS)  # type: ignore[arg-type]
+    writer: Any = _Writer()
+    stream = Libp2pStream("peer", reader, writer, _LIMITS, lambda: None)
     if admitted is None:
         stream.admit()
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def _check_header(header: GgufHeader, raw: bytes) -> None:
             continue
         stored = memoryview(raw)[tensor.offset : tensor.offset + tensor.num_bytes]
         room = Bounds(memory=4 << 20, memory_per_byte=512)
-        numbers: Any = read(lambda: dequantized(tensor, stored), ConfigError, len(raw), room)
+        numbers: Any = read(partial(dequantized, tensor, stored), ConfigError, len(raw), room)
         assert numbers is None or numbers.shape == tensor.shape
         if len(tensor.shape) == 2 and has_grid(tensor.kind):
             grid = read_grid(tensor, stored)

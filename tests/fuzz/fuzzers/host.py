@@ -1,4 +1,4 @@
-"""A peer with a tiny model over the twins, an honest client, and what is left when all have gone."""
+"""A peer with a tiny model over the twins, an honest client, and what is left when all are gone."""
 
 from __future__ import annotations
 

@@ -98,8 +98,8 @@ def _replace(draw: st.DrawFn, value: Any, place: int) -> Any:
             case 0:
                 return value[:at] + value[at + 1 :]
             case 1:
-                return value[:at] + [value[at]] * draw(st.integers(2, 40)) + value[at + 1 :]
-        return value[:at] + [_replace(draw, value[at], place // len(value))] + value[at + 1 :]
+                return [*value[:at], *[value[at]] * draw(st.integers(2, 40)), *value[at + 1 :]]
+        return [*value[:at], _replace(draw, value[at], place // len(value)), *value[at + 1 :]]
     return draw(VALUES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -37,7 +38,10 @@ _SAMPLES = [
     _FOUNDER.certify("peer", Role.PEER, "peer"),
     _FOUNDER.certify("admin", Role.ADMIN, "admin"),
 ]
-_STANDINGS = [_FOUNDER.trust().check(sample) for sample in _SAMPLES]
+# The authority's own is a part of everybody's: who has cut it out shows what all know.
+_STANDINGS = [
+    _FOUNDER.trust().check(sample) for sample in (*_SAMPLES, _FOUNDER.membership.credential)
+]
 
 
 @st.composite
@@ -76,7 +80,7 @@ def _check_chain(case: tuple[list[Certificate], list[str]]) -> None:
     assert [each.issuer for each in chain] == [*(each.subject for each in chain[1:]), "group"]
     assert all(each.issued <= _NOW + 60 and _NOW < each.expires for each in chain)
     assert found.peer == chain[0].subject and found.roles == set(chain[0].roles)
-    for below, above in zip(chain, chain[1:], strict=False):
+    for below, above in pairwise(chain):
         if Role.AUTHORITY not in above.roles:
             assert set(below.roles) <= set(above.roles) and below.name == above.name
 
