@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from ._options import asker
+
 if TYPE_CHECKING:
     from swarm.bootstrap.authority import Authority
     from swarm.invite import Invite
@@ -86,12 +88,14 @@ async def registrar(place: Place) -> AsyncIterator[Registrar]:
         with Authority.open(place.folder) as authority:
             yield _Local(authority)
         return
-    from swarm.member import JoinConfig, join
-    from swarm.membership.administration import Administration
+    from swarm.member import join
+    from swarm.membership.administration import Administration, stations
+    from swarm.membership.certificate import Role
 
     assert place.invite is not None
-    async with join(place.invite, JoinConfig(asks=True)) as member:
-        yield Administration(member.transport, member.membership, member.stations)
+    async with join(place.invite, asker(Role.ADMIN)) as member:
+        known = await stations(member.directory, place.invite)
+        yield Administration(member.transport, member.membership, known)
 
 
 class _Local:

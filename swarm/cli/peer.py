@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +50,16 @@ def peer(
         ),
     ] = Form.NONE,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Keeps this peer's identity; one process each.")
+        Path | None,
+        typer.Option("--dir", help="Keeps this peer's identity and membership; one process each."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What others see; the host's name.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What others see; the host's name. In members' lists it stands if the invite"
+            " gives none."
+        ),
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="For weights, such as 6GB; else what is free."),
@@ -112,7 +118,7 @@ def peer(
     from swarm.transport.relay import RelayConfig
 
     config = PeerConfig(
-        name=name if name is not None else os.uname().nodename,
+        name=name if name is not None else _options.host_name(),
         blocks=_options.blocks(blocks),
         device=device,
         dtype=dtype,
@@ -124,6 +130,7 @@ def peer(
     )
     place = JoinConfig(
         folder=folder or default_folder() / "peer",
+        name=config.name,
         host=host,
         port=port,
         announce=tuple(announce or ()),

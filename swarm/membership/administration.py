@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+import msgspec
+
+from swarm.directory import Directory, Shelf
 from swarm.errors import (
     Busy,
     Lapse,
@@ -41,6 +45,10 @@ _LAPSES = {
     Decline.REVOKED: Lapse.REVOKED,
     Decline.FOREIGN: Lapse.FOREIGN,
 }
+"""Where we are refused for what we are, not for what we have asked."""
+
+
+_stations = msgspec.msgpack.Decoder(Station)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,17 @@ class Roll:
     members: tuple[Entry, ...]
     invites: tuple[OpenInvite, ...]
     silent: tuple[Station, ...] = ()
+
+
+async def stations(directory: Directory, invite: Invite) -> tuple[Station, ...]:
+    """Where a group's authorities are: those that the invite names, and those that say so."""
+    known = {each.peer: Station(each.peer, each.addresses) for each in invite.bootstraps}
+    for member, record in (await directory.read(Shelf.AUTHORITIES)).items():
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            station = _stations.decode(record)
+            if station.peer == member and station.addresses:
+                known[member] = station
+    return tuple(known.values())
 
 
 class Administration:
@@ -108,7 +127,8 @@ class Administration:
     async def revoke(self, name: str) -> Expelled:
         """Throws out a member, or takes back invites, by name or id; raises like `invite`.
 
-        `RequestError` if no authority that answers knows anything of that name.
+        `RequestError` if no authority that answers knows anything of that name, or all say that it
+        was removed before.
         """
         members: dict[str, None] = {}
         num_invites, num_silent = 0, 0
@@ -116,7 +136,7 @@ class Administration:
         for station in self._stations:
             try:
                 answer = await self._ask(station, Expel(self._membership.credential, name))
-            except _UnknownError as error:
+            except _NothingError as error:
                 unknown = error
             except PeerError:
                 num_silent += 1
@@ -147,6 +167,8 @@ class Administration:
     async def _ask(self, station: Station, question: Question) -> Answer:
         answer = await ask(self._transport, station, question)
         if isinstance(answer, Declined):
+            if isinstance(question, Expel) and answer.why in (Decline.UNKNOWN, Decline.REVOKED):
+                raise _NothingError(answer.message or f"{question.name} is {answer.why}")
             raise _refusal(station, answer)
         return answer
 
@@ -155,8 +177,8 @@ class Administration:
         return Unreachable(peer, "no bootstrap of the group answers")
 
 
-class _UnknownError(RequestError):
-    """The authority knows nothing of that name."""
+class _NothingError(RequestError):
+    """There is nothing of that name to be removed."""
 
 
 def _refusal(station: Station, declined: Declined) -> Exception:
@@ -164,5 +186,4 @@ def _refusal(station: Station, declined: Declined) -> Exception:
         return Busy(station.peer, declined.message or "the authority is busy")
     if lapse := _LAPSES.get(declined.why):
         return MembershipError(lapse, declined.message or f"membership {declined.why}")
-    kind = _UnknownError if declined.why is Decline.UNKNOWN else RequestError
-    return kind(declined.message or f"the authority declines: {declined.why}")
+    return RequestError(declined.message or f"the authority declines: {declined.why}")

@@ -145,6 +145,20 @@ async def test_only_one_authority_knows_the_invite_that_is_taken_back(authoritie
         await admin.revoke("laptop")
 
 
+async def test_one_authority_has_heard_from_the_other_who_is_gone(authorities, admin):
+    first, second = authorities
+    first.answers[Expel] = Expelled(("laptop",), 0)
+    second.answers[Expel] = Declined(Decline.REVOKED, "laptop was removed already")
+    assert await admin.revoke("laptop") == Expelled(("laptop",), 0)
+    first.answers[Expel] = second.answers[Expel]
+    with pytest.raises(RequestError, match="was removed already"):
+        await admin.revoke("laptop")
+    for each in authorities:
+        each.answers[Expel] = Declined(Decline.FORBIDDEN, "who may do more")
+    with pytest.raises(RequestError, match="who may do more"):
+        await admin.revoke("laptop")
+
+
 async def test_who_was_not_asked_is_not_taken_for_one_that_knows_nothing(authorities, admin):
     """Where an authority is away, what another one did is what was done."""
     first, second = authorities
@@ -161,13 +175,9 @@ async def test_who_was_not_asked_is_not_taken_for_one_that_knows_nothing(authori
     [(Decline.FORBIDDEN, RequestError), (Decline.REVOKED, MembershipError)],
 )
 async def test_a_refusal_is_told_as_what_it_is(authorities, admin, why, kind):
-    for question in (Issue, Census, Expel):
+    for question in (Issue, Census):
         authorities[0].answers[question] = Declined(why, "because of this")
-    for ask in (
-        admin.invite(Role.PEER, name="", uses=1, expires=1.0),
-        admin.roll(),
-        admin.revoke("x"),
-    ):
+    for ask in (admin.invite(Role.PEER, name="", uses=1, expires=1.0), admin.roll()):
         with pytest.raises(kind, match="because of this") as caught:
             await ask
         assert getattr(caught.value, "lapse", Lapse.REVOKED) is Lapse.REVOKED
