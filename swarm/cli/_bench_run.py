@@ -134,7 +134,7 @@ class Bench:
     async def _start(self, local: LocalSwarm, peers: LocalPeers, checkpoint: Checkpoint) -> str:
         spans = parts(checkpoint.num_blocks, peers.num_peers)
         self._say(f"Starting {len(spans)} peers", None)
-        invite = await local.bootstrap()
+        invite = await local.bootstrap(len(spans))
         names = [f"peer-{number}" for number in range(1, len(spans) + 1)]
         started = await together(
             local.peer(name, self._source.place(), span, peers.arguments(self._source))

@@ -34,8 +34,8 @@ AdminOption = Annotated[
     typer.Option(
         "--join",
         metavar="INVITE",
-        help="Elsewhere: the invite with which this machine has joined as an admin."
-        "  [env var: HOMESWARM_INVITE]",
+        help="Elsewhere: the invite with which this machine joins as an admin, or has joined; by"
+        " default what HOMESWARM_INVITE says.",
     ),
 ]
 

@@ -74,7 +74,7 @@ async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> N
         async with running(Path(folder)) as processes:
             say("Starting a bootstrap: it makes a private group and prints the invite to it.")
             swarm = LocalSwarm(processes, Path(folder), "demo")
-            invite = await swarm.bootstrap()
+            invite = await swarm.bootstrap(num_peers)
             say(f"The group is open: {invite[:20]}…")
             # Opened here too: how many blocks there are decides who gets which.
             say(f"Reading {Path(model).name}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,8 +56,8 @@ def peer(
     name: Annotated[
         str | None,
         typer.Option(
-            help="What others see; the host's name. In members' lists it stands if the invite"
-            " gives none."
+            help="What it would like to be called, where its invite does not say; else the host's"
+            " name."
         ),
     ] = None,
     memory: Annotated[
@@ -183,7 +183,9 @@ async def _serve(
             )
             with checkpoint:
                 limits = HandlerConfig(keep_seconds=keep_seconds)
-                async with serving(member, checkpoint, config, handler_config=limits) as running:
+                # What it is called is for the group to say.
+                known = replace(config, name=member.membership.standing.name)
+                async with serving(member, checkpoint, known, handler_config=limits) as running:
                     census.add(lambda: _census.of_peer(running))
                     typer.echo(_line(running))
                     try:

@@ -34,7 +34,7 @@ def revoke(
 ) -> None:
     """Throw out a member, running answers included, or take back an invite.
 
-    What a member serves goes on elsewhere; it can only come back with a new invite.
+    What it serves goes on elsewhere. To come back, it needs a new identity and a new invite.
     """
     where = _registrar.place(folder, join)
     # A script has nobody to ask.
