@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Belonging:
     """What this machine is in its group, and who of that is away.
 
-    `bootstraps` are those that are heard, by id, and `silent` those that are not. `away` names the
+    `bootstraps` are those that are heard, by id, and `silent` those that are not. `idle` names the
     members that may serve and do not; None where only an admin may know.
     """
 
@@ -31,7 +31,7 @@ class Belonging:
     machine: Standing
     bootstraps: tuple[str, ...]
     silent: tuple[str, ...]
-    away: tuple[str, ...] | None = None
+    idle: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -45,7 +45,7 @@ class Belonging:
                 "expires": machine.expires,
             },
             "bootstraps": {"heard": list(self.bootstraps), "silent": list(self.silent)},
-            "away": None if self.away is None else list(self.away),
+            "idle": None if self.idle is None else list(self.idle),
         }
 
     def show(self, console: Console) -> None:
@@ -62,9 +62,9 @@ class Belonging:
         elif self.silent:
             ids = ", ".join(f"…{peer[-6:]}" for peer in self.silent)
             console.print(f"Not heard: the bootstrap {ids}.", highlight=False, style="yellow")
-        if self.away:
-            names = shown(", ".join(self.away))
-            console.print(f"Away: {names}.", highlight=False, style="yellow", soft_wrap=True)
+        if self.idle:
+            names = shown(", ".join(self.idle))
+            console.print(f"Away, or only asking: {names}.", highlight=False, style="yellow", soft_wrap=True)
 
 
 async def look(member: Member, invite: Invite) -> Belonging:
@@ -76,11 +76,11 @@ async def look(member: Member, invite: Invite) -> Belonging:
     machine = above(membership.credential, member.group, verifies)
     heard = tuple(await member.directory.read(Shelf.AUTHORITIES))
     silent = tuple(each.peer for each in invite.bootstraps if each.peer not in heard)
-    away = await _away(member, invite) if machine.may(Role.ADMIN) else None
-    return Belonging(member.group.name, machine, heard, silent, away)
+    idle = await _idle(member, invite, machine) if machine.may(Role.ADMIN) else None
+    return Belonging(member.group.name, machine, heard, silent, idle)
 
 
-async def _away(member: Member, invite: Invite) -> tuple[str, ...] | None:
+async def _idle(member: Member, invite: Invite, machine: Standing) -> tuple[str, ...] | None:
     """Members that may serve, have not been thrown out, and do not announce themselves."""
     from swarm.membership.administration import Administration, stations
 
@@ -96,7 +96,7 @@ async def _away(member: Member, invite: Invite) -> tuple[str, ...] | None:
         if Role.PEER in entry.roles
         and Role.AUTHORITY not in entry.roles
         and not entry.revoked
-        and entry.member not in here | {member.peer_id}
+        and entry.member not in here | {machine.member}
     )
 
 

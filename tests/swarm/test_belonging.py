@@ -82,7 +82,7 @@ async def test_a_bootstrap_is_heard_by_what_it_publishes():
     await group.open_bootstrap()
     seen = await group.look()
     assert seen.bootstraps == (group.invite.bootstraps[0].peer,) and not seen.silent
-    assert seen.away is None, "only admins may know the members"
+    assert seen.idle is None, "only admins may know the members"
 
 
 async def test_an_admin_hears_who_is_away():
@@ -96,7 +96,7 @@ async def test_an_admin_hears_who_is_away():
     )
     here = Announcement("id of here", "here", "f" * 32, "a/model", 4, 0, 4, State.SERVING)
     await group.registry.directory("id of here").announce(here)
-    assert (await group.look()).away == ("away",)
+    assert (await group.look()).idle == ("away",)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ async def test_an_admin_hears_who_is_away():
         ({}, ["You are [b]garage of home (client, peer)", "(26 hours)"]),
         ({"bootstraps": ()}, ["No bootstrap is heard"]),
         ({"silent": ("12D3KooWabcdef",)}, ["Not heard: the bootstrap …abcdef"]),
-        ({"away": ("attic", "[i]x")}, ["Away: attic, [i]x."]),
+        ({"idle": ("attic", "[i]x")}, ["Away, or only asking: attic, [i]x."]),
     ],
 )
 def test_it_is_told_in_words(changes, words):
@@ -120,4 +120,4 @@ def test_programs_read_it_beside_the_models():
     seen = Belonging("home", STANDING, ("b",), ("c",), ("attic",))
     told = json.loads(json.dumps(View((), None, seen).as_json()))
     assert told["member"]["roles"] == ["client", "peer"] and told["models"] == []
-    assert told["bootstraps"] == {"heard": ["b"], "silent": ["c"]} and told["away"] == ["attic"]
+    assert told["bootstraps"] == {"heard": ["b"], "silent": ["c"]} and told["idle"] == ["attic"]
