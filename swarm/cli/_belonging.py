@@ -63,8 +63,8 @@ class Belonging:
             ids = ", ".join(f"…{peer[-6:]}" for peer in self.silent)
             console.print(f"Not heard: the bootstrap {ids}.", highlight=False, style="yellow")
         if self.idle:
-            names = shown(", ".join(self.idle))
-            console.print(f"Away, or only asking: {names}.", highlight=False, style="yellow", soft_wrap=True)
+            line = f"Away, or only asking: {shown(', '.join(self.idle))}."
+            console.print(line, highlight=False, style="yellow", soft_wrap=True)
 
 
 async def look(member: Member, invite: Invite) -> Belonging:
