@@ -103,7 +103,10 @@ def test_a_foreign_invite_is_told(town):
     foreign = town.processes.line("other")
     assert foreign != invite
     said = town.on("guest").run("status", "--join", invite, code=1)
-    assert "another group" in said or "cannot be reached" in said, said
+    assert "another one answers at" in said and f"/{port} " in said
+    town.processes.kill("other")
+    said = town.run("status", "--join", invite, code=1)
+    assert "does not answer at" in said and f"/{port};" in said
 
 
 def test_a_client_serves_nothing(town):
