@@ -22,7 +22,7 @@ from swarm.errors import (
     RemoteProtocolError,
     Unreachable,
 )
-from swarm.membership.certificate import Role, Standing
+from swarm.membership.certificate import Role, Standing, above
 from swarm.membership.trust import Trust
 from swarm.transport import Stream, Transport
 from swarm.wire.enrolment import (
@@ -166,11 +166,12 @@ class Desk:
             )
 
     def _staff(self, peer: str, credential: bytes, role: Role = Role.ADMIN) -> Standing:
-        """Who asks for what is not for everybody."""
+        """The member whose program asks for what is not for everybody, or who asks itself."""
         standing = self._trust.check(credential, peer)
         if not standing.may(role):
             raise NotGranted(Decline.FORBIDDEN, f"{standing.name} is no {role} of the group")
-        return standing
+        # A program has fewer roles than its machine, in whose name it invites and throws out.
+        return above(credential, self._trust.group, self._trust.verifies)
 
     async def _enrolled(self, credential: bytes) -> Enrolled:
         stations = await asyncio.to_thread(self._authority.stations)

@@ -25,11 +25,11 @@ from swarm.client.benchmark.shapes import random_model
 from swarm.client.head import Head
 from swarm.directory import Announcement
 from swarm.invite import Invite
-from swarm.member import JoinConfig
 from swarm.wire.messages import HopTime
 
 from ._footprint import footprint
-from ._local import HOST, LocalSwarm, parts
+from ._local import LocalSwarm, parts
+from ._options import asker
 from ._processes import Process, running
 
 CLIENT = "client"
@@ -108,7 +108,7 @@ class Bench:
         """Measures the swarm of a group."""
         with await self._open() as checkpoint:
             self._say("Joining the group", None)
-            async with Swarm.join(invite) as swarm:
+            async with Swarm.join(invite, asker()) as swarm:
                 return await self._measure(swarm, checkpoint)
 
     async def started(self, peers: LocalPeers) -> Result:
@@ -120,8 +120,7 @@ class Bench:
             async with running(Path(folder)) as processes:
                 local = LocalSwarm(processes, Path(folder), "bench")
                 invite = await self._start(local, peers, checkpoint)
-                place = JoinConfig(asks=True, host=HOST, map_port=False)
-                async with Swarm.join(invite, place) as swarm:
+                async with Swarm.join(invite, local.asker) as swarm:
                     result = await self._measure(swarm, checkpoint)
                     limit = await self._bandwidth(checkpoint, peers.quantize, result)
         return replace(
@@ -135,7 +134,7 @@ class Bench:
     async def _start(self, local: LocalSwarm, peers: LocalPeers, checkpoint: Checkpoint) -> str:
         spans = parts(checkpoint.num_blocks, peers.num_peers)
         self._say(f"Starting {len(spans)} peers", None)
-        invite = await local.bootstrap()
+        invite = await local.bootstrap(len(spans))
         names = [f"peer-{number}" for number in range(1, len(spans) + 1)]
         started = await together(
             local.peer(name, self._source.place(), span, peers.arguments(self._source))

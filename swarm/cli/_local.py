@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._processes import Process, Processes
+
+if TYPE_CHECKING:
+    from swarm.member import JoinConfig
 
 HOST = "127.0.0.1"
 """Such a swarm listens on loopback alone."""
@@ -26,23 +30,37 @@ class LocalSwarm:
         self._processes = processes
         self._folder = folder
         self._name = name
-        self._invite = ""
+        self.invite = ""
 
-    async def bootstrap(self) -> str:
-        """Starts the group; returns its invite."""
+    async def bootstrap(self, num_peers: int) -> str:
+        """Starts the group; returns its invite, for these peers and the command that asks."""
         arguments = ["bootstrap", "--name", self._name, *self._place("bootstrap")]
+        arguments += ["--first-uses", str(num_peers + 1), "--first-expires", "1d"]
         process = await self._processes.start("bootstrap", arguments)
-        self._invite = await process.line()
-        return self._invite
+        self.invite = await process.line()
+        return self.invite
 
     async def peer(
         self, name: str, model: str, span: tuple[int, int], options: Sequence[str]
     ) -> tuple[Process, str]:
         """Starts a peer of the group for these blocks; returns it and its line once it serves."""
-        arguments = ["peer", "--join", self._invite, "--model", model, "--name", name]
+        arguments = ["peer", "--join", self.invite, "--model", model, "--name", name]
         arguments += ["--blocks", f"{span[0]}:{span[1]}", *options, *self._place(name)]
         process = await self._processes.start(name, arguments)
         return process, await process.line()
+
+    @property
+    def asker(self) -> JoinConfig:
+        """How this command itself joins, to ask; what it is in this group goes with the folder."""
+        from swarm.member import JoinConfig
+
+        return JoinConfig(
+            asks=True,
+            name="client",
+            host=HOST,
+            map_port=False,
+            state_folder=self._folder / "client",
+        )
 
     def _place(self, name: str) -> list[str]:
         return ["--dir", str(self._folder / name), "--host", HOST, "--no-map-port"]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from swarm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from swarm.member import JoinConfig
+    from swarm.membership.certificate import Role
 
 JoinOption = Annotated[
     str,
@@ -17,7 +22,7 @@ JoinOption = Annotated[
         metavar="INVITE",
         envvar="HOMESWARM_INVITE",
         show_envvar=True,
-        help="The group's invite, hs1….",
+        help="The invite, hs1…, with which this machine joins the group, or has joined it.",
     ),
 ]
 
@@ -62,6 +67,18 @@ def size(text: str | None) -> int:
     if value <= 0:
         raise typer.BadParameter("a size is more than 0")
     return value
+
+
+def asker(role: Role | None = None) -> JoinConfig:
+    """How a command joins that only asks: in this machine's name, or to become what `role` says."""
+    from swarm.member import JoinConfig
+
+    return JoinConfig(asks=True, name=host_name(), role=role)
+
+
+def host_name() -> str:
+    """What this machine would like to be called in a group, where its invite leaves that open."""
+    return os.uname().nodename
 
 
 def existing_model(model: str) -> str:

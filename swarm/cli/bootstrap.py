@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swarm.bootstrap.config import BootstrapConfig
+from swarm.bootstrap.config import MAX_USES, BootstrapConfig, Terms
 from swarm.transport.relay import RelayConfig
 
-from . import _options
+from . import _options, _qr, _times, _wording
 from ._census import told_on_signal
+from ._qr import QrOption
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
@@ -26,7 +31,10 @@ def register(app: typer.Typer) -> None:
 
 def bootstrap(
     folder: Annotated[
-        Path, typer.Option("--dir", help="Keeps the group's secret; made if it does not exist.")
+        Path,
+        typer.Option(
+            "--dir", help="Keeps the group's key and its members; made if it does not exist."
+        ),
     ],
     port: Annotated[
         int,
@@ -58,8 +66,36 @@ def bootstrap(
     relay_circuits: Annotated[
         int, typer.Option(min=1, help="Relayed connections that each member may have at once.")
     ] = RelayConfig.member_circuits,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INVITE",
+            help="Be one more bootstrap of the group of this invite, which has the role authority,"
+            " instead of starting a group.",
+        ),
+    ] = None,
+    first_uses: Annotated[
+        int, typer.Option(min=1, max=MAX_USES, help="How many machines the first invite lets in.")
+    ] = Terms.uses,
+    first_expires: Annotated[
+        str,
+        typer.Option(metavar="DURATION", help="How long the first invite can be used."),
+    ] = "7d",
+    certificate_lifetime: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="How long members' certificates last, which renew themselves: how long members go"
+            " on while no bootstrap is there.",
+        ),
+    ] = "1d",
+    qr: QrOption = None,
 ) -> None:
-    """Start a private group: prints its invite, and is where the members meet.
+    """Start a private group: prints a first invite, and is where the members meet.
+
+    The first invite is for peers, and bounded in uses and time; while it is good, it stays the same
+    when the bootstrap is started again. `swarm invite` writes others, `swarm members` lists who
+    came, `swarm revoke` throws out.
 
     On SIGUSR1 one line on stderr says what it holds: tasks, files, memory.
     """
@@ -70,22 +106,45 @@ def bootstrap(
         max_circuits=max(relay_circuits, RelayConfig.max_circuits),
     )
     places = tuple(announce or ())
-    config = BootstrapConfig(folder, host, port, places, map_port, name, relaying)
+    terms = Terms(_times.duration(certificate_lifetime), _times.duration(first_expires), first_uses)
+    above = None if join is None else _invite(join)
+    config = BootstrapConfig(folder, host, port, places, map_port, name, relaying, terms, above)
     with suppress(Stopped):
-        run_async(_serve(config))
+        run_async(_serve(config, partial(_tell, folder, qr)))
 
 
-async def _serve(config: BootstrapConfig) -> None:
+async def _serve(config: BootstrapConfig, on_ready: Callable[[Invite], None]) -> None:
     from swarm.bootstrap.service import serve
 
     with told_on_signal():
-        await serve(config, _print_invite)
+        await serve(config, on_ready)
 
 
-def _print_invite(invite: Invite) -> None:
-    typer.echo(invite.encode())
+def _invite(line: str) -> Invite:
+    from swarm.invite import Invite
+
+    return Invite.decode(line)
+
+
+def _tell(folder: Path, qr: bool | None, invite: Invite) -> None:
+    """Prints the first invite, and says what it is worth and what else there is to do."""
+    from swarm.bootstrap.authority import Authority
+
+    line = invite.encode()
+    typer.echo(line)
+    number = invite.ticket.number
+    with Authority.open(folder) as authority:
+        uses = next((each.uses for each in authority.invites() if each.number == number), 0)
+    place = shlex.quote(str(folder))
+    worth = _wording.meaning(invite.role, uses, invite.expires, time.time())
     typer.echo(
-        "The group is open. Give the line above to people whom you trust:\n"
-        "  swarm peer --join INVITE --model MODEL",
+        f"The group is open. The line above is a first invite. {worth}\n"
+        "  swarm peer --join INVITE --model MODEL\n"
+        "Better write one for each person, list who came, and throw out:\n"
+        f"  swarm invite --dir {place} --role client|peer|admin --name NAME\n"
+        f"  swarm members --dir {place}\n"
+        f"  swarm revoke --dir {place} NAME\n"
+        "Whoever has a copy of that folder has the group: keep it safe.",
         err=True,
     )
+    _qr.show(line, qr)

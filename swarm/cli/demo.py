@@ -18,7 +18,7 @@ from swarm.background import background
 from swarm.errors import ConfigError
 
 from . import _options
-from ._local import HOST, LocalSwarm, parts
+from ._local import LocalSwarm, parts
 from ._options import shown
 from ._processes import running
 from .run import Question, answer
@@ -74,14 +74,14 @@ async def _demo(question: str, model: str, num_peers: int, max_tokens: int) -> N
         async with running(Path(folder)) as processes:
             say("Starting a bootstrap: it makes a private group and prints the invite to it.")
             swarm = LocalSwarm(processes, Path(folder), "demo")
-            invite = await swarm.bootstrap()
+            invite = await swarm.bootstrap(num_peers)
             say(f"The group is open: {invite[:20]}…")
             # Opened here too: how many blocks there are decides who gets which.
             say(f"Reading {Path(model).name}.")
             num_blocks = await asyncio.to_thread(_num_blocks, model)
             spans = parts(num_blocks, num_peers)
             say(f"Starting {len(spans)} peers; each loads only its part of {num_blocks} blocks.")
-            await _ask(invite, model, question, max_tokens, _peers(swarm, model, spans, say), say)
+            await _ask(swarm, model, question, max_tokens, _peers(swarm, model, spans, say), say)
         say("All processes have ended.")
 
 
@@ -108,7 +108,7 @@ async def _peer(swarm: LocalSwarm, model: str, name: str, span: tuple[int, int])
 
 
 async def _ask(
-    invite: str,
+    local: LocalSwarm,
     model: str,
     question: str,
     max_tokens: int,
@@ -121,11 +121,9 @@ async def _ask(
         import torch
 
         from swarm.client import SamplingConfig, Swarm
-        from swarm.member import JoinConfig
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-        place = JoinConfig(asks=True, host=HOST, map_port=False)
-        async with Swarm.join(invite, place) as swarm:
+        async with Swarm.join(local.invite, local.asker) as swarm:
             remote = await swarm.model(model)
             await asyncio.to_thread(remote.checkpoint.tokenizer)
             await ready

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,9 +50,16 @@ def peer(
         ),
     ] = Form.NONE,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Keeps this peer's identity; one process each.")
+        Path | None,
+        typer.Option("--dir", help="Keeps this peer's identity and membership; one process each."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What others see; the host's name.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What it would like to be called, where its invite does not say; else the host's"
+            " name."
+        ),
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="For weights, such as 6GB; else what is free."),
@@ -112,7 +118,7 @@ def peer(
     from swarm.transport.relay import RelayConfig
 
     config = PeerConfig(
-        name=name if name is not None else os.uname().nodename,
+        name=name if name is not None else _options.host_name(),
         blocks=_options.blocks(blocks),
         device=device,
         dtype=dtype,
@@ -124,6 +130,7 @@ def peer(
     )
     place = JoinConfig(
         folder=folder or default_folder() / "peer",
+        name=config.name,
         host=host,
         port=port,
         announce=tuple(announce or ()),
@@ -176,7 +183,9 @@ async def _serve(
             )
             with checkpoint:
                 limits = HandlerConfig(keep_seconds=keep_seconds)
-                async with serving(member, checkpoint, config, handler_config=limits) as running:
+                # What it is called is for the group to say.
+                known = replace(config, name=member.membership.standing.name)
+                async with serving(member, checkpoint, known, handler_config=limits) as running:
                     census.add(lambda: _census.of_peer(running))
                     typer.echo(_line(running))
                     try:

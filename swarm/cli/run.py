@@ -139,7 +139,8 @@ async def _ask(
     if threads:
         torch.set_num_threads(threads)
     patience = SessionConfig(route_patience=wait)
-    async with Swarm.join(invite, session_config=patience, on_wait=_say_wait) as swarm:
+    place = _options.asker()
+    async with Swarm.join(invite, place, session_config=patience, on_wait=_say_wait) as swarm:
         model = await swarm.model(question.model, options)
         await answer(swarm, model, question)
 

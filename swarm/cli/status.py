@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,8 @@ from swarm.forms import Form
 from swarm.transport.reach import Reach
 
 from . import _options
-from ._options import JoinOption, shown
+from ._belonging import Belonging, look
+from ._options import JoinOption, asker, shown
 from .runner import run_async
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def status(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show the group's models, who serves which blocks, gaps and speeds."""
+    """Show the group's models, who serves which blocks, gaps and speeds; and who we are in it."""
     from swarm.invite import Invite
 
     if wait is not None and model is None:
@@ -87,6 +88,7 @@ class View:
 
     entries: tuple[Announcement, ...]
     wanted: Wanted | None
+    belonging: Belonging | None = None
 
     def models(self) -> dict[str, list[Announcement]]:
         """Announcements by fingerprint, in the order of blocks."""
@@ -105,7 +107,9 @@ class View:
 
     def as_json(self) -> dict[str, Any]:
         """The view for programs."""
+        belonging = {} if self.belonging is None else self.belonging.as_json()
         return {
+            **belonging,
             "models": [
                 {
                     "model": fingerprint,
@@ -116,12 +120,14 @@ class View:
                     "peers": [_peer_json(entry) for entry in entries],
                 }
                 for fingerprint, entries in self.models().items()
-            ]
+            ],
         }
 
     def show(self) -> None:
         """The view for people, on standard output."""
         console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
+        if self.belonging is not None:
+            self.belonging.show(console)
         if not self.entries:
             what = (
                 f"Nobody serves {shown(self.wanted.name)}."
@@ -147,14 +153,14 @@ def gaps(entries: list[Announcement]) -> tuple[tuple[int, int], ...]:
 
 
 async def _look(invite: Invite, model: str | None, wait: float | None) -> View:
-    from swarm.member import JoinConfig, join
+    from swarm.member import join
 
-    async with join(invite, JoinConfig(asks=True)) as member:
+    async with join(invite, asker()) as member:
         wanted = None if model is None else await asyncio.to_thread(_wanted, model)
         view = await _view(member.directory, wanted)
         if wait and view.missing():
             view = await _wait(member.directory, view, wait)
-        return view
+        return replace(view, belonging=await look(member, invite))
 
 
 async def _wait(directory: Directory, view: View, seconds: float) -> View:

@@ -277,9 +277,10 @@ class DhtDirectory:
         except TimeoutError as error:
             raise Unreachable(peer, "did not answer in time") from error
         except Exception as error:
-            # hivemind says everything by plain exceptions, a refused request among them: so one
-            # that nobody keeps a link to hears that it was thrown out.
-            self._membership.doubt()
+            # hivemind says everything by plain exceptions, a refused request among them. Those who
+            # were thrown out are told nothing else: an authority says what is the matter.
+            if peer in self._entries:
+                self._membership.doubt()
             raise Unreachable(
                 peer,
                 "does not take us for a member: it is of another group, or one of our clocks is"

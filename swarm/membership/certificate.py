@@ -157,6 +157,18 @@ def examine(credential: bytes, group: Group, verifies: Verifies) -> Standing:
     )
 
 
+def above(credential: bytes, group: Group, verifies: Verifies) -> Standing:
+    """Who the member is whose process, or who itself, shows this credential.
+
+    Raises like `examine`.
+    """
+    standing = examine(credential, group, verifies)
+    chain = _parse(credential)
+    while _certificate(chain[0].body).subject != standing.member:
+        chain = chain[1:]
+    return examine(_encoder.encode(chain), group, verifies)
+
+
 def _is_process(certificate: Certificate, member: Certificate) -> bool:
     """Whether what a member says of one of its own adds nothing to what it is."""
     return certificate.name == member.name and set(certificate.roles) <= set(member.roles)

@@ -82,7 +82,10 @@ async def enrol(
     writer = invite.bootstraps[0]
     station = Station(writer.peer, writer.addresses)
     proof = _proof(transport, subject, invite.group, station)
-    answer = await ask(transport, station, Enrol(subject.peer_id, proof, invite.ticket, name))
+    try:
+        answer = await ask(transport, station, Enrol(subject.peer_id, proof, invite.ticket, name))
+    except Unreachable as error:
+        raise Unreachable(station.peer, _away(station, error)) from error
     match answer:
         case Enrolled():
             others = [Station(each.peer, each.addresses) for each in invite.bootstraps]
@@ -133,6 +136,21 @@ def _refusal(station: Station, answer: Answer) -> SwarmError:
             return Unreachable(station.peer, message or "does not renew now")
         case _:
             return Misbehaved(station.peer, f"answered by {type(answer).__name__}")
+
+
+def _away(station: Station, error: Unreachable) -> str:
+    """Why nobody can join at this moment, or with this invite."""
+    where = ", ".join(station.addresses)
+    # libp2p's words: it has reached somebody, who has proved to be another one.
+    if "peer id mismatch" in str(error):
+        return (
+            f"another one answers at {where} than the bootstrap that has written this invite; ask"
+            " for a new one"
+        )
+    return (
+        f"the bootstrap that has written this invite does not answer at {where}; it must run while"
+        f" somebody joins ({error})"
+    )
 
 
 def _papers(

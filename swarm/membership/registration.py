@@ -248,6 +248,6 @@ async def _valid(
 def _insufficient(standing: Standing, role: Role) -> str:
     has = ", ".join(sorted(standing.roles))
     return (
-        f"this machine may not be a {role} in the group (it is {standing.name}: {has}); ask for an"
-        f" invite made with --role {role}"
+        f"this machine has not the role {role} in the group (it is {standing.name}: {has}); ask for"
+        f" an invite made with --role {role}"
     )

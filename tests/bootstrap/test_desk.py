@@ -299,6 +299,16 @@ async def test_a_program_of_an_admin_is_one(open_street: Street, town) -> None:
     membership = Membership(street.trust, credential, admin.sign)
     shown = certify_process(membership, program.peer_id, town.clock)
     assert isinstance(await street.ask(program, Census(shown)), Members)
+    # What it may give away is what its machine is.
+    street.member("pc")
+    for role in (Role.CLIENT, Role.PEER, Role.ADMIN):
+        issue = Issue(shown, role, "", 1, 1.8e9 + 60)
+        assert isinstance(await street.ask(program, issue), Issued)
+    assert isinstance(await street.ask(program, Expel(shown, "pc")), Expelled)
+    assert (
+        await street.declined(program, Issue(shown, Role.AUTHORITY, "", 1, 1.8e9 + 60))
+        is Decline.FORBIDDEN
+    )
 
 
 async def test_an_admin_gives_no_more_than_it_has(open_street: Street, town) -> None:

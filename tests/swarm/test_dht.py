@@ -435,6 +435,19 @@ async def test_an_announcement_goes_with_the_member_that_is_thrown_out(swarm: Sw
     assert [entry.peer for entry in await there.find()] == [boot.peer_id]
 
 
+async def test_who_is_refused_where_it_came_in_asks_what_is_the_matter(swarm: Swarm) -> None:
+    """Nobody tells those who were thrown out anything, not even that."""
+    boot, near = await swarm.transport(), await swarm.transport()
+    knows = swarm.founder.admit(boot.signer)
+    await swarm.join(boot, (), FIRST, knows)
+    doubts, doubted = swarm.founder.admit(near.signer), asyncio.Event()
+    doubts.watch(doubted.set)
+    await swarm.join(near, boot.addresses, DhtConfig(rejoin=0.1), doubts)
+    assert not doubted.is_set()
+    knows.trust.learn(swarm.founder.revoke(near.peer_id))
+    await doubted.wait()
+
+
 async def test_the_shelves_hold_what_authorities_publish(
     swarm: Swarm, make_key: Callable[[str], Identity], tmp_path: Path
 ) -> None:

@@ -1,0 +1,96 @@
+"""An invite as a QR code, for a telephone to read off the screen.
+
+In capitals an invite is "alphanumeric" (ISO/IEC 18004, 7.4.4), which takes 5.5 bits per character
+instead of 8, and it is valid that way too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Annotated
+
+import typer
+
+QrOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--qr/--no-qr",
+        help="Draw the invite as a QR code on stderr; by default where that is a terminal that"
+        " has room for it.",
+    ),
+]
+
+_QUIET_ZONE = 4
+"""Modules of light around the code, as the standard asks for."""
+
+_BLOCKS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+"""Two modules above each other, by whether they are inked."""
+
+_BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
+_RESET = "\x1b[0m"
+
+Modules = Sequence[Sequence[bool]]
+"""Rows of a code with its quiet zone; True is dark."""
+
+
+def modules(line: str) -> Modules | None:
+    """The code of an invite; None if it is too long for any."""
+    import segno
+
+    try:
+        code = segno.make_qr(line.upper(), mode="alphanumeric", error="l")
+    except segno.DataOverflowError:
+        return None
+    return [[bool(dark) for dark in row] for row in code.matrix_iter(border=_QUIET_ZONE)]
+
+
+def draw(code: Modules, *, coloured: bool) -> str:
+    """Lines of half blocks, two rows each.
+
+    Not `coloured`, what is light is inked: on a dark background that comes out right.
+    """
+    lines = []
+    for upper, lower in zip_longest(code[::2], code[1::2], fillvalue=[False] * len(code[0])):
+        pairs = zip(upper, lower, strict=True)
+        inked = (pair if coloured else (not pair[0], not pair[1]) for pair in pairs)
+        line = "".join(_BLOCKS[pair] for pair in inked)
+        lines.append(f"{_BLACK_ON_WHITE}{line}{_RESET}" if coloured else line)
+    return "\n".join(lines)
+
+
+def show(line: str, wanted: bool | None) -> None:
+    """Draws an invite on standard error, or says why not; `wanted` as in `QrOption`."""
+    terminal = _terminal()
+    if wanted is False or (wanted is None and terminal is None):
+        return
+    code = modules(line)
+    if code is None:
+        typer.echo("No QR code: the invite is too long for one.", err=True)
+    elif terminal is not None and (lacking := _lacking(code, terminal)):
+        typer.echo(f"No QR code: {lacking}.", err=True)
+    else:
+        # Written past typer, which would take the colours away where it sees no terminal.
+        sys.stderr.write(draw(code, coloured=terminal is not None) + "\n")
+        sys.stderr.flush()
+
+
+def _lacking(code: Modules, terminal: os.terminal_size) -> str:
+    """What such a terminal lacks, if it does: half a code is none, and a wrapped one neither."""
+    # The prompt that comes next takes a line.
+    width, height = len(code[0]), (len(code) + 1) // 2 + 1
+    if width <= terminal.columns and height <= terminal.lines:
+        return ""
+    return (
+        f"it takes {width} columns and {height} lines, and this terminal has {terminal.columns}"
+        f" and {terminal.lines}"
+    )
+
+
+def _terminal() -> os.terminal_size | None:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return None
