@@ -145,7 +145,9 @@ class _Hub:
         if answer.status == 302:
             headers["location"] = "/elsewhere"
         raw = [(name.encode(), value.encode("latin1")) for name, value in headers.items()]
-        return _http.Response(answer.status or status, headers=raw, stream=_http.ByteStream(content))
+        return _http.Response(
+            answer.status or status, headers=raw, stream=_http.ByteStream(content)
+        )
 
 
 @contextmanager
