@@ -22,7 +22,6 @@ from swarm.membership.certificate import (
     ROLES,
     Certificate,
     Role,
-    Signed,
     Standing,
     examine,
     issue,
@@ -37,7 +36,7 @@ from .invitations import TOO_DEEP, Invitations
 from .ledger import Ledger, Line
 from .office import AUTHORITY_LIFETIME, Office
 from .search import find
-from .vouching import exclude, is_vouched, take
+from .vouching import Witness, exclude, is_vouched, take
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +223,13 @@ class Authority:
         roles = merging.ordered(shown.roles)
         begins, expires = shown.begins, shown.expires
         return Entry(
-            shown.peer, name, roles, begins, begins, expires, issuer=_issuer_of(credential)
+            shown.peer,
+            name,
+            roles,
+            begins,
+            begins,
+            expires,
+            issuer=Witness.of(credential).certified[shown.peer],
         )
 
     def _check_issuer(self, entry: Entry) -> None:
@@ -349,12 +354,6 @@ class Authority:
         """The next entries that have changed after `since`, for another authority."""
         return self._ledger.changed(since, limit)
 
-    def merge(self, source: Standing, entries: Iterable[Entry]) -> None:
-        """Takes in what another authority knows of members."""
-        take(self._ledger, self.peer_id, source, entries)
-
-
-def _issuer_of(credential: bytes) -> str:
-    """Who has signed the first certificate of a credential that was examined."""
-    (leaf, *_) = msgspec.msgpack.decode(credential, type=tuple[Signed, ...])
-    return msgspec.msgpack.decode(leaf.body, type=Certificate).issuer
+    def merge(self, credential: bytes, entries: Iterable[Entry]) -> None:
+        """Takes in what another authority knows of members; its credential was checked."""
+        take(self._ledger, self.peer_id, Witness.of(credential), entries)

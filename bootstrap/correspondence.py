@@ -16,7 +16,7 @@ import msgspec
 from swarm.background import together
 from swarm.directory import Directory, Shelf
 from swarm.errors import MembershipError, Misbehaved, PeerError, SwarmError
-from swarm.membership.certificate import Role, Standing
+from swarm.membership.certificate import Role
 from swarm.membership.enrolment import ask
 from swarm.membership.membership import Membership
 from swarm.transport import Transport
@@ -90,20 +90,19 @@ class Correspondence:
                 raise Misbehaved(station.peer, f"tells us nothing: {answer.message}")
             if not isinstance(answer, Synced):
                 raise Misbehaved(station.peer, f"answered by {type(answer).__name__}")
-            source = self._source(station, answer)
-            await asyncio.to_thread(self._authority.merge, source, answer.members)
+            self._check(station, answer)
+            await asyncio.to_thread(self._authority.merge, answer.credential, answer.members)
             self._positions[station.peer] = answer.change
             if not answer.more or answer.change <= position:
                 return
 
-    def _source(self, station: Station, answer: Synced) -> Standing:
+    def _check(self, station: Station, answer: Synced) -> None:
         try:
             source = self._membership.trust.check(answer.credential, station.peer)
         except MembershipError as error:
             raise Misbehaved(station.peer, str(error)) from error
         if not source.may(Role.AUTHORITY) or source.member != source.peer:
             raise Misbehaved(station.peer, f"{source.name} is no authority")
-        return source
 
     async def _try(self, station: Station) -> None:
         try:

@@ -64,6 +64,9 @@ _PAGE = 28 * 1024
 _LISTS = 40 * 1024
 """Bytes of revocations that come with a certificate; the others are in the directory."""
 
+_STATIONS = 16 * 1024
+"""Bytes of other authorities' addresses that come with it, as they have told them."""
+
 _MAX_MESSAGE = 1024
 
 DECLINES: dict[Lapse, Decline] = {
@@ -176,9 +179,10 @@ class Desk:
     async def _enrolled(self, credential: bytes) -> Enrolled:
         stations = await asyncio.to_thread(self._authority.stations)
         mine = await asyncio.to_thread(self._authority.revocations)
+        nearest = _fitting(stations, lambda each: len(msgspec.msgpack.encode(each)), _STATIONS)
         lists = [mine, *(each for each in self._trust.lists if each != mine)]
         name = self._authority.group.name
-        return Enrolled(credential, name, stations, tuple(_fitting(lists, len, _LISTS)))
+        return Enrolled(credential, name, tuple(nearest), tuple(_fitting(lists, len, _LISTS)))
 
     async def _issue(self, by: Standing, question: Issue) -> Issued:
         def issue() -> str:

@@ -29,6 +29,7 @@ TOO_DEEP = "too many bootstraps stand above this one: let one of those invite an
 
 _MAX_BOOTSTRAPS = 4
 _MAX_ADDRESSES = 8
+_MAX_OTHERS_ADDRESSES = 3
 _SECRET_LEN = 16
 _NUMBER_LEN = 8
 
@@ -140,13 +141,17 @@ class Invitations:
 
 def _bootstraps(stations: list[Station]) -> tuple[Bootstrap, ...]:
     reached = [station for station in stations if station.addresses]
-    return tuple(_bootstrap(station) for station in reached[:_MAX_BOOTSTRAPS])
+    writer, *others = reached[:_MAX_BOOTSTRAPS]
+    return (
+        _bootstrap(writer, _MAX_ADDRESSES),
+        *(_bootstrap(station, _MAX_OTHERS_ADDRESSES) for station in others),
+    )
 
 
-def _bootstrap(station: Station) -> Bootstrap:
+def _bootstrap(station: Station, num_addresses: int) -> Bootstrap:
     key = identity.public_key(station.peer)
     assert key is not None
     bare = [address.rpartition("/p2p/")[0] or address for address in station.addresses]
     # The last one is the most public one.
-    kept = bare if len(bare) <= _MAX_ADDRESSES else [*bare[: _MAX_ADDRESSES - 1], bare[-1]]
+    kept = bare if len(bare) <= num_addresses else [*bare[: num_addresses - 1], bare[-1]]
     return Bootstrap(key, tuple(kept))

@@ -15,6 +15,7 @@ import msgspec
 from swarm.directory import LIFETIME, Directory, Shelf
 from swarm.errors import MembershipError, SwarmError
 from swarm.membership.membership import Membership
+from swarm.membership.revocation import Revocation
 from swarm.transport import Transport
 from swarm.wire.enrolment import Station
 
@@ -47,15 +48,11 @@ class Notices:
         self._directory = directory
         self._changed = asyncio.Event()
         self._seen = -1
-        self._heard = False
-        self._trust.watch(self._hear)
+        self._heard: tuple[Revocation, ...] = ()
+        self._trust.watch(self._changed.set)
 
     def look(self) -> None:
         """Has the ledger looked at without waiting."""
-        self._changed.set()
-
-    def _hear(self) -> None:
-        self._heard = False
         self._changed.set()
 
     async def run(self) -> None:
@@ -87,16 +84,18 @@ class Notices:
         Raises `MembershipError` if that is about ourselves.
         """
         authority = self._authority
-        if not self._heard:
-            self._heard = True
+        revoked = self._trust.revoked
+        if revoked != self._heard:
             self._trust.check_standing(self._membership.standing)
-            await asyncio.to_thread(authority.hear, self._trust.revoked)
+            await asyncio.to_thread(authority.hear, revoked)
+            self._heard = revoked
         change = await asyncio.to_thread(lambda: authority.change)
         if change == self._seen:
             return False
-        self._seen = change
         signed = await asyncio.to_thread(authority.revocations)
-        return self._trust.learn(signed)
+        is_news = self._trust.learn(signed)
+        self._seen = change
+        return is_news
 
     async def publish(self) -> None:
         """Puts up where we are, and whom we have thrown out."""

@@ -7,11 +7,12 @@ renewed until another authority lets it in again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
-from swarm.membership.certificate import Role, Standing
+from swarm.membership.certificate import Certificate, Role, Signed
 from swarm.wire.enrolment import Entry
 
 from . import merging, names
@@ -33,30 +34,45 @@ def is_vouched(ledger: Ledger, entry: Entry) -> bool:
     return True
 
 
-def take(ledger: Ledger, me: str, source: Standing, entries: Iterable[Entry]) -> None:
-    """Takes in what the authority `source` knows of members; `me` is whose ledger this is."""
+@dataclass(frozen=True)
+class Witness:
+    """An authority that tells us of members, and who has certified whom from it upwards."""
+
+    peer: str
+    certified: Mapping[str, str]
+
+    @classmethod
+    def of(cls, credential: bytes) -> Witness:
+        """The one whose credential this is; it must have been examined."""
+        signed = msgspec.msgpack.decode(credential, type=tuple[Signed, ...])
+        chain = [msgspec.msgpack.decode(each.body, type=Certificate) for each in signed]
+        return cls(chain[0].subject, {each.subject: each.issuer for each in chain})
+
+
+def take(ledger: Ledger, me: str, source: Witness, entries: Iterable[Entry]) -> None:
+    """Takes in what another authority knows of members; `me` is whose ledger this is."""
     with ledger.transaction():
         # Authorities first: they answer for others.
         for entry in sorted(entries, key=lambda entry: Role.AUTHORITY not in entry.roles):
             _take(ledger, me, source, merging.presentable(entry))
 
 
-def _take(ledger: Ledger, me: str, source: Standing, theirs: Entry) -> None:
+def _take(ledger: Ledger, me: str, source: Witness, theirs: Entry) -> None:
     ours = ledger.member(theirs.member)
-    if theirs.member in source.issuers:
+    theirs = msgspec.structs.replace(theirs, issuer=_issuer(ledger, me, source, theirs))
+    if theirs.member in source.certified.values():
         # Who has certified the source stands above it, and cannot be thrown out by it.
         theirs = msgspec.structs.replace(theirs, revoked=0.0)
-    if ours is None:
-        # Whom we have admitted we know ourselves, unless our ledger is younger than that.
-        known = theirs.issuer != me and ledger.member(theirs.issuer) is not None
-        issuer = theirs.issuer if known else source.peer
-        merged = msgspec.structs.replace(theirs, issuer=issuer)
-    else:
-        merged = merging.merge(*_vouched(ledger, _witnessed(ours, source, theirs), theirs))
+    merged = theirs
+    if ours is not None:
+        # Whoever is said to have let the member in knows best whether it has.
+        issuer = theirs.issuer if ours.issuer == source.peer else ours.issuer
+        corrected = msgspec.structs.replace(ours, issuer=issuer)
+        merged = merging.merge(*_vouched(ledger, corrected, theirs))
     if merged == ours:
         return
     if merged.revoked and not (ours and ours.revoked):
-        logger.info("member revoked elsewhere name=%s by=%s", merged.name, source.name)
+        logger.info("member revoked elsewhere name=%s by=%s", merged.name, source.peer)
         exclude(ledger, merged.member)
     ledger.write(_with_own_name(ledger, merged))
 
@@ -73,11 +89,16 @@ def exclude(ledger: Ledger, member: str) -> set[bytes]:
     return numbers
 
 
-def _witnessed(ours: Entry, source: Standing, theirs: Entry) -> Entry:
-    """Our entry; whoever is said to have let the member in knows best whether it has."""
-    if ours.issuer != source.peer:
-        return ours
-    return msgspec.structs.replace(ours, issuer=theirs.issuer)
+def _issuer(ledger: Ledger, me: str, source: Witness, told: Entry) -> str:
+    """Who answers for an entry that we are told.
+
+    What certificates prove comes first. Otherwise another authority that we know, if the source
+    says so, but not we ourselves: whom we have let in we know. Else the source does.
+    """
+    if told.member in source.certified:
+        return source.certified[told.member]
+    known = told.issuer != me and ledger.member(told.issuer) is not None
+    return told.issuer if known else source.peer
 
 
 def _vouched(ledger: Ledger, ours: Entry, theirs: Entry) -> tuple[Entry, Entry]:

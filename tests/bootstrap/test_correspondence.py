@@ -135,7 +135,7 @@ async def test_long_news_come_in_pages(county: County, posts) -> None:
     entries = [
         Entry(f"{number:052d}", f"member {number}", (Role.PEER,), 1, 2, 3) for number in range(700)
     ]
-    first.authority.merge(first.membership.standing, entries)
+    first.authority.merge(first.authority.credential, entries)
     await second.letters.pull(first.station)
     assert len(second.authority.members()) == len(first.authority.members()) == 702
 

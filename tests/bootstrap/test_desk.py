@@ -13,6 +13,7 @@ from swarm.bootstrap.authority import Authority
 from swarm.bootstrap.callers import CallerConfig
 from swarm.bootstrap.desk import DECLINES, Desk, members_page
 from swarm.errors import ConfigError, Lapse, MembershipError, PeerError, Unreachable
+from swarm.invite import Invite
 from swarm.membership import enrolment
 from swarm.membership.certificate import ROLES, Role
 from swarm.membership.membership import Membership, certify_process
@@ -334,8 +335,7 @@ async def test_long_lists_come_in_pages(open_street: Street, town) -> None:
         Entry(f"{number:052d}", "\N{BRICK}" * 61 + f"{number:03d}", ROLES[Role.AUTHORITY], 1, 2, 3)
         for number in range(300)
     ]
-    source = street.trust.check(street.authority.credential)
-    street.authority.merge(source, entries)
+    street.authority.merge(street.authority.credential, entries)
     for _ in range(60):
         street.authority.invite(Role.PEER, name="\N{BRICK}" * 64)
     found: list[Entry] = []
@@ -397,6 +397,26 @@ async def test_a_certificate_comes_with_all_stations_and_lists(open_street: Stre
     assert [each.peer for each in answer.stations] == [street.authority.peer_id, deputy.peer_id]
     assert set(answer.revocations) == set(street.trust.lists)
     assert answer.revocations[0] == street.authority.revocations()
+
+
+async def test_all_that_comes_with_a_certificate_fits_into_an_answer(
+    open_street: Street, town
+) -> None:
+    street = open_street
+    long = tuple(f"/dns4/{'x' * 230}{number:03d}/tcp/1" for number in range(32))
+    for number in range(16):
+        town.clock.pass_by(1)
+        street.authority.meet(Station(town.machine(f"b{number}").peer_id, long))
+    for number in range(400):
+        street.authority._ledger.write(
+            Entry(f"{number:052d}", f"member {number}" * 3, (Role.PEER,), 1, 2, 9e9, 1.7e9)
+        )
+    pc, credential = street.member("pc")
+    proof = street.proof(pc, pc)
+    answer = await street.ask(pc, Renew(pc.peer_id, proof, credential))
+    assert isinstance(answer, Enrolled) and answer.stations
+    assert len(encode(answer)) < DEFAULT_LIMITS.header
+    Invite.decode(street.authority.invite(Role.PEER).encode())
 
 
 # Limits
