@@ -30,7 +30,7 @@ def names(processes, invite):
     home = processes.folder / f"home-{len(list(processes.folder.glob('home-*')))}"
     home.mkdir()
     processes.environment["XDG_STATE_HOME"] = str(home)
-    done = processes.command("status", "--join", invite, "--json", "--wait", "0")
+    done = processes.command("status", "--join", invite, "--json")
     assert done.stdout, done.stderr
     return [peer["name"] for model in json.loads(done.stdout)["models"] for peer in model["peers"]]
 
