@@ -114,6 +114,7 @@ class Link:
         self._left = asyncio.Event()
         self._last_sent = 0.0
         self._last_received = 0.0
+        self._accepted = False
         self._pings: dict[int, float] = {}
         self._num_pings = 0
         self._last_ping = 0.0
@@ -347,7 +348,8 @@ class Link:
 
     async def _beat(self) -> None:
         clock = asyncio.get_running_loop().time
-        self._last_received = clock()
+        # Who has opened the link hears our answer, and says something, only a round trip later.
+        self._last_received = clock() + (self._config.patience if self._accepted else 0.0)
         await self.ping()
         while True:
             asked, arrived, interval = clock(), self._stream.arrived_bytes, self._interval()
@@ -457,6 +459,7 @@ async def _greet(link: Link) -> None:
 
 
 async def _answer(link: Link) -> None:
+    link._accepted = True
     message, _ = await link._next()
     try:
         _meet(link, message)
