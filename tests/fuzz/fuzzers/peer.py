@@ -42,8 +42,9 @@ from swarm.wire.messages import (
 )
 
 from .fuzzer import Fuzzer
-from .host import HIDDEN, NAME, NUM_BLOCKS, Errors, Host, model, staged
+from .host import HIDDEN, NAME, NUM_BLOCKS, Host, model, staged
 from .hostile import valid
+from .log import Errors
 
 _ME = "hostile"
 _SESSIONS = ("a" * 16, "b" * 16, "c" * 16)
