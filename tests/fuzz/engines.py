@@ -17,12 +17,11 @@ import time
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from fuzzers import load
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 HANGS = 60.0
@@ -104,9 +103,9 @@ class Drive:
             fuzzer.check(case)
             self._tick()
 
-        for _ in count():
-            phases = [Phase.reuse, Phase.generate, Phase.shrink]
-            seed(random.getrandbits(64))(self._test(fuzzer.inputs, check, phases=phases))()
+        test = self._test(fuzzer.inputs, check, phases=[Phase.reuse, Phase.generate, Phase.shrink])
+        while True:  # Others each time.
+            test()
 
     def _test(self, inputs: Any, check: Callable[[Any], None], **options: Any) -> Any:
         # Hypothesis files what failed under the function that it was found by: always this one.
