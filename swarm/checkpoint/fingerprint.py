@@ -89,7 +89,7 @@ def _hash(path: Path, size: int, progress: Progress) -> str:
 def _recall(entry: Path) -> _Hashed | None:
     try:
         return msgspec.json.decode(entry.read_bytes(), type=_Hashed)
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

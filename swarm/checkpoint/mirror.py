@@ -56,7 +56,7 @@ class Mirror:
             if self.path.stat().st_size != self._size:
                 return []
             sidecar = msgspec.json.decode(self._sidecar.read_bytes(), type=_Sidecar)
-        except (OSError, msgspec.DecodeError, RecursionError):
+        except (OSError, ValueError, RecursionError):
             return []
         if sidecar.size != self._size:
             return []

@@ -17,12 +17,11 @@ import time
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from fuzzers import load
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 HANGS = 60.0
@@ -53,7 +52,8 @@ class Drive:
 
     def __init__(self, name: str, seconds: float, folder: Path) -> None:
         self._name = name
-        self._end = time.monotonic() + seconds
+        self._seconds = seconds
+        self._end = 0.0
         self._corpus = folder / name / "corpus"
         self._corpus.mkdir(parents=True, exist_ok=True)
         self._failures = DirectoryBasedExampleDatabase(folder / name / "failures")
@@ -103,9 +103,9 @@ class Drive:
             fuzzer.check(case)
             self._tick()
 
-        for _ in count():
-            phases = [Phase.reuse, Phase.generate, Phase.shrink]
-            seed(random.getrandbits(64))(self._test(fuzzer.inputs, check, phases=phases))()
+        test = self._test(fuzzer.inputs, check, phases=[Phase.reuse, Phase.generate, Phase.shrink])
+        while True:  # Others each time.
+            test()
 
     def _test(self, inputs: Any, check: Callable[[Any], None], **options: Any) -> Any:
         # Hypothesis files what failed under the function that it was found by: always this one.
@@ -132,6 +132,8 @@ class Drive:
         self._finish(1)
 
     def _tick(self) -> None:
+        # What is loaded for the first input does not count: that takes as long as a few thousand.
+        self._end = self._end or time.monotonic() + self._seconds
         self._num_inputs += 1
         if time.monotonic() >= self._end:
             self._finish(0)

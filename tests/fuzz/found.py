@@ -73,6 +73,13 @@ def _nested_file(reader: str) -> tuple[Any, bytes]:
     return getattr(files, reader), b'{"a":' * 40_000
 
 
+def _hash_of_bytes() -> tuple[Any, bytes]:
+    from fuzzers import files
+
+    known = {"path": "/x", "size": 1, "mtime_ns": 2, "inode": 3, "sha256": "?"}
+    return files.read_hashed, json.dumps(known).encode().replace(b"?", b"\xe5")
+
+
 FOUND: dict[str, dict[str, Callable[[], Any]]] = {
     "safetensors": {
         "a size that Python refuses to write down": lambda: _safetensors({"shape": [10**4000] * 3}),
@@ -142,5 +149,6 @@ FOUND: dict[str, dict[str, Callable[[], Any]]] = {
     "files": {
         f"a file nested too deep to read: {reader}": lambda reader=reader: _nested_file(reader)
         for reader in ("read_ranges", "read_listing", "read_hashed")
-    },
+    }
+    | {"a hash that is no text": _hash_of_bytes},
 }

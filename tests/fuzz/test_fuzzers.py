@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from found import FOUND
-from fuzzers import NAMES, load
+from fuzzers import NAMES, load, module
 from fuzzers.bounds import USUAL, Bounds, Excess, read
 from hypothesis import HealthCheck, given, settings
 
 
 @pytest.mark.parametrize(("name", "what"), [(name, what) for name in FOUND for what in FOUND[name]])
 def test_what_failed_once(name: str, what: str) -> None:
-    load(name).check(FOUND[name][what]())
+    module(name).check(FOUND[name][what]())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import logging
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -121,17 +120,6 @@ def staged() -> Iterator[None]:
             if hasattr(target, name):
                 stack.enter_context(patch.object(target, name, instead))
         yield
-
-
-class Errors(logging.Handler):
-    """Collects what the swarm logs as errors: at a task's root, that is an exception of ours."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(self.format(record))
 
 
 class Host:

@@ -42,8 +42,9 @@ from swarm.wire.messages import (
 )
 
 from .fuzzer import Fuzzer
-from .host import HIDDEN, NAME, NUM_BLOCKS, Errors, Host, model, staged
+from .host import HIDDEN, NAME, NUM_BLOCKS, Host, model, staged
 from .hostile import valid
+from .log import Errors
 
 _ME = "hostile"
 _SESSIONS = ("a" * 16, "b" * 16, "c" * 16)
@@ -159,9 +160,83 @@ def _said(draw: st.DrawFn) -> Say:
 
 
 _PAUSES = st.sampled_from([0.0, 0.0, 0.001, 0.02, 1.0])
-_PLAYS = st.lists(
-    st.one_of(_said(), _said(), _said(), _said(), st.builds(HangUp, _PAUSES)), max_size=14
-)
+_MOVES = st.one_of(_said(), _said(), _said(), _said(), st.builds(HangUp, _PAUSES))
+
+
+@st.composite
+def _session(draw: st.DrawFn, name: str) -> list[Say | HangUp]:
+    """One session as a correct client has it: opened, wired, some steps, perhaps held, closed."""
+    rows, dtype, epoch = draw(st.integers(1, 3)), draw(_DTYPES), draw(st.integers(0, 2))
+    moves: list[Say | HangUp] = []
+
+    def say(message: Any, payload: bytes = b"", pause: float = 0.0) -> None:
+        moves.append(Say(message, payload, pause))
+
+    def steps(position: int) -> int:
+        for seq in range(draw(st.integers(0, 4))):
+            count = draw(st.integers(1, 9))
+            spans = tuple(RowRange(row, position, count) for row in range(rows))
+            length = rows * count * dtype.position_len(HIDDEN)
+            payload = (struct.pack("<f", 0.25) * length)[:length]
+            say(Step(name, epoch, seq, epoch, spans, draw(_WANT)), payload, draw(_PAUSES))
+            position += count
+        return position
+
+    positions = draw(st.integers(0, 40))
+    say(Open(name, epoch, "", 0, NUM_BLOCKS, rows, positions, 5.0, dtype, epoch), pause=0.02)
+    say(Wire(name, epoch, Next(draw(_PEERS), name, ("/memory/x",), (0,) * rows)), pause=0.02)
+    reached = steps(0)
+    if draw(st.booleans()):
+        epoch += 1
+        keep = draw(st.integers(0, reached))
+        say(Hold(name, epoch, epoch, (keep,) * rows), pause=0.1)
+        say(Wire(name, epoch, Next(None, name, (), (keep,) * rows)), pause=0.02)
+        steps(keep)
+    if rows == 1 and draw(st.booleans()):
+        say(Keep(name, epoch, draw(_PREFIXES)))
+    if draw(st.booleans()):
+        say(Close(name))
+    return moves
+
+
+@st.composite
+def _disturbed(draw: st.DrawFn) -> list[Say | HangUp]:
+    """Some correct sessions, one after the other or mixed up, in which little is changed."""
+    names = draw(st.lists(_NAMES, min_size=1, max_size=2, unique=True))
+    moves = [move for name in names for move in draw(_session(name))]
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, 15)) % len(moves)
+        match draw(st.sampled_from(["drop", "repeat", "swap", "insert", "insert", "change"])):
+            case "drop" if len(moves) > 1:
+                del moves[at]
+            case "repeat":
+                moves[at:at] = [moves[at]]
+            case "swap":
+                moves[at : at + 2] = reversed(moves[at : at + 2])
+            case "insert":
+                moves.insert(at, draw(_MOVES))
+            case "change":
+                moves[at] = draw(_changed(moves[at]))
+    return moves
+
+
+@st.composite
+def _changed(draw: st.DrawFn, move: Say | HangUp) -> Say | HangUp:
+    """A message in which one field has become another value that it may have."""
+    if isinstance(move, HangUp):
+        return move
+    kind = inspect.type_info(type(move.message))
+    assert isinstance(kind, inspect.StructType)
+    field = draw(st.sampled_from(kind.fields))
+    value = draw(valid(field.type))
+    payload = move.payload
+    if payload and draw(st.booleans()):
+        at = draw(st.integers(0, len(payload)))
+        payload = payload[:at] + draw(_NUMBERS) + payload[at + 4 :]
+    return Say(replace(move.message, **{field.encode_name: value}), payload, move.pause)
+
+
+_PLAYS = st.one_of(_disturbed(), _disturbed(), _disturbed(), st.lists(_MOVES, max_size=14))
 
 
 class _Hostile:
