@@ -29,8 +29,9 @@ _LOOK_INTERVAL = 10.0
 _RETRY = 30.0
 """Seconds after which a renewal that failed is tried again."""
 
-_DOUBT = 5.0
-"""Seconds for which one answer of an authority settles all doubts."""
+_DOUBT = 30.0
+"""Seconds for which one answer of an authority settles all doubts: any member can raise them. That
+we are out is heard sooner by the directory and over links."""
 
 _decoder = msgspec.msgpack.Decoder(Station)
 

@@ -141,9 +141,9 @@ class Relay:
 
     async def _serve_control(self, stream: Stream) -> None:
         link = await self._door.welcome(stream)
-        if self._controls[link.peer] >= _MEMBER_CONTROLS:
+        if self._controls[link.account] >= _MEMBER_CONTROLS:
             raise Misbehaved(link.peer, "has too many control links")
-        with _counted(self._controls, link.peer):
+        with _counted(self._controls, link.account):
             await self._answer(link)
 
     async def _answer(self, link: Link) -> None:
@@ -189,12 +189,13 @@ class Relay:
     async def _serve_circuit(self, stream: Stream) -> None:
         link = await self._door.welcome(stream)
         caller, target = link.peer, await self._wish(stream)
-        refusal = self._refusal(caller, target)
+        refusal = self._refusal(link, target)
         if refusal is not None:
             await stream.send(encode(refusal), b"")
             return
         links = (link, self._reserved[target])
-        with _counted(self._circuits, caller, target):
+        # A member has one share, however many programs it makes keys for.
+        with _counted(self._circuits, *(end.account for end in links)):
             there = await self._visit(target)
             if there is None:
                 gone = Refused(Refusal.NOT_HERE, f"{target[-8:]} does not answer")
@@ -220,15 +221,15 @@ class Relay:
             raise Misbehaved(stream.peer, f"a relay takes no {type(message).__name__} here")
         return message.peer
 
-    def _refusal(self, caller: str, target: str) -> Refused | None:
+    def _refusal(self, caller: Link, target: str) -> Refused | None:
         limit = self._config.member_circuits
-        if target not in self._reserved or target == caller:
+        if target not in self._reserved or target == caller.peer:
             return Refused(Refusal.NOT_HERE, f"{target[-8:]} has no place here")
         if self.num_circuits >= self._config.max_circuits:
             return Refused(Refusal.FULL, f"passes {self.num_circuits} streams already")
-        for end in (caller, target):
-            if self._circuits[end] >= limit:
-                return Refused(Refusal.FULL, f"passes {limit} streams of {end[-8:]} already")
+        for end in (caller, self._reserved[target]):
+            if self._circuits[end.account] >= limit:
+                return Refused(Refusal.FULL, f"passes {limit} streams of {end.peer[-8:]} already")
         return None
 
     async def _visit(self, target: str) -> Stream | None:
@@ -245,14 +246,15 @@ class Relay:
         logger.debug("relay circuit from=%s to=%s", one.peer, other.peer)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(circuit, one, other))
-                tasks.create_task(self._pump(circuit, other, one))
+                tasks.create_task(self._pump(circuit, circuit.ends, circuit.links[0].account))
+                tasks.create_task(self._pump(circuit, circuit.ends[::-1], circuit.links[1].account))
                 tasks.create_task(self._end_idle(circuit))
         except* PeerError as errors:
             logger.debug("relay circuit ended why=%s", errors.exceptions[0])
 
-    async def _pump(self, circuit: _Circuit, source: Stream, sink: Stream) -> None:
-        bucket, clock = self._bucket(source.peer), asyncio.get_running_loop().time
+    async def _pump(self, circuit: _Circuit, ends: tuple[Stream, Stream], sender: str) -> None:
+        bucket, clock = self._bucket(sender), asyncio.get_running_loop().time
+        source, sink = ends
         while True:
             header, payload = await source.receive()
             await bucket.take(len(header) + len(payload))
@@ -270,15 +272,15 @@ class Relay:
             for link in circuit.links:
                 link.check_membership()
 
-    def _bucket(self, peer: str) -> Bucket:
+    def _bucket(self, member: str) -> Bucket:
         # Kept while a member owes anything: a new circuit is no new allowance.
         settled = [other for other, bucket in self._buckets.items() if bucket.full]
         for other in settled:
             if not self._circuits[other]:
                 del self._buckets[other]
-        if peer not in self._buckets:
-            self._buckets[peer] = Bucket(self._config.rate, self._config.burst)
-        return self._buckets[peer]
+        if member not in self._buckets:
+            self._buckets[member] = Bucket(self._config.rate, self._config.burst)
+        return self._buckets[member]
 
 
 @contextmanager

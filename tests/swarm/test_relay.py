@@ -13,7 +13,7 @@ import pytest
 from swarm.background import background
 from swarm.errors import Busy, ConfigError, Unreachable
 from swarm.membership.founder import Founder
-from swarm.membership.membership import Membership
+from swarm.membership.membership import Membership, certify_process
 from swarm.transport import Stream, circuits
 from swarm.transport.control import CIRCUIT, CONTROL, VISIT, Place
 from swarm.transport.link import LinkConfig, accept, connect
@@ -401,6 +401,28 @@ async def test_a_member_at_its_limit_does_not_keep_out_others(town: Town) -> Non
     for _ in range(2):
         await town.open("a", "b")
     assert await echoes(await town.open("c", "d"))
+
+
+async def test_a_members_programs_share_what_it_may_take(town: Town) -> None:
+    """Else it would take all by making keys for programs, as it may."""
+    await town.relay("relay", member_circuits=2, rate=1e6, burst=100_000)
+    for name in ("b", "c"):
+        await town.member(name, hidden=True)
+    machine = town.admit("machine")
+    for name in ("p", "q", "r"):
+        credential = certify_process(machine, name, now)
+        sign = town.network.signer(name).sign
+        program = Membership(town.founder().trust(), credential, sign)
+        await town.member(name, hidden=True, listens=False, membership=program)
+    streams = [await town.open("p", "b"), await town.open("q", "c")]
+    with pytest.raises(Busy, match="2 streams"):
+        await town.open("r", "c")
+    assert await echoes(await town.open("b", "c"))
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    await asyncio.gather(*(echoes(stream, bytes(500_000)) for stream in streams))
+    # There they go at 1 MB/s together, and back each at that, less what goes without a pause.
+    assert clock() - started == pytest.approx(1.3, abs=0.1)
 
 
 async def test_control_links_are_limited_by_member(pair: Town) -> None:
