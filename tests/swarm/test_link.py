@@ -389,6 +389,31 @@ async def test_beginning_to_wait_for_an_idle_peer_is_no_alarm(network: Network) 
             await asyncio.Future()
 
 
+@pytest.mark.simulated_time
+async def test_a_round_trip_longer_than_patience_is_no_silence_at_the_beginning(
+    network: Network,
+) -> None:
+    """Who accepts a link hears for a round trip nothing after its own greeting."""
+    slow = LinkConfig(0.5, 3.0, 0.4, 2.0, handshake=10.0)
+    network.default = Condition(delay=2.0)
+    near, far = await linked(network, slow)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60), background() as tasks:
+            tasks.create_task(near.run())
+            tasks.create_task(far.run())
+            await asyncio.Future()
+
+
+@pytest.mark.simulated_time
+async def test_who_is_never_heard_of_after_its_greeting_is_given_up(network: Network) -> None:
+    _, far = await linked(network, LinkConfig(0.5, 3.0, 0.4, 2.0, handshake=10.0))
+    started = asyncio.get_running_loop().time()
+    network.freeze("a")
+    assert "silent" in str(await far.run())
+    assert asyncio.get_running_loop().time() - started <= 10.6
+    network.thaw("a")
+
+
 async def test_an_idle_link_stays(network: Network) -> None:
     near, far = await linked(network)
     with pytest.raises(TimeoutError):
