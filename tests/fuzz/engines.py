@@ -93,6 +93,8 @@ class Drive:
             return mutated
 
         options = [f"-max_len={_LONGEST}", "-len_control=0", "-verbosity=0", "-rss_limit_mb=0"]
+        # Else inputs that were slow on a busy machine turn up wherever this was started.
+        options.append(f"-artifact_prefix={self._corpus.parent}/")
         atheris.Setup([sys.argv[0], *options, str(self._corpus)], target, custom_mutator=mutate)
         atheris.Fuzz()
 

@@ -319,4 +319,4 @@ def check(moves: list[Say | HangUp]) -> None:
     assert not errors.found, errors.found
 
 
-FUZZER = Fuzzer(_PLAYS, check, examples=100)
+FUZZER = Fuzzer(_PLAYS, check, examples=60)
