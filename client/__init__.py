@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .auditing.config import AuditConfig
     from .chunks import RowInput
     from .model import RemoteModel
     from .pretrained import SwarmModelForCausalLM
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .swarm import ModelOptions, Swarm
 
 __all__ = [
+    "AuditConfig",
     "Finish",
     "ModelOptions",
     "RemoteModel",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AuditConfig": "auditing.config",
     "Finish": "reply",
     "ModelOptions": "swarm",
     "RemoteModel": "model",

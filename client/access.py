@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from .auditing.auditor import Auditor
 from .config import SessionConfig
 from .exchange import Exchange
 from .recovery import OnWait, log_wait
@@ -17,12 +18,13 @@ class Access:
     """One client's way into the swarm; `tasks` owns what sessions do in the background.
 
     `on_wait` is told what a session waits for, and None when it goes on. `secret` belongs to this
-    client in this group.
+    client in this group. `auditor` checks what peers compute.
     """
 
     router: Router
     exchange: Exchange
     standbys: Standbys
+    auditor: Auditor
     tasks: asyncio.TaskGroup
     config: SessionConfig
     secret: bytes = field(repr=False)

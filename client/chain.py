@@ -67,6 +67,10 @@ class Chain:
         self.wired = False
         self.has: Lengths = ()
         """Positions of each row that no hop had to compute when the chain was last wired."""
+        self.traced = False
+        """Whether new hops are asked to commit themselves to what they do."""
+        # Hops, and the ones before them (None: the client) from which they have all that they hold.
+        self._fed_by: dict[OpenHop, OpenHop | None] = {}
         # Each hop's own peer and those before and after it, as they were wired.
         self._beside: dict[str, set[str]] = {}
         self._key = key
@@ -109,6 +113,16 @@ class Chain:
             hop.fail(error)
             self.lose(hop)
         return bool(lost)
+
+    def firm(self, hop: OpenHop) -> bool:
+        """Whether all that a hop holds came from the one that is before it now.
+
+        Else what both have of it may differ, as one that takes over rounds in its own way.
+        """
+        if hop not in self.hops or hop not in self._fed_by:
+            return False
+        index = self.hops.index(hop)
+        return self._fed_by[hop] is (self.hops[index - 1] if index else None)
 
     def attend(self, seconds: float) -> None:
         """The next so many seconds, the silence of any hop is to be noticed quickly."""
@@ -154,6 +168,7 @@ class Chain:
         except asyncio.CancelledError:
             self._lose_unopened()
             raise
+        self._fed_by = self._feeders(answers)
         recalled = map(min, answers[-1].has, standing.spared)
         settled = tuple(map(max, standing.settled, recalled))
         standing = replace(standing, settled=settled)
@@ -164,6 +179,17 @@ class Chain:
         first = self.hops[0]
         self.wired = True
         return Next(first.hop.peer, first.session, has=has[0], settled=settled)
+
+    def _feeders(self, answers: Sequence[Held]) -> dict[OpenHop, OpenHop | None]:
+        """From whom hops have all that they hold, for those of which that is known."""
+        known: dict[OpenHop, OpenHop | None] = {}
+        for index, (hop, answer) in enumerate(zip(self.hops, answers, strict=True)):
+            before = self.hops[index - 1] if index else None
+            # What one no longer has, it computes anew.
+            whole = index == 0 or answers[index - 1].replayable
+            if not any(answer.has) or (whole and self._fed_by.get(hop, hop) is before):
+                known[hop] = before
+        return known
 
     async def link(self, hops: Sequence[Hop]) -> list[OpenHop]:
         """The hops with links to their peers, not yet opened."""
@@ -185,6 +211,7 @@ class Chain:
             dtype=self._dtype,
             generation=standing.generation,
             prefixes=standing.prefixes,
+            key=hop.key if self.traced else b"",
         )
         match await self._answer(hop, request, config.hold_patience):
             case Opened(has=has, replayable=replayable):

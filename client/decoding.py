@@ -143,3 +143,4 @@ class Decoding:
         if session.route != reply.route or prefill:
             self._speculator.expect(sum(hop.prefill_seconds for hop in session.route))
         reply.route, reply.num_recoveries = session.route, session.num_recoveries
+        reply.distrusted = session.distrusted

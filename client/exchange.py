@@ -8,7 +8,7 @@ from typing import Protocol
 from swarm.errors import PeerError
 from swarm.transport import Buffer
 from swarm.transport.link import Link
-from swarm.wire.messages import AnyMessage, Failed, Held, Leaving, Opened, Output, Queued
+from swarm.wire.messages import AnyMessage, Failed, Held, Leaving, Opened, Output, Queued, Step
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Exchange:
     async def on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
         """Hands a message on; what is for nobody came too late and is dropped."""
         match message:
-            case Output() | Queued() | Opened() | Held() | Leaving() | Failed():
+            case Output() | Queued() | Opened() | Held() | Leaving() | Failed() | Step():
                 receiver = self._receivers.get(message.session)
                 if receiver is not None:
                     receiver.on_message(link, message, payload)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from swarm.errors import PeerError, Unreachable
 from swarm.transport.link import Link
 from swarm.wire.fields import Message
-from swarm.wire.messages import AnyMessage, Close, Hold, Open, Queued
+from swarm.wire.messages import KEY_LEN, AnyMessage, Close, Hold, Open, Queued
 
 from .progress import Mark
 from .route import Hop
@@ -23,15 +24,18 @@ class OpenHop:
     """A hop and the link to it; `session` is the hop's own name for the session.
 
     A hop that is `leaving` still serves, but is to be replaced. One with a `mark` was filled
-    outside the chain, and may keep only what that says.
+    outside the chain, and may keep only what that says. Under `key` it commits itself to what it
+    does.
     """
 
     hop: Hop
     link: Link
     session: str = field(default_factory=lambda: secrets.token_hex(16))
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_LEN), repr=False)
     opened: bool = False
     leaving: bool = False
     mark: Mark | None = None
+    on_close: list[Callable[[], None]] = field(default_factory=list)
     _asked: asyncio.Future[AnyMessage] | None = None
     _epoch: int = 0
     _deadline: asyncio.Timeout | None = None
@@ -87,5 +91,7 @@ class OpenHop:
             logger.debug("not told peer=%s why=%s", self.hop.peer, error)
 
     def close(self) -> None:
-        """Tells the hop to free the session."""
+        """Tells the hop to free the session, and whoever waits for something of it."""
+        for told in list(self.on_close):
+            told()
         self.tell(Close(self.session))

@@ -36,10 +36,12 @@ class Keeping:
 
     def prefixes(self, limit: int) -> tuple[Prefix, ...]:
         """Names of the text's beginnings of at most `limit` positions, the shortest first."""
-        return self._transcript.prefixes(limit) if self._transcript is not None else ()
+        if self._transcript is None or not self._trusted:
+            return ()
+        return self._transcript.prefixes(limit)
 
     def distrust(self) -> None:
-        """A peer has made no sense: nothing that came after it is worth to be kept."""
+        """A peer has made no sense: nothing that came after it is worth to be kept, or used."""
         self._trusted = False
 
     def forget(self) -> None:

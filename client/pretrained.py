@@ -23,6 +23,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from swarm.errors import RequestError
 from swarm.wire.messages import Want
 
+from .auditing.config import DEFAULT_RATE, AuditConfig
 from .chunks import RowInput
 from .model import RemoteModel
 from .session import Session
@@ -182,20 +183,23 @@ class SwarmModelForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[m
         revision: str | None = None,
         dtype: str | torch.dtype = "auto",
         wire: str = "auto",
+        audit: float = DEFAULT_RATE,
     ) -> Self:
         """Joins the group of the invite `join` and opens `model`; `close()` leaves the group.
 
         `model` is a repo id, a folder or a `.gguf` file; only the embeddings and the head of it are
-        loaded. `dtype` and `wire` are as in `ModelOptions`. Raises `ConfigError` and `Unreachable`
-        as `Swarm.join` and `Swarm.model` do.
+        loaded. `dtype` and `wire` are as in `ModelOptions`; `audit` is the part of the peers' work
+        that is checked. Raises `ConfigError` and `Unreachable` as `Swarm.join` and `Swarm.model`
+        do.
         """
         from anyio.from_thread import start_blocking_portal
 
         name = str(dtype).removeprefix("torch.")
         options = ModelOptions(revision=revision, dtype=name, wire=wire)
+        joining = Swarm.join(join, audit_config=AuditConfig(rate=audit))
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal("asyncio"))
-            swarm = stack.enter_context(portal.wrap_async_context_manager(Swarm.join(join)))
+            swarm = stack.enter_context(portal.wrap_async_context_manager(joining))
             opened = cls(portal.call(swarm.model, model, options), portal)
             opened._exit = stack.pop_all()
         return opened

@@ -26,7 +26,9 @@ class Reply:
     `hop_seconds` holds, for each hop of the route, the mean queue and compute time of a decode
     step. Of `num_drafted` guesses that travelled with it, `num_accepted` came true; so `num_steps`
     decode steps may have brought more tokens than that. `num_cached` positions of the prompt were
-    computed by no peer, as all had kept them from earlier replies.
+    computed by no peer, as all had kept them from earlier replies. `distrusted` are peers that the
+    reply went through and that were found to compute wrongly, perhaps after its end: its words may
+    be wrong from the beginning.
     """
 
     prompt_ids: list[int]
@@ -42,6 +44,7 @@ class Reply:
     num_steps: int = 0
     num_drafted: int = 0
     num_accepted: int = 0
+    distrusted: list[str] = field(default_factory=list)
     _num_timed: int = 0
     _sampler: Sampler | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,12 +18,15 @@ from swarm.transport.link import Link
 from swarm.transport.neighbours import Neighbours
 from swarm.wire.messages import HopTime, Prefix
 
+from .auditing.config import AuditConfig
+from .auditing.digests import Digests
+from .auditing.repute import Repute
 from .avoidance import Avoidance
 from .crowd import Crowd
 from .experience import Experience
 from .model_key import ModelKey
 from .recollection import Recollection
-from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing
+from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing, plan
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +43,16 @@ class Router:
     """Plans routes from the directory's announcements, the links' round trips and experience.
 
     `client` is our name in the group, by which clients differ in which of equal peers they choose.
+    `repute` is what is known of peers' honesty.
     """
 
-    def __init__(self, directory: Directory, neighbours: Neighbours, client: str = "") -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        neighbours: Neighbours,
+        client: str = "",
+        repute: Repute | None = None,
+    ) -> None:
         self._directory = directory
         self._neighbours = neighbours
         self.recollection = Recollection()
@@ -50,6 +61,8 @@ class Router:
         self._missed = Avoidance()
         self._experience = Experience()
         self.crowd = Crowd(client)
+        self._repute = repute or Repute(AuditConfig())
+        self.digests = Digests()
         self._missed_at: dict[str, float] = {}
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
@@ -59,6 +72,7 @@ class Router:
         now = asyncio.get_running_loop().time()
         if fresh or now - self._found_at > FRESH:
             self._found = await self._directory.find()
+            await self.digests.compare(self._found)
             self._found_at = asyncio.get_running_loop().time()
         return self._known(model)
 
@@ -143,6 +157,41 @@ class Router:
             return []
         entries = {entry.peer: entry for entry in serving}
         return [(entries[hop.peer], met[hop.peer]) for hop in route]
+
+    async def others(
+        self, model: ModelKey, blocks: tuple[int, int], excluded: frozenset[str]
+    ) -> Route:
+        """Peers for a second opinion on `blocks`, chosen by lot; several only if none has them all.
+
+        None of them belongs to a member to whom one of `excluded` does. Raises `NoRouteError` if
+        nobody else has the blocks.
+        """
+        start, end = blocks
+        shunned = self._avoided() | excluded
+        found = [entry for entry in await self.find(model.fingerprint) if entry.serving]
+        able = [entry for entry in found if entry.peer not in shunned]
+        members = {self._member(peer) for peer in excluded}
+        whole = [entry for entry in able if entry.start <= start and end <= entry.end]
+        for entry in secrets.SystemRandom().sample(whole, len(whole)):
+            hop = Hop(entry.peer, start, end, entry.addresses)
+            with contextlib.suppress(PeerError):
+                await self.link(hop)
+                if self._member(entry.peer) not in members:
+                    return (hop,)
+        parts = [entry for entry in able if entry not in whole]
+        await self._meet_all(parts)
+        strangers = [entry for entry in parts if self._member(entry.peer) not in members]
+        return plan(candidates(strangers, self._met(strangers)), start, end)
+
+    def _member(self, peer: str) -> str:
+        """Whose a peer is, by the certificate that it has shown; itself where we have no link."""
+        link = self.open_link(peer)
+        return link.standing.member if link is not None else peer
+
+    def form(self, model: str, peer: str) -> str:
+        """The form of a peer's weights, as it says; empty if it says nothing any more."""
+        entries = (entry for entry in self._known(model) if entry.peer == peer)
+        return next((entry.quantize for entry in entries), "")
 
     @property
     def upload_rate(self) -> float:
@@ -251,7 +300,8 @@ class Router:
         ]
 
     def _avoided(self) -> frozenset[str]:
-        return self._avoidance.avoided(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        return self._avoidance.avoided(now) | self._repute.avoided(now) | self.digests.wrong
 
     def _met(self, announcements: Sequence[Announcement]) -> dict[str, float]:
         """Round trips in seconds of the peers to which a link is open."""

@@ -43,6 +43,7 @@ from swarm.wire.messages import (
 from swarm.wire.tensors import from_buffers
 
 from .access import Access
+from .auditing.watch import Watch
 from .chain import Chain
 from .chunks import Cutter, RowInput, check_step
 from .collector import Collector
@@ -95,6 +96,9 @@ class Session:
         self._feed = Feed(num_rows, self._position_len)
         self._progress = Progress(num_rows)
         self._keeping = Keeping(transcript, self._chain, self._progress, access.router.recollection)
+        self._watch = Watch(key, dtype, self._chain, self._feed, access.auditor, access.tasks)
+        self.distrusted = self._watch.distrusted
+        """Peers that this session went through and that were then found to compute wrongly."""
         self._cutter = Cutter(config.chunk_len, dtype)
         self._patience = Patience(config)
         self._expected_seq = 0
@@ -143,8 +147,12 @@ class Session:
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
         self._keeping.tell(0)
-        self._chain.close()
         self._succession.cancel()
+        if self._collector is None:
+            # What is checked of it now, its hops must still show.
+            self._watch.finish()
+        else:
+            self._chain.close()
 
     async def step(
         self,
@@ -166,11 +174,13 @@ class Session:
             if not any(span.count for span in ranges):
                 return [r.hidden[:0] for r in rows]
             num_positions = sum(span.count for span in ranges)
+            self._excluded |= self._watch.leave(self._keeping)
             rows = self._recall(rows, want)
             ranges = tuple(row.range for row in rows)
             self._progress.advance(self.lengths, ranges, reorder)
             self._collector = Collector(ranges, want, self._position_len, self._dtype)
             for computed in self._cutter.cut(rows, want, reorder, self._progress.generation):
+                self._watch.send(computed)
                 self._send(self._feed.push(computed))
             try:
                 await self._collect(self._collector, num_positions)
@@ -189,7 +199,6 @@ class Session:
         if isinstance(message, Output):
             self._on_output(link, message, payload)
             return
-        assert not isinstance(message, Step)
         hop = self._chain.find(getattr(message, "session", ""))
         if hop is None or hop.link is not link:
             return
@@ -235,6 +244,7 @@ class Session:
         else:
             self._lacking = 0
             self._progress.settle(ends)
+            self._watch.receive(output, payload)
         self._news.set()
 
     def _check_output(self, output: Output) -> None:
@@ -283,6 +293,7 @@ class Session:
         self._progress.spare(0, length)
         begin = RowInput(0, 0, whole.hidden[:length])
         for computed in self._cutter.cut([begin], Want.NOTHING, None, self._progress.generation):
+            self._watch.send(computed)
             self._feed.push(replace(computed, refill=True))
         return [RowInput(0, length, whole.hidden[length:])]
 
@@ -326,6 +337,8 @@ class Session:
                 self._chain.wired = False
             if self._progress.settled != settled:
                 silences = 0
+        if self._chain.epoch == epoch or (not epoch and self._chain.epoch == 1):
+            self._watch.stepped(num_positions)
         if self._chain.epoch == epoch:
             seconds = clock() - started
             self._patience.note(num_positions, seconds)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from swarm.auditing.reports import Reports
 from swarm.background import background
 from swarm.checkpoint import Checkpoint, Progress, open_checkpoint
 from swarm.directory import Announcement
@@ -25,6 +26,9 @@ from swarm.transport.neighbours import Neighbours
 from swarm.wire.tensors import wire_dtype
 
 from .access import Access
+from .auditing.auditor import Auditor, Tally
+from .auditing.config import AuditConfig
+from .auditing.repute import Repute
 from .config import SessionConfig
 from .exchange import Exchange
 from .head import Head
@@ -82,6 +86,7 @@ class Swarm:
         session_config: SessionConfig | None = None,
         link_config: LinkConfig | None = None,
         on_wait: OnWait = log_wait,
+        audit_config: AuditConfig | None = None,
     ) -> None:
         self.member = member
         self._exchange = Exchange()
@@ -93,17 +98,24 @@ class Swarm:
             self._exchange.on_lost,
             link_config,
         )
-        self._router = Router(member.directory, self._neighbours, member.peer_id)
+        audit_config = audit_config or AuditConfig()
+        repute = Repute(audit_config)
+        self._router = Router(member.directory, self._neighbours, member.peer_id, repute)
+        reports = Reports(member.directory, member.membership.standing.member)
+        self._auditor = Auditor(audit_config, repute, self._router, self._exchange, reports)
         self._access = Access(
             self._router,
             self._exchange,
             Standbys(self._router),
+            self._auditor,
             tasks,
             session_config or SessionConfig(),
             hashlib.blake2b(member.group.id.encode(), key=member.secret, digest_size=32).digest(),
             on_wait,
         )
         tasks.create_task(self._access.standbys.run())
+        if self._auditor.enabled:
+            tasks.create_task(self._auditor.run())
 
     @classmethod
     @asynccontextmanager
@@ -114,17 +126,24 @@ class Swarm:
         *,
         session_config: SessionConfig | None = None,
         on_wait: OnWait = log_wait,
+        audit_config: AuditConfig | None = None,
     ) -> AsyncIterator[Swarm]:
         """Joins the invite's group for the length of the block.
 
         `on_wait` is told what a session waits for, such as the `NoRouteError` that names missing
-        blocks, and None when it goes on. Raises `ConfigError` for an unusable invite,
-        `Unreachable` if nobody of the group answers.
+        blocks, and None when it goes on. `audit_config` says how much of the peers' work is
+        checked. Raises `ConfigError` for an unusable invite, `Unreachable` if nobody of the group
+        answers.
         """
         decoded = Invite.decode(invite) if isinstance(invite, str) else invite
         async with (
             join(decoded, config or JoinConfig(asks=True)) as member,
-            cls.over(member, session_config=session_config, on_wait=on_wait) as swarm,
+            cls.over(
+                member,
+                session_config=session_config,
+                on_wait=on_wait,
+                audit_config=audit_config,
+            ) as swarm,
         ):
             yield swarm
 
@@ -137,6 +156,7 @@ class Swarm:
         session_config: SessionConfig | None = None,
         link_config: LinkConfig | None = None,
         on_wait: OnWait = log_wait,
+        audit_config: AuditConfig | None = None,
     ) -> AsyncIterator[Swarm]:
         """A swarm for one who is a member already."""
         async with background() as tasks:
@@ -146,11 +166,23 @@ class Swarm:
                 session_config=session_config,
                 link_config=link_config,
                 on_wait=on_wait,
+                audit_config=audit_config,
             )
             try:
                 yield swarm
             finally:
                 await swarm._neighbours.aclose()
+
+    @property
+    def audits(self) -> Tally:
+        """What checking the peers' work has cost and brought so far."""
+        return self._auditor.tally
+
+    async def audited(self, seconds: float) -> None:
+        """Waits, so long at most, until what is drawn to be checked has been checked."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._auditor.idle()
 
     @property
     def traffic(self) -> tuple[int, int]:
@@ -187,6 +219,7 @@ class Swarm:
         wire: str = AUTO,
     ) -> RemoteModel:
         """A model whose client's part is loaded already; `wire` as in `ModelOptions`."""
+        self._router.digests.vouch(checkpoint)
         return RemoteModel(checkpoint, head, self._access, draft_model=draft, wire=wire)
 
 

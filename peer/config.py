@@ -20,7 +20,8 @@ class PeerConfig:
     cores that this process may use. `quantize` names the `Form` of the weights. A peer that leaves
     gives its sessions `leave_patience` to be handed over. Batches that take less than `brief` are
     computed without the compute thread; for so long the peer answers nobody. Intervals, patience
-    and `brief` are in seconds.
+    and `brief` are in seconds. With `audit`, that part of its time a peer that runs no sessions
+    compares what others make of its blocks with what it makes of them itself.
     """
 
     name: str = ""
@@ -37,6 +38,7 @@ class PeerConfig:
     move_interval: float = 10.0
     leave_patience: float = 30.0
     brief: float = 0.02
+    audit: float = 0.0
 
     def __post_init__(self) -> None:
         if self.blocks is not None and not 0 <= self.blocks[0] < self.blocks[1]:
@@ -46,6 +48,8 @@ class PeerConfig:
         form(self.quantize)
         if min(self.leave_patience, self.brief) < 0:
             raise ConfigError("leave_patience and brief cannot be negative")
+        if not 0 <= self.audit <= 1:
+            raise ConfigError("audit is a part of 1, such as 0.01")
         if self.page_len < 1:
             raise ConfigError("a page holds at least one position")
         if not 0 < self.announce_interval < self.announce_lifetime:

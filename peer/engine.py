@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -30,6 +32,8 @@ from .scheduler import Scheduler, Slice
 from .session import Arrival, Done, HopSession, Part, cut
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Engine:
         self._recalled: list[tuple[HopSession, Kept, int]] = []
         self._keeping: list[tuple[HopSession, Keep]] = []
         self._retired: list[HopSession] = []
+        self._asides: deque[tuple[Callable[[Runner], Any], asyncio.Future[Any]]] = deque()
         # Steps in the largest batch of the hop before of which some are ready here.
         self._batch_before = 0
         self._wake = asyncio.Event()
@@ -126,6 +131,16 @@ class Engine:
         self._scheduler.add(session.id, arrival, arrival.num_positions, kind=session.blocks)
         self._wake.set()
 
+    async def aside(self, job: Callable[[Runner], T]) -> T:
+        """The result of `job`, on the compute thread, once no session has anything to compute.
+
+        It leaves no row behind. Raises what `job` raises.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asides.append((job, done))
+        self._wake.set()
+        return await done
+
     def drop_steps(self, session: HopSession) -> None:
         """Forgets the session's queued steps; one that is being computed still comes back."""
         self._scheduler.drop(session.id)
@@ -144,6 +159,9 @@ class Engine:
             while True:
                 self._settle_rows()
                 idle = not len(self._scheduler)
+                if idle and self._asides:
+                    await self._run_aside(thread, *self._asides.popleft())
+                    continue
                 if idle:
                     await self._rest()
                 await self._linger(idle=idle)
@@ -151,6 +169,20 @@ class Engine:
                 if batch := self._next_batch():
                     await self._run_batch(thread, batch)
                     await asyncio.sleep(0)  # One that did not wait has let nobody have a turn.
+
+    async def _run_aside(
+        self, thread: ThreadPoolExecutor, job: Callable[[Runner], Any], done: asyncio.Future[Any]
+    ) -> None:
+        if done.cancelled():
+            return
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(thread, job, self._runner)
+        except Exception as error:
+            if not done.cancelled():
+                done.set_exception(error)
+        else:
+            if not done.cancelled():
+                done.set_result(result)
 
     async def _linger(self, *, idle: bool) -> None:
         """Waits a moment for steps that come just behind the first."""

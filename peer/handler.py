@@ -174,7 +174,7 @@ class Handler:
             return
         if done.last:
             self._inbox.remove(session, done.arrival)
-        message = session.feed.push(done.computed())
+        message = session.feed.push(done.committed(session).computed())
         if session.pending_hold is not None:
             self._hold(session, session.pending_hold)
         elif message is not None and session.next_link is not None:
@@ -270,26 +270,30 @@ class Handler:
 
     def _on_copy(self, link: Link, message: Copy) -> None:
         session = self._own(link, message.session, message.epoch)
-        if session is None or message.epoch != session.epoch or message.next.peer is None:
+        if session is None or message.epoch != session.epoch:
             return
-        if len(message.next.has) != session.num_rows:
-            raise RemoteProtocolError(f"copies {len(message.next.has)} of {session.num_rows} rows")
+        for lengths in (message.next.has, message.until or message.next.has):
+            if len(lengths) != session.num_rows:
+                raise RemoteProtocolError(f"copies {len(lengths)} of {session.num_rows} rows")
         if self._copies[session.id] < _MAX_COPIES:
             self._copies[session.id] += 1
-            self._tasks.create_task(self._copy(session, message, message.next.peer))
+            self._tasks.create_task(self._copy(session, message))
 
-    async def _copy(self, session: HopSession, message: Copy, peer: str) -> None:
+    async def _copy(self, session: HopSession, message: Copy) -> None:
+        next_ = message.next
         try:
-            link = await self._neighbours.link(peer, message.next.addresses)
+            link = session.client
+            if next_.peer is not None:
+                link = await self._neighbours.link(next_.peer, next_.addresses)
             # As it is now: what is computed meanwhile, its client asks for in another way.
-            for step, payload in session.feed.copy(message.epoch, message.next):
+            for step, payload in session.feed.copy(message.epoch, next_, message.until):
                 if session.closed or session.epoch != message.epoch:
                     return
                 link.post(step, payload)
                 await link.room()
         except PeerError as error:
             # Nothing has happened to the session: its client sees that the copy does not come.
-            logger.info("history not copied peer=%s why=%s", peer, error)
+            logger.info("history not copied peer=%s why=%s", error.peer, error)
         finally:
             self._copies -= Counter([session.id])
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 from swarm.errors import ConfigError
+from swarm.forms import Form
 from swarm.transport.neighbours import Neighbours
 
 from .engine import Engine
@@ -21,6 +24,8 @@ from .session import Arrival
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Hosting:
     """Serves the sessions of one runner; `run` computes until it is cancelled."""
@@ -35,8 +40,10 @@ class Hosting:
         handler_config: HandlerConfig | None = None,
         *,
         brief: float = 0.0,
+        form: Form = Form.NONE,
     ) -> None:
         self.runner = runner
+        self.form = form
         self.leases = Leases(runner.pages.num_pages, peer_id)
         span = runner.span
         served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
@@ -78,6 +85,10 @@ class Hosting:
     def attach(self, neighbours: Neighbours) -> None:
         """Names the links over which outputs leave."""
         self.handler.attach(self._engine, neighbours)
+
+    async def aside(self, job: Callable[[Runner], T]) -> T:
+        """Has `job` done between the sessions' batches; see `Engine.aside`."""
+        return await self._engine.aside(job)
 
     async def run(self) -> None:
         """Computes until cancelled."""

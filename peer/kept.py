@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from swarm.session.history import History
+from swarm.session.trace import Trace
 from swarm.wire.messages import DType, Keep, Open
 
 from .pages import PageTable
@@ -33,7 +34,7 @@ class Kept:
     """A row that outlives its session, and the history of what was sent on for it.
 
     `name` is the digest of all of it, `lengths` are of what it begins with, by digest; `used_at` is
-    in seconds of the event loop.
+    in seconds of the event loop. `traces` are of what was received and sent on, if it was traced.
     """
 
     owner: _Owner
@@ -42,6 +43,7 @@ class Kept:
     row: int
     history: History
     used_at: float
+    traces: tuple[Trace, Trace] | None = None
 
 
 class KeptPrefixes:
@@ -106,7 +108,10 @@ class KeptPrefixes:
             self._use(others[0], now)  # The same has been said before, and perhaps more.
             return
         row = self._pages.copy_row(row, length)
-        self._add(Kept(owner, name, lengths, row, history.head(length), now))
+        traces = session.commitments.traces
+        if traces is not None:
+            traces = traces[0].head(length), traces[1].head(length)
+        self._add(Kept(owner, name, lengths, row, history.head(length), now, traces))
         while len(self._kept) > _MAX_KEPT or self.num_pages > self._max_pages:
             self._evict_of_most()
 

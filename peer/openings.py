@@ -166,6 +166,9 @@ class Openings:
         session = HopSession(request, link, self._served.hidden_size, next(self._numbers))
         session.used_at = now = asyncio.get_running_loop().time()
         found = self._kept.find(link.peer, request, now)
+        # Who wants our word for it from the beginning gets nothing of which we have no trace.
+        if found is not None and not session.commitments.recall(found[0].traces, found[1]):
+            found = None
         if found is not None:
             kept, length = found
             session.recall(kept.history.head(length))

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import torch
+from msgspec.structs import replace
 
 from swarm import __version__
+from swarm.auditing.digests import announced, contested, dissenters, joined
 from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
 from swarm.directory import Announcement, State
@@ -33,6 +35,7 @@ from .kv_cache import page_bytes
 from .limits import HandlerConfig
 from .load import Speed
 from .loading import load, needed_bytes
+from .patrol import Patrol
 from .runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -68,10 +71,12 @@ class Peer:
         self._dtype = choose_dtype(config.dtype, self._device)
         self._form = form(config.quantize)
         self._span = (0, 0)
+        self._digests = b""
         self._state = State.LOADING
         self._hosting: Hosting | None = None
         self._computing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._patrol = Patrol(member, checkpoint, config.audit, self._link)
         self._neighbours = Neighbours(
             member.transport, member.membership, tasks, self._on_message, self._on_lost, link_config
         )
@@ -133,6 +138,7 @@ class Peer:
             queue_seconds=speed.queue_seconds,
             upload_rate=self._neighbours.upload_rate,
             quantize=self._form,
+            digests=self._digests if hosting else b"",
         )
 
     async def start(self) -> None:
@@ -143,6 +149,8 @@ class Peer:
         self._tasks.create_task(self._keep_announced())
         if self.config.blocks is None:
             self._tasks.create_task(self._keep_useful())
+        if self.config.audit:
+            self._tasks.create_task(self._patrol.run(lambda: self._hosting))
 
     async def leave(self) -> None:
         """Withdraws, has every session handed over while it still runs here, and ends the rest.
@@ -227,6 +235,11 @@ class Peer:
         if self.leaving:
             runner.close()
             return
+        try:
+            await self._compare_weights(span)
+        except BaseException:
+            runner.close()
+            raise
         self._hosting = Hosting(
             self._checkpoint.fingerprint,
             runner,
@@ -235,6 +248,7 @@ class Peer:
             self._tasks,
             self._handler_config,
             brief=self.config.brief,
+            form=self._form,
         )
         self._hosting.attach(self._neighbours)
         self._hosting.leases.on_change = self._changed.set
@@ -244,11 +258,37 @@ class Peer:
         seconds = time.perf_counter() - started
         logger.info("serving blocks=%d:%d loaded_in=%.1fs", *span, seconds)
 
+    async def _compare_weights(self, span: tuple[int, int]) -> None:
+        """Raises `ConfigError` if our blocks are not those that the others have.
+
+        One whose file was hashed as a whole knows better than any majority.
+        """
+        own = replace(self.announcement(), digests=self._digests)
+        try:
+            others = await self.member.directory.find(self._checkpoint.fingerprint)
+        except SwarmError as error:
+            logger.warning("weights not compared why=%s", error)
+            return
+        others = tuple(entry for entry in others if entry.peer != own.peer and entry.serving)
+        blocks = range(*span)
+        known = announced(own) if self._checkpoint.whole else {}
+        wrong = dissenters((own, *others), known)
+        for peer, differing in wrong.items():
+            logger.warning("weights differ peer=%s blocks=%s", peer, differing)
+        if doubtful := contested((own, *others)) & set(blocks):
+            logger.warning("weights are not the same everywhere blocks=%s", sorted(doubtful))
+        if own.peer in wrong:
+            raise ConfigError(
+                f"blocks {wrong[own.peer]} of {self._checkpoint.name} are not those that the other"
+                " peers have: the download is damaged; delete it and start again"
+            )
+
     def _load(self, span: tuple[int, int]) -> tuple[Runner, Speed]:
         config = self.config
         blocks = load(
             self._checkpoint, *span, device=self._device, dtype=self._dtype, form=self._form
         )
+        self._digests = joined(self._checkpoint.digests(*span))
         kv_bytes = config.kv_memory or int(free_memory(self._device) * _KV_SHARE)
         page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
         runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
@@ -305,6 +345,8 @@ class Peer:
                 await self.move(span)
 
     async def _on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
+        if self._patrol.on_message(link, message, payload):
+            return
         if self._hosting is not None:
             await self._hosting.handler.on_message(link, message, payload)
         elif isinstance(message, Open | Hold | Wire | Step):
@@ -312,8 +354,12 @@ class Peer:
             link.post(Failed(message.session, message.epoch, Code.LEAVING, why))
 
     def _on_lost(self, link: Link, error: PeerError) -> None:
+        self._patrol.on_lost(link, error)
         if self._hosting is not None:
             self._hosting.handler.on_lost(link, error)
+
+    async def _link(self, entry: Announcement) -> Link:
+        return await self._neighbours.link(entry.peer, entry.addresses)
 
 
 @asynccontextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from swarm.errors import RemoteProtocolError
 from swarm.session.feed import Computed, Feed
@@ -13,6 +15,7 @@ from swarm.transport.link import Link
 from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
 from swarm.wire.tensors import all_finite
 
+from .commitments import Commitments
 from .pages import PageTable
 
 
@@ -61,6 +64,7 @@ class HopSession:
         self.epoch = request.epoch
         self.feed = Feed(request.rows, self.position_len)
         self.feed.generation = request.generation
+        self.commitments = Commitments(request, self.position_len)
         self.rows: list[int] | None = None
         """Rows of the page table; the engine makes them with the first batch."""
         self.backlog: deque[Arrival] = deque()
@@ -195,6 +199,17 @@ class Done:
     time: HopTime
     arrival: Arrival = field(repr=False)
     last: bool = True
+
+    def committed(self, session: HopSession) -> Done:
+        """The same with our word for what was received and computed, if the client wants it."""
+        part, commitments = self.part, session.commitments
+        if part.reorder is not None:
+            commitments.reorder(part.reorder)
+        made = commitments.write(part.rows, part.payload, self.output)
+        if not made:
+            return self
+        tag = commitments.tag(session.epoch, self.arrival.step.generation, made)
+        return replace(self, time=msgspec.structs.replace(self.time, commitments=made, tag=tag))
 
     def computed(self) -> Computed:
         """As the session's feed takes it."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .tensor_source import TensorSource
 
 
+BLOCK_DIGEST_LEN = 8
+"""Bytes of a block's digest: peers announce one for each block that they hold."""
+
+
 def open_checkpoint(
     model: str,
     *,
@@ -134,6 +138,22 @@ class Checkpoint:
         """
         stored = self._source.stored_blocks(start, end, grids=grids)
         return {renumbered(name, start): how for name, how in stored.items()}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are here, and the fingerprint was made from their very bytes.
+
+        Of a model on the hub only the parts in use are here, and its files' hashes are the hub's.
+        """
+        return self._source.whole
+
+    def digests(self, start: int, end: int) -> tuple[bytes, ...]:
+        """A digest for each of the blocks `[start, end)`, over their tensors as they are stored.
+
+        Copies with one fingerprint have the same ones, whatever the weights become when they are
+        loaded. Reads the blocks, which are then best in the system's memory already.
+        """
+        return tuple(self._source.digest(block)[:BLOCK_DIGEST_LEN] for block in range(start, end))
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """The client's part: embeddings, final norm, head; a tied head is not there twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -129,6 +130,20 @@ class GgufSource:
                 grid = grid.rows(order)
             found[key] = Stored(bits, grid)
         return found
+
+    @property
+    def whole(self) -> bool:
+        """See `TensorSource.whole`: the file was hashed when it was opened."""
+        return True
+
+    def digest(self, block: int) -> bytes:
+        """See `TensorSource.digest`."""
+        digest = hashlib.sha256()
+        for name in sorted(self._blocks[block]):
+            tensor = self._tensors[name]
+            digest.update(f"{name} {tensor.kind.name} {tensor.shape}\n".encode())
+            digest.update(self._file.read(tensor.offset, tensor.num_bytes))
+        return digest.digest()
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """See `TensorSource.load_ends`."""

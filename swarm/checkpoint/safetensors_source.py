@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections import defaultdict
@@ -15,7 +16,7 @@ import torch
 from swarm.errors import ConfigError
 
 from .byte_ranges import merged, num_bytes
-from .byte_source import ByteSource
+from .byte_source import ByteSource, LocalFile
 from .dequantize import take_quantization
 from .fingerprint import fingerprint
 from .layout import make_layout
@@ -121,6 +122,20 @@ class SafetensorsSource:
     def stored_blocks(self, start: int, end: int, *, grids: bool) -> dict[str, Stored]:
         """Nothing: what is published in fewer bits here (fp8, mxfp4) has no such form."""
         return {}
+
+    @property
+    def whole(self) -> bool:
+        """See `TensorSource.whole`. Of a repository on the hub only the parts in use are here."""
+        return all(isinstance(file, LocalFile) for file in self._files.values())
+
+    def digest(self, block: int) -> bytes:
+        """See `TensorSource.digest`."""
+        digest = hashlib.sha256()
+        for name in sorted(self._layout.blocks[block]):
+            file, entry = self._tensors[name]
+            digest.update(f"{name} {entry.dtype} {entry.shape}\n".encode())
+            digest.update(self._files[file].read(entry.offset, entry.num_bytes))
+        return digest.digest()
 
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """See `TensorSource.load_ends`."""

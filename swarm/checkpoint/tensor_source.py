@@ -40,6 +40,13 @@ class TensorSource(Protocol):
     def stored_blocks(self, start: int, end: int, *, grids: bool) -> dict[str, Stored]:
         """How blocks `[start, end)` keep the weights that are quantized in the file."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are here, and the fingerprint was made from their very bytes."""
+
+    def digest(self, block: int) -> bytes:
+        """SHA-256 over one block's tensors as they are stored, with their names and shapes."""
+
     def load_ends(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Tensors that are no block's."""
 

@@ -51,6 +51,7 @@ class Report:
                 "tokens_per_second": reply.tokens_per_second,
             },
             "recoveries": reply.num_recoveries,
+            "distrusted": list(reply.distrusted),
             "speculation": {
                 "steps": reply.num_steps,
                 "drafted": reply.num_drafted,
@@ -82,6 +83,11 @@ class Report:
         if reply.num_recoveries:
             mended = f"Times that the route had to be mended: {reply.num_recoveries}"
             console.print(mended, highlight=False)
+
+        for peer in reply.distrusted:
+            name = shown(f"{self.names.get(peer, '?')} …{peer[-6:]}")
+            warning = f"{name} was found to compute wrongly: do not trust this answer, ask again"
+            console.print(warning, style="bold red", highlight=False)
 
     def _hops(self) -> list[tuple[Any, tuple[float, float]]]:
         times = self.reply.hop_seconds

@@ -95,6 +95,16 @@ def peer(
             " conversation, while nobody needs the room; 0: not at all.",
         ),
     ] = 3600.0,
+    audit: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="RATE",
+            help="While no answers run here: part of the time in which this peer has others compute"
+            " what it can compute itself, and compares.",
+        ),
+    ] = 0.0,
     relay: Annotated[
         bool, typer.Option(help="Relay for peers that nobody can dial, where this one can be.")
     ] = True,
@@ -127,6 +137,7 @@ def peer(
         memory=_options.size(memory),
         kv_memory=_options.size(kv_memory),
         leave_patience=grace,
+        audit=audit,
     )
     place = JoinConfig(
         folder=folder or default_folder() / "peer",

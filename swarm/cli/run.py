@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     )
 
 
+_CHECK_PATIENCE = 30.0
+"""Seconds for which an answer that is complete may be checked before its route is told."""
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(name="run")(run)
@@ -83,6 +87,15 @@ def run(
         str | None,
         typer.Option(metavar="MODEL", help="A small model of the same family guesses, too."),
     ] = None,
+    audit: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="RATE",
+            help="Part of the peers' work that others do again, to find who is wrong; 0: none.",
+        ),
+    ] = 0.01,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -106,7 +119,7 @@ def run(
     options = ModelOptions(revision, dtype, cache, progress(), small, wire, quantize)
     speculation = SpeculationConfig.parse(speculate)
     question = Question(_options.existing_model(model), text, raw, sampling, as_json, speculation)
-    run_async(_ask(join, question, options, wait, threads))
+    run_async(_ask(join, question, options, Terms(wait, threads, audit)))
 
 
 def _standard_input() -> str:
@@ -128,19 +141,32 @@ class Question:
     speculation: SpeculationConfig | None = None
 
 
-async def _ask(
-    invite: str, question: Question, options: ModelOptions, wait: float, threads: int
-) -> None:
+@dataclass(frozen=True)
+class Terms:
+    """How long to wait for missing blocks, in seconds, with how many threads of our own (0: all
+    cores), and which part of the peers' work to check."""
+
+    wait: float
+    threads: int
+    audit: float
+
+
+async def _ask(invite: str, question: Question, options: ModelOptions, terms: Terms) -> None:
     import torch
 
-    from swarm.client import Swarm
+    from swarm.client import AuditConfig, Swarm
     from swarm.client.config import SessionConfig
 
-    if threads:
-        torch.set_num_threads(threads)
-    patience = SessionConfig(route_patience=wait)
-    place = _options.asker()
-    async with Swarm.join(invite, place, session_config=patience, on_wait=_say_wait) as swarm:
+    if terms.threads:
+        torch.set_num_threads(terms.threads)
+    joining = Swarm.join(
+        invite,
+        _options.asker(),
+        session_config=SessionConfig(route_patience=terms.wait),
+        on_wait=_say_wait,
+        audit_config=AuditConfig(rate=terms.audit),
+    )
+    async with joining as swarm:
         model = await swarm.model(question.model, options)
         await answer(swarm, model, question)
 
@@ -165,6 +191,8 @@ async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
         if reply.text and not question.as_json:
             sys.stdout.write("\n")
             sys.stdout.flush()
+    # The text is out; what is drawn to be checked (most of the time nothing) is checked now.
+    await swarm.audited(_CHECK_PATIENCE)
     names = {entry.peer: entry.name for entry in await swarm.announcements()}
     sent_now, received_now = swarm.traffic
     report = Report(reply, names, sent_now - sent, received_now - received)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from swarm.directory import Announcement, State
+from swarm.directory import Announcement, Shelf, State
 from swarm.errors import NoRouteError
 from swarm.forms import Form
 from swarm.transport.reach import Reach
@@ -89,6 +89,8 @@ class View:
     entries: tuple[Announcement, ...]
     wanted: Wanted | None
     belonging: Belonging | None = None
+    reporters: Mapping[str, int] = field(default_factory=dict)
+    """How many members report a peer for wrong work, by peer."""
 
     def models(self) -> dict[str, list[Announcement]]:
         """Announcements by fingerprint, in the order of blocks."""
@@ -117,7 +119,10 @@ class View:
                     "num_blocks": entries[0].num_blocks,
                     "complete": not gaps(entries),
                     "missing": [list(gap) for gap in gaps(entries)],
-                    "peers": [_peer_json(entry) for entry in entries],
+                    "peers": [
+                        _peer_json(entry) | {"reporters": self.reporters.get(entry.peer, 0)}
+                        for entry in entries
+                    ],
                 }
                 for fingerprint, entries in self.models().items()
             ],
@@ -137,10 +142,21 @@ class View:
             console.print(what, highlight=False)
         for entries in self.models().values():
             console.print(_table(entries))
+            for line in self._reported(entries):
+                console.print(line, style="red", highlight=False)
             if lacking := gaps(entries):
                 console.print(f"Missing {_names(lacking)}", style="red", highlight=False)
             else:
                 console.print("Every block is served.", style="green", highlight=False)
+
+    def _reported(self, entries: list[Announcement]) -> list[str]:
+        """Whom members have reported for wrong work. They may be wrong, or lie themselves."""
+        return [
+            f"{shown(entry.name or '?')} …{entry.peer[-6:]} is reported for wrong results by"
+            f" {number} member{'s' * (number > 1)}"
+            for entry in entries
+            if (number := self.reporters.get(entry.peer, 0))
+        ]
 
 
 def gaps(entries: list[Announcement]) -> tuple[tuple[int, int], ...]:
@@ -185,8 +201,12 @@ def _names(ranges: Sequence[tuple[int, int]]) -> str:
 
 
 async def _view(directory: Directory, wanted: Wanted | None) -> View:
+    from swarm.auditing.report import num_reporters
+
     found = await directory.find()
-    return View(tuple(e for e in found if wanted is None or wanted.matches(e)), wanted)
+    reporters = num_reporters(await directory.read(Shelf.REPORTS))
+    shown = tuple(e for e in found if wanted is None or wanted.matches(e))
+    return View(shown, wanted, reporters=reporters)
 
 
 def _wanted(model: str) -> Wanted:

@@ -24,6 +24,9 @@ REFRESH = 5.0
 """Seconds between two announcements of a peer: three may be lost before it disappears."""
 
 
+MAX_DIGESTS = 4096
+"""Bytes of the digests in an announcement; who has more blocks than that announces none."""
+
 MAX_BLOCKS = 65_536
 """More than any model has; whoever looks at announcements counts up to theirs."""
 
@@ -46,7 +49,8 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     blocks of this model it could hold; 0 means that its span is fixed. With `reach` it says
     whether others can dial it, or come to it through a relay. It has sent with `upload_rate` bytes
     per second; 0 means that it has not sent enough yet to know. `quantize` is the `Form` of its
-    weights.
+    weights. `digests` are those of its blocks, as they are stored, behind one another
+    (`swarm.auditing.digests`).
     """
 
     peer: PeerId
@@ -71,6 +75,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     queue_seconds: Seconds = 0.0
     upload_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
     quantize: Text = "none"
+    digests: Annotated[bytes, msgspec.Meta(max_length=MAX_DIGESTS)] = b""
 
     @property
     def serving(self) -> bool:

@@ -23,9 +23,9 @@ from . import LIFETIME, Announcement, Shelf, encode_announcement
 from .records import (
     ANNOUNCEMENTS,
     CLOCK_TOLERANCE,
-    MAX_LIFETIME,
     authorizer,
     directory_key,
+    max_lifetime,
     name_recipients,
     open_announcement,
     open_record,
@@ -185,8 +185,8 @@ class DhtDirectory:
         return self._expiries.get(ANNOUNCEMENTS, 0.0)
 
     async def _store(self, shelf: str, record: bytes, lifetime: float) -> None:
-        if lifetime > MAX_LIFETIME:
-            raise LocalProtocolError(f"a lifetime of {lifetime} s; the limit is {MAX_LIFETIME}")
+        if lifetime > (limit := max_lifetime(shelf)):
+            raise LocalProtocolError(f"a lifetime of {lifetime} s; the limit is {limit}")
         member = self._membership.standing.member
         # The larger expiry wins, so ours has to rise even if the clock is set back.
         expiry = max(time.time() + lifetime, self._expiries.get(shelf, 0.0) + 0.001)

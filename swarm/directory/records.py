@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 MAX_LIFETIME = 2 * LIFETIME
 """Seconds; records that claim to live longer are refused."""
 
+_MAX_LIFETIMES: dict[str, float] = {Shelf.REPORTS: 24 * 3600.0}
+"""A report is for people to read: whoever has made it may be gone by then."""
+
 CLOCK_TOLERANCE = 10.0
 """Seconds by which members' clocks may differ. Expiry is an absolute time: beyond this, records
 would seem dead to some while others still count on them."""
@@ -72,6 +75,11 @@ def directory_key(group: Group, shelf: str = ANNOUNCEMENTS) -> str:
     return f"homeswarm/{group.id}/{shelf}"
 
 
+def max_lifetime(shelf: str) -> float:
+    """How many seconds a record on this shelf may live."""
+    return _MAX_LIFETIMES.get(shelf, MAX_LIFETIME)
+
+
 def seal_record(membership: Membership, shelf: str, body: bytes, expiry: float) -> bytes:
     """A record of ours that lives until `expiry` (seconds since 1970) and no longer."""
     signature = membership.sign(_message(membership.group, shelf, expiry, body))
@@ -103,7 +111,7 @@ def open_record(
     if not trust.verifies(message, record.signature, author.peer):
         raise RecordError(f"record of {member} is not as it was signed")
     # Said so that NaN, of which nothing is true, is too long as well.
-    if not expiry <= trust.clock() + MAX_LIFETIME + CLOCK_TOLERANCE:
+    if not expiry <= trust.clock() + max_lifetime(shelf) + CLOCK_TOLERANCE:
         raise RecordError(f"record of {member} claims to live too long")
     return author, record.body
 

@@ -8,7 +8,7 @@ does any input or output.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..wire.messages import HopTime, Next, Output, RowRange, Step, Want
 from .history import History, Piece
@@ -45,11 +45,14 @@ class Feed:
         # Per row, the first position that is new since the last `hold`: a step may overtake the
         # `wire`, whose `has` knows nothing of its roll-back.
         self._new_from: dict[int, int] = {}
+        # What hops have said of such a step, by row and position.
+        self._new_times: dict[tuple[int, int], tuple[HopTime, ...]] = {}
 
     def hold(self, generation: int, keep: Sequence[int]) -> None:
         """Stops sending. A feed that is behind `generation` forgets all but `keep` per row."""
         self.next = None
         self._new_from.clear()
+        self._new_times.clear()
         if self.generation < generation:
             for row, length in enumerate(keep):
                 self.history.truncate(row, length)
@@ -73,21 +76,25 @@ class Feed:
             for piece in self.history.read(row, middle, new):
                 yield self._message(self._single(piece, piece.want), piece.data)
             for piece in self.history.read(row, new, length):
-                yield self._message(self._single(piece, piece.want, refill=False), piece.data)
+                computed = self._single(piece, piece.want, refill=False)
+                times = self._new_times.pop((row, piece.position), ())
+                yield self._message(replace(computed, times=times), piece.data)
 
-    def copy(self, epoch: int, next: Next) -> Iterator[tuple[Step, memoryview]]:
-        """What `next` lacks of the history, for one that gets ready to take over.
+    def copy(
+        self, epoch: int, next: Next, until: Sequence[int] = ()
+    ) -> Iterator[tuple[Step, memoryview]]:
+        """What `next` lacks of the history, for one that gets ready to take over or that checks it.
 
-        Where this feed sends stays as it is. What the history has dropped cannot be copied. Whoever
-        takes time over it gets what there is now.
+        Of each row up to `until`, or all of it. Where this feed sends stays as it is. What the
+        history has dropped cannot be copied. Whoever takes time over it gets what there is now.
         """
-        return self._copy(self.history.snapshot(), self.generation, epoch, next)
+        return self._copy(self.history.snapshot(), self.generation, epoch, next, until)
 
     def _copy(
-        self, history: History, generation: int, epoch: int, next: Next
+        self, history: History, generation: int, epoch: int, next: Next, until: Sequence[int]
     ) -> Iterator[tuple[Step, memoryview]]:
         seq = 0
-        for row, length in enumerate(history.lengths):
+        for row, length in enumerate(map(min, history.lengths, until or history.lengths)):
             if not history.holds(row, min(next.has[row], length)):
                 continue
             for piece in self._chunks(history, row, next.has[row], length):
@@ -112,6 +119,7 @@ class Feed:
             if self.next is None and not computed.refill:
                 new = self._new_from.get(span.row, span.position)
                 self._new_from[span.row] = min(new, span.position)
+                self._new_times[span.row, span.position] = computed.times
         return self._forward(computed) if self.next is not None else None
 
     def _forward(self, computed: Computed) -> tuple[Step | Output, memoryview] | None:

@@ -43,6 +43,18 @@ MAX_PREFIXES = 1024
 DIGEST_LEN = 16
 """Bytes of a prefix's name."""
 
+MARK_LEN = 8
+"""Bytes of a mark (`swarm.session.trace`)."""
+
+KEY_LEN = 16
+"""Bytes of the key under which a hop commits itself to a client."""
+
+TAG_LEN = 8
+"""Bytes by which a client knows that a hop itself has said something."""
+
+MAX_TRACED_ROWS = 8
+"""Sessions of more rows are not traced: what all hops say of all rows would fill a header."""
+
 BLOCK_LEN = 32
 """Numbers that share a scale in `DType.INT8`."""
 
@@ -163,7 +175,9 @@ class Open(Message, frozen=True, tag="open"):
 
     `positions` is how many per row the hop should have room for before it answers; it may wait up
     to `patience` seconds for that room. A session of one row may begin with the longest of
-    `prefixes` that the hop still has from an earlier one. Answered by `Opened` or `Failed`.
+    `prefixes` that the hop still has from an earlier one. With a `key` (`KEY_LEN` bytes, else
+    none), which no other hop is told, the hop commits itself with every step to what it has
+    received and sent on. Answered by `Opened` or `Failed`.
     """
 
     session: SessionId
@@ -177,6 +191,7 @@ class Open(Message, frozen=True, tag="open"):
     dtype: DType
     generation: Counter = 0
     prefixes: Prefixes = ()
+    key: Annotated[bytes, msgspec.Meta(max_length=KEY_LEN)] = b""
 
 
 class Queued(Message, frozen=True, tag="queued"):
@@ -231,12 +246,15 @@ class Wire(Message, frozen=True, tag="wire"):
 class Copy(Message, frozen=True, tag="copy"):
     """Asks a hop to send its history to `next` too; where its outputs go stays as it is.
 
-    That is how a hop is filled that gets ready to take over from one that leaves.
+    That is how a hop is filled that gets ready to take over from one that leaves. Where `next` is
+    the client itself, it wants to see what the hop has computed. With `until`, positions of each
+    row from there on are left out.
     """
 
     session: SessionId
     epoch: Counter
     next: Next
+    until: Lengths = ()
 
 
 class Keep(Message, frozen=True, tag="keep"):
@@ -286,14 +304,34 @@ class RowRange(msgspec.Struct, frozen=True, array_like=True):
     count: Count
 
 
+Mark = Annotated[bytes, msgspec.Meta(min_length=MARK_LEN, max_length=MARK_LEN)]
+
+
+class Commitment(msgspec.Struct, frozen=True, array_like=True):
+    """The marks of all that a hop has received and computed of a row, up to position `end`."""
+
+    row: Count
+    end: Count
+    received: Mark
+    sent: Mark
+
+
+Commitments = Annotated[tuple[Commitment, ...], msgspec.Meta(max_length=MAX_TRACED_ROWS)]
+
+
 class HopTime(msgspec.Struct, frozen=True, array_like=True):
-    """How long one hop took over a step, in microseconds, and in how large a batch."""
+    """How long one hop took over a step, in microseconds, and in how large a batch.
+
+    `tag` shows the client that the hop itself has made these `commitments` in this step.
+    """
 
     start: Count
     end: Count
     queue: Counter
     compute: Counter
     batch: Count
+    commitments: Commitments = ()
+    tag: Annotated[bytes, msgspec.Meta(max_length=TAG_LEN)] = b""
 
 
 RowRanges = Annotated[tuple[RowRange, ...], msgspec.Meta(max_length=MAX_ROWS)]

@@ -23,6 +23,7 @@ class LocalSession:
     num_recoveries = 0
     num_recalled = 16
     num_handovers = 0
+    distrusted: tuple[str, ...] = ()
     last_times = (HopTime(0, 2, 1000, 3000, 1),)
 
     def __init__(self, reference: Any) -> None:

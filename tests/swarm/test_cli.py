@@ -118,6 +118,17 @@ def test_the_table_shows_peers_and_gaps(capsys):
     assert "Missing blocks 4:6" in shown and "50 %" in shown and "20.0" in shown
 
 
+def test_reports_against_a_peer_are_shown(capsys):
+    entry = peer(0, 10)
+    view = View((entry,), None, reporters={entry.peer: 2, "somebody-else": 1})
+    view.show()
+    shown = capsys.readouterr().out
+    assert "is reported for wrong results by 2 members" in " ".join(shown.split())
+    assert view.as_json()["models"][0]["peers"][0]["reporters"] == 2
+    View((entry,), None).show()
+    assert "reported" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("reach", Reach)
 def test_how_a_peer_is_reached_is_shown(capsys, reach):
     entry = peer(

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
 from swarm.client import RemoteModel, RowInput, Session, SpeculationConfig, Swarm
+from swarm.client.auditing.config import AuditConfig
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.client.model import Reply
@@ -327,7 +328,11 @@ class World:
         hidden: bool = False,
         **options: Any,
     ) -> RemoteModel:
-        """Somebody who asks; the head is loaded. A hidden one finds others through relays."""
+        """Somebody who asks; the head is loaded. A hidden one finds others through relays.
+
+        Peers commit themselves to what they do, but what they do is checked only on demand.
+        """
+        options = {"audit_config": AuditConfig(rate=1e-9), **options}
         member = self.member(name)
         if hidden:
             self.network.hide(name)

@@ -36,7 +36,7 @@ from schedule import (
 from talking import Talker
 
 from swarm.background import background
-from swarm.client import RemoteModel, Swarm
+from swarm.client import AuditConfig, RemoteModel, Swarm
 from swarm.client.route import Hop, missing
 from swarm.client.router import FRESH
 from swarm.errors import NoRouteError, PeerError
@@ -84,6 +84,9 @@ class Stage:
         self._countdown: int | None = None
         self._doubling = Doubling(world.network)
         self._effects: set[asyncio.Task[None]] = set()
+        # With commitments always; some have everything done again by others, which takes its time.
+        alone = len(self._schedule.talks) == 1
+        self._checks = AuditConfig(rate=1.0 if alone else 1e-9, patience=30.0)
         world.network.drop = self._on_frame
 
     async def play(self) -> None:
@@ -101,6 +104,11 @@ class Stage:
                 effect.cancel()
             for name in self._cast:
                 self._world.network.thaw(name)
+            for swarm in self._world.swarms.values():
+                await swarm.audited(self._checks.patience)
+                # Whatever dies, is lost or comes late: it makes nobody a liar.
+                tally = swarm.audits
+                assert (tally.caught, tally.undecided, tally.contradictions) == (0, 0, 0)
             leftovers = self._world.leftovers
             await self._world.until(lambda: not leftovers(), 10 * LINK_CONFIG.patience, leftovers)
         for cast in self._cast.values():
@@ -191,6 +199,7 @@ class Stage:
                     self._world.member(f"c{number}"),
                     session_config=self._config,
                     link_config=LINK_CONFIG,
+                    audit_config=self._checks,
                 )
             )
             self._world.swarms[f"c{number}"] = swarm

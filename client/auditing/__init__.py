@@ -1,0 +1,1 @@
+"""Checks on what peers compute for this client: commitments, re-runs, and what follows."""
