@@ -18,6 +18,8 @@ import typer
 from swarm import __version__
 from swarm.errors import SwarmError
 
+from ._options import plain
+
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -55,7 +57,7 @@ def main() -> None:
 def _reasons(error: SwarmError | ExceptionGroup[Exception]) -> list[str]:
     """What to tell, each once; an error that we did not raise on purpose is raised again."""
     if not isinstance(error, ExceptionGroup):
-        return [str(error)]
+        return [plain(str(error))]
     if error.split(SwarmError)[1] is not None:
         raise error
     parts = (_reasons(part) for part in error.exceptions)  # type: ignore[arg-type]

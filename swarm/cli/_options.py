@@ -89,6 +89,14 @@ def existing_model(model: str) -> str:
     return model
 
 
+def plain(text: str) -> str:
+    """An error for a terminal: words of others in it move no cursor and set no colour."""
+    kept = "\n\t"
+    return "".join(
+        each if each.isprintable() or each in kept else "\N{REPLACEMENT CHARACTER}" for each in text
+    )
+
+
 def shown(text: str) -> str:
     """`text` from a user, a file or another member, as rich shows it: no markup, no controls."""
     return escape(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -15,8 +15,9 @@ from ._options import asker
 
 if TYPE_CHECKING:
     from swarm.bootstrap.authority import Authority
+    from swarm.directory import Directory
     from swarm.invite import Invite
-    from swarm.membership.administration import Roll
+    from swarm.membership.administration import Administration, Roll
     from swarm.membership.certificate import Role
     from swarm.wire.enrolment import Expelled
 
@@ -95,7 +96,7 @@ async def registrar(place: Place) -> AsyncIterator[Registrar]:
     assert place.invite is not None
     async with join(place.invite, asker(Role.ADMIN)) as member:
         known = await stations(member.directory, place.invite)
-        yield Administration(member.transport, member.membership, known)
+        yield _Distant(Administration(member.transport, member.membership, known), member.directory)
 
 
 class _Local:
@@ -114,3 +115,24 @@ class _Local:
 
     async def revoke(self, name: str) -> Expelled:
         return self._authority.revoke(name)
+
+
+class _Distant:
+    """The authorities somewhere, and what members report to one another."""
+
+    def __init__(self, administration: Administration, directory: Directory) -> None:
+        self._administration = administration
+        self._directory = directory
+
+    async def invite(self, role: Role, *, name: str, uses: int, expires: float) -> Invite:
+        return await self._administration.invite(role, name=name, uses=uses, expires=expires)
+
+    async def roll(self) -> Roll:
+        from swarm.auditing.report import num_reporters
+        from swarm.directory import Shelf
+
+        roll = await self._administration.roll()
+        return replace(roll, reports=num_reporters(await self._directory.read(Shelf.REPORTS)))
+
+    async def revoke(self, name: str) -> Expelled:
+        return await self._administration.revoke(name)

@@ -43,7 +43,10 @@ def members(
     join: AdminOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show who belongs to the group, until when, and which invites are open."""
+    """Show who belongs to the group, until when, and which invites are open.
+
+    With --join also how many members report somebody for wrong work.
+    """
     where = _registrar.place(folder, join)
     book = Book(run_async(_read(where)), time.time())
     if as_json:
@@ -88,6 +91,7 @@ class Book:
                     "expires": entry.expires,
                     "revoked": entry.revoked or None,
                     "state": str(self.standing(entry)),
+                    "reports": self._reports(entry),
                 }
                 for entry in self._entries()
             ],
@@ -120,7 +124,10 @@ class Book:
         return sorted(self.roll.members, key=lambda entry: (entry.joined, entry.name))
 
     def _members_table(self) -> Table:
-        table = _table("Members", "name", "id", "roles", "joined", "certificate until", "state")
+        columns = ["name", "id", "roles", "joined", "certificate until", "state"]
+        if self.roll.reports is not None:
+            columns.append("reported by")
+        table = _table("Members", *columns)
         colours = {Standing.EXPIRED: "yellow", Standing.REVOKED: "red"}
         for entry in self._entries():
             standing = self.standing(entry)
@@ -131,9 +138,14 @@ class Book:
                 moment(entry.joined),
                 moment(entry.expires),
                 str(standing),
+                *(() if self.roll.reports is None else (str(self._reports(entry) or ""),)),
                 style=colours.get(standing),
             )
         return table
+
+    def _reports(self, entry: Entry) -> int | None:
+        """How many members have caught this one at wrong work, if that can be seen from here."""
+        return None if self.roll.reports is None else self.roll.reports.get(entry.member, 0)
 
 
 def _invites_table(invites: list[OpenInvite]) -> Table:

@@ -173,7 +173,9 @@ async def _ask(invite: str, question: Question, options: ModelOptions, terms: Te
 
 def _say_wait(error: SwarmError | None) -> None:
     """Tells the user why the text stands still."""
-    typer.echo("Going on." if error is None else f"Waiting: {error} …", err=True)
+    typer.echo(
+        "Going on." if error is None else f"Waiting: {_options.plain(str(error))} …", err=True
+    )
 
 
 async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -53,11 +53,15 @@ _stations = msgspec.msgpack.Decoder(Station)
 
 @dataclass(frozen=True)
 class Roll:
-    """Who belongs to a group, and which invites are open; `silent` are authorities not heard."""
+    """Who belongs to a group, and which invites are open; `silent` are authorities not heard.
+
+    `reports` counts by member those who have caught it at wrong work; None where nobody could look.
+    """
 
     members: tuple[Entry, ...]
     invites: tuple[OpenInvite, ...]
     silent: tuple[Station, ...] = ()
+    reports: Mapping[str, int] | None = None
 
 
 async def stations(directory: Directory, invite: Invite) -> tuple[Station, ...]:

@@ -25,7 +25,6 @@ from swarm.wire.enrolment import (
     Members,
     OpenInvite,
     Station,
-    Synced,
     Ticket,
     decode_question,
     encode,
@@ -185,7 +184,7 @@ async def test_a_refusal_is_told_as_what_it_is(authorities, admin, why, kind):
 
 async def test_an_authority_that_answers_nonsense_is_no_authority(authorities, admin):
     for each in authorities:
-        each.answers |= {Issue: Synced(1), Census: b"\xc1", Expel: Synced(1)}
+        each.answers |= {Issue: Expelled(), Census: b"\xc1", Expel: Issued("hs1")}
     with pytest.raises(Misbehaved):
         await admin.invite(Role.PEER, name="", uses=1, expires=1.0)
     with pytest.raises(Unreachable):

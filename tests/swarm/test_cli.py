@@ -210,6 +210,16 @@ def test_several_failures_at_once_are_told_in_lines(capsys, monkeypatch):
         fail(ConfigError("one"), ZeroDivisionError())
 
 
+def test_what_others_say_in_an_error_moves_no_cursor(capsys, monkeypatch):
+    def run() -> None:
+        raise SwarmError("declined:\x1b[2J\x9b31m so\nand so")
+
+    monkeypatch.setattr(cli, "build", lambda: run)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == "swarm: error: declined:�[2J�31m so\nand so\n"
+
+
 async def test_a_peer_of_the_demo_that_fails_takes_the_others_along(tmp_path):
     ended: list[str] = []
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -67,6 +68,7 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[tuple] = []
         self.places: list[_registrar.Place] = []
+        self.known = ROLL
 
     @asynccontextmanager
     async def registrar(self, place):
@@ -78,7 +80,7 @@ class Recorder:
         return some_invite(role, expires)
 
     async def roll(self):
-        return ROLL
+        return self.known
 
     async def revoke(self, name):
         self.asked.append((name,))
@@ -176,6 +178,21 @@ def test_the_same_as_json(recorder, tmp_path):
         ("05" * 8, 1),
     }
     assert told["silent"] == ["12D3KooWfaraway"]
+
+
+def test_reports_are_counted_where_they_can_be_seen(recorder, tmp_path):
+    done = run("members", "--dir", str(tmp_path))
+    assert "reported by" not in done.stdout
+    told = json.loads(run("members", "--dir", str(tmp_path), "--json").stdout)
+    assert {each["reports"] for each in told["members"]} == {None}
+
+    recorder.known = replace(ROLL, reports={"12D3KooWaaaaaaaa": 3})
+    rows = run("members", "--dir", str(tmp_path)).stdout.splitlines()
+    assert any("reported by" in row for row in rows)
+    (row,) = (row for row in rows if "…aaaaaaaa" in row)
+    assert row.rstrip("│ ").endswith("3")
+    told = json.loads(run("members", "--dir", str(tmp_path), "--json").stdout)
+    assert {each["name"]: each["reports"] for each in told["members"]}["garage-pc"] == 3
 
 
 @pytest.mark.parametrize(
