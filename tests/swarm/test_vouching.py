@@ -393,3 +393,20 @@ async def test_a_captured_greeting_is_worth_nothing_later(quarter: Quarter) -> N
     assert a.messages.empty() and not link.closed
     assert len(captured) > 3
     await thief.aclose()
+
+
+async def test_a_bootstrap_cannot_speak_for_a_member(quarter: Quarter) -> None:
+    """It can admit anybody; but the key with which a member proves to be itself, it does not have."""
+    a = await quarter.node("a")
+    authority = quarter.network.transport("authority")
+    for subject in ("b", "authority"):
+        stream = await authority.open("a", PROTOCOL)
+        await stream.send(encode(Hello(quarter.founder.certify(subject, name="b"))), b"")
+        if subject == "authority":
+            header, _ = await stream.receive()
+            assert isinstance(decode(header), Hello), "under its own key it may come in"
+        else:
+            with pytest.raises(Unreachable):
+                await stream.receive()
+    assert a.neighbours.num_links == 1
+    await authority.aclose()
