@@ -396,7 +396,7 @@ async def test_a_captured_greeting_is_worth_nothing_later(quarter: Quarter) -> N
 
 
 async def test_a_bootstrap_cannot_speak_for_a_member(quarter: Quarter) -> None:
-    """It can admit anybody; but the key with which a member proves to be itself, it does not have."""
+    """It can admit anybody; but it does not have the key by which a member proves to be itself."""
     a = await quarter.node("a")
     authority = quarter.network.transport("authority")
     for subject in ("b", "authority"):
