@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from swarm.errors import Misbehaved, Unreachable
-from swarm.transport.libp2p import Libp2pStream
+from swarm.transport.libp2p_stream import Libp2pStream
 from swarm.wire.frames import FrameLimits, encode_prefix
 
 from .bounds import Bounds, bounded
