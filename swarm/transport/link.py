@@ -25,54 +25,34 @@ from swarm.errors import (
     Unreachable,
 )
 
+from ..background import first
 from ..membership.certificate import Standing
 from ..membership.membership import Membership
 from ..wire.fields import Message
 from ..wire.messages import AnyMessage, Denied, Hello, Ping, Pong, decode, encode
 from . import Buffer, Stream
 from .conduct import Conduct, ConductLimits, Moved
+from .line import Line
 from .quota import Quota
+from .vigil import Heartbeats, Vigil
 from .vouching import Vouching, denial
 
 logger = logging.getLogger(__name__)
 
-_PROBE_LEN = 64 * 1024
-"""Bytes of a message from which on its way is timed: over less, the round trip is all there is."""
-
-_SHORTEST_WAY = 1e-3
-"""Seconds; an event loop's clock may not be finer."""
-
-_LONG = 16 * 1024
-"""Bytes between two looks that mean that something long is arriving: heartbeats are far less."""
-
 _ROOM = 8 * 1024 * 1024
 """Bytes that may wait while `Link.room` lets more be posted."""
 
-_MAX_PINGS = 64
-"""Heartbeats whose answers are waited for; older ones count as lost."""
-
 
 @dataclass(frozen=True)
-class LinkConfig:
-    """How a link finds out whether the other side lives; all in seconds.
+class LinkConfig(Heartbeats):
+    """What a link asks of the other side, and what it takes of us.
 
-    A peer of which nothing arrives for `patience` counts as gone; a large message that is still
-    arriving over a slow line is a sign of life. Each side pings after `interval` of its
-    own silence, so that a live but idle link always carries something.
-
-    While somebody waits for the other side (`Link.attend`), silence is noticed sooner: it is asked
-    for a sign of life after `alert_interval` without one, and gone after `alert_patience`, or
-    later where its measured round trips say so. Who is sent something long gives signs of life as
-    often without being asked: the question would wait behind what is sent.
-
-    At most `backlog` bytes wait to be sent over one link, and `backlogs` over all of ours: there,
-    the link on which most wait ends. A member may open `links` to us.
+    Its greeting must be over after `handshake` seconds; how it lives on is said in `Heartbeats`,
+    how it may behave in `conduct`. At most `backlog` bytes wait to be sent over one link, and
+    `backlogs` over all of ours: there, the link on which most wait ends. A member may open `links`
+    to us.
     """
 
-    interval: float = 0.5
-    patience: float = 3.0
-    alert_interval: float = 0.2
-    alert_patience: float = 0.8
     handshake: float = 10.0
     backlog: int = 512 * 1024 * 1024
     backlogs: int = 1024 * 1024 * 1024
@@ -80,10 +60,7 @@ class LinkConfig:
     conduct: ConductLimits = field(default_factory=ConductLimits)
 
     def __post_init__(self) -> None:
-        if not 0 < self.interval < self.patience:
-            raise ConfigError("heartbeats need 0 < interval < patience")
-        if not 0 < self.alert_interval < self.alert_patience <= self.patience:
-            raise ConfigError("heartbeats need 0 < alert_interval < alert_patience <= patience")
+        super().__post_init__()
         if min(self.backlog, self.backlogs, self.links) < 1:
             raise ConfigError("backlog, backlogs and links must be at least 1")
 
@@ -112,31 +89,16 @@ class Link:
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
         self._left = asyncio.Event()
-        self._last_sent = 0.0
-        self._last_received = 0.0
         self._accepted = False
-        self._pings: dict[int, float] = {}
-        self._num_pings = 0
-        self._last_ping = 0.0
-        self._probe: tuple[int, float, int] | None = None
-        self._least_trip = float("inf")
-        self._attentive_since = self._attentive_until = float("-inf")
+        self._line = Line()
+        self._vigil = Vigil(config, self._line)
         self._alert = asyncio.Event()
-        self._fills = False
         self._closed = False
         self._fault: str | None = None
         self._conduct = Conduct(config.conduct)
         self.backlogs: Quota[Link] = Quota(config.backlog, config.backlogs)
         """Bytes that wait on each of our links; whoever has several lets them share one."""
         self.traffic = Traffic()
-        self.upload_rate = 0.0
-        """Bytes per second that large messages reach the other side with; 0 while unknown."""
-        self.round_trip: float | None = None
-        """Smoothed round trip of heartbeats in seconds, once one has been measured."""
-        self.deviation = 0.0
-        """Smoothed distance of single round trips from `round_trip`, in seconds."""
-        self.leniency = 1.0
-        """Factor for `alert_patience`, larger where an alarm was false lately."""
         self.measured = asyncio.Event()
         """Set with the first `round_trip`."""
 
@@ -164,18 +126,29 @@ class Link:
         """Whether the link has ended, from either side."""
         return self._closed
 
-    def attend(self, seconds: float) -> None:
-        """For so long somebody waits for the other side: its silence is to be noticed quickly."""
-        now = asyncio.get_running_loop().time()
-        if self._attentive_until < now:
-            self._attentive_since = now
-            self._alert.set()
-        self._attentive_until = max(self._attentive_until, now + seconds)
+    @property
+    def upload_rate(self) -> float:
+        """See `Line.upload_rate`."""
+        return self._line.upload_rate
+
+    @property
+    def round_trip(self) -> float | None:
+        """See `Line.round_trip`."""
+        return self._line.round_trip
 
     @property
     def silence(self) -> float:
         """Seconds since the last sign of life."""
-        return asyncio.get_running_loop().time() - self._last_received
+        return _now() - self._vigil.heard_at
+
+    def forgive(self, factor: float) -> None:
+        """Gives the other side so many times longer before its silence is an alarm."""
+        self._vigil.leniency = factor
+
+    def attend(self, seconds: float) -> None:
+        """For so long somebody waits for the other side: its silence is to be noticed quickly."""
+        if self._vigil.attend(seconds, _now()):
+            self._alert.set()
 
     def post(self, message: Message, payload: Buffer = b"") -> None:
         """Sends one message without waiting; messages keep their order.
@@ -186,14 +159,11 @@ class Link:
         if self._closed:
             raise Unreachable(self.peer, "the link is closed")
         header = encode(message)
-        if len(payload) < _PROBE_LEN or self._outbox_bytes or self._probe is not None:
-            self._put(header, payload)
-            return
-        self._num_pings += 1
-        now = asyncio.get_running_loop().time()
-        self._probe = self._num_pings, now, len(header) + len(payload)
+        size = len(header) + len(payload)
+        probe = None if self._outbox_bytes else self._line.probe(size, _now())
         self._put(header, payload)
-        self._put(encode(Ping(self._num_pings)), b"")
+        if probe is not None:
+            self._put(encode(Ping(probe)), b"")
 
     async def room(self) -> None:
         """Returns when little waits to be sent, for those who have much and can wait.
@@ -226,7 +196,7 @@ class Link:
 
     def charge(self, cost: float = 1.0) -> None:
         """What the other side has just sent brought nothing: it counts like a request."""
-        self._conduct.charge(cost, asyncio.get_running_loop().time())
+        self._conduct.charge(cost, _now())
 
     async def run(self, on_message: OnMessage) -> None:
         """Hands every message to `on_message`, in order, until the link ends; sends what is posted.
@@ -241,7 +211,7 @@ class Link:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._receive(on_message))
         except* PeerError as errors:
-            raise _first(errors) from None
+            raise first(errors) from None
         finally:
             self._closed = True
             self._outbox.clear()
@@ -256,11 +226,9 @@ class Link:
 
     async def ping(self) -> None:
         """Asks for a sign of life now; the answer updates `round_trip`."""
-        self._num_pings += 1
-        self._last_ping = asyncio.get_running_loop().time()
-        self._pings[self._num_pings] = self._last_ping
-        self._pings.pop(self._num_pings - _MAX_PINGS, None)
-        self.post(Ping(self._num_pings))
+        now = _now()
+        self._vigil.ask(now)
+        self.post(Ping(self._line.ask(now)))
 
     async def _transmit(self) -> None:
         while True:
@@ -279,26 +247,28 @@ class Link:
         self._count_sent(header, payload)
 
     def _count_sent(self, header: bytes, payload: Buffer) -> None:
-        self._last_sent = asyncio.get_running_loop().time()
+        self._vigil.said_at = _now()
         self.traffic.sent_bytes += len(header) + len(payload)
         self.traffic.sent_frames += 1
 
     async def _receive(self, on_message: OnMessage) -> None:
         while True:
             message, payload = await self._next()
-            self._conduct.note(message, self._last_received)
+            self._conduct.note(message, self._vigil.heard_at)
             match message:
                 case Ping(number):
                     self.post(Pong(number))
                 case Pong(number):
-                    self._measure(number)
+                    self._line.answer(number, _now())
+                    if self._line.round_trip is not None:
+                        self.measured.set()
                 case Hello():
                     raise Misbehaved(self.peer, "greeted twice")
                 case _ if not self._vouching.hear(message, payload):
                     await self._hand_over(on_message, message, payload)
             if self._conduct.owes:
                 # Nothing is read: then the other side cannot send either.
-                await asyncio.sleep(self._conduct.debt(asyncio.get_running_loop().time()))
+                await asyncio.sleep(self._conduct.debt(_now()))
 
     async def _hand_over(self, on_message: OnMessage, message: AnyMessage, payload: Buffer) -> None:
         try:
@@ -306,39 +276,9 @@ class Link:
         except RemoteProtocolError as error:
             raise Misbehaved(self.peer, str(error)) from error
 
-    def _measure_rate(self) -> None:
-        """A heartbeat that was sent behind a large message has been answered."""
-        assert self._probe is not None
-        (_, sent, size), self._probe = self._probe, None
-        if self._least_trip == float("inf"):
-            return
-        # Without others' bytes in the way: heartbeats may have waited behind large messages too.
-        taken = asyncio.get_running_loop().time() - sent - self._least_trip
-        rate = size / max(taken, _SHORTEST_WAY)
-        # Whatever else held the answer up makes the line look slower than it is, nothing makes it
-        # look faster: the best counts, and is forgotten slowly.
-        self.upload_rate = max(rate, self.upload_rate + 0.1 * (rate - self.upload_rate))
-
-    def _measure(self, number: int) -> None:
-        """Smooths round trip and deviation as TCP does (RFC 6298, section 2)."""
-        if self._probe is not None and self._probe[0] == number:
-            self._measure_rate()
-            return
-        sent = self._pings.pop(number, None)
-        if sent is None:
-            return
-        taken = asyncio.get_running_loop().time() - sent
-        self._least_trip = min(self._least_trip, taken)
-        if self.round_trip is None:
-            self.round_trip, self.deviation = taken, taken / 2
-        else:
-            self.deviation += 0.25 * (abs(taken - self.round_trip) - self.deviation)
-            self.round_trip += 0.125 * (taken - self.round_trip)
-        self.measured.set()
-
     async def _next(self) -> tuple[AnyMessage, Buffer]:
         header, payload = await self._stream.receive()
-        self._last_received = asyncio.get_running_loop().time()
+        self._vigil.heard_at = _now()
         self.traffic.received_bytes += len(header) + len(payload)
         self.traffic.received_frames += 1
         try:
@@ -347,32 +287,26 @@ class Link:
             raise Misbehaved(self.peer, str(error)) from error
 
     async def _beat(self) -> None:
-        clock = asyncio.get_running_loop().time
-        # Who has opened the link hears our answer, and says something, only a round trip later.
-        self._last_received = clock() + (self._config.patience if self._accepted else 0.0)
+        vigil = self._vigil
+        vigil.begin(_now(), accepted=self._accepted)
         await self.ping()
         while True:
-            asked, arrived, interval = clock(), self._stream.arrived_bytes, self._interval()
+            asked, arrived = _now(), self._stream.arrived_bytes
+            interval = vigil.interval(asked)
             await self._pause(interval)
-            num_arrived = self._stream.arrived_bytes - arrived
-            self._fills = num_arrived >= _LONG
-            if num_arrived > 0:
-                self._last_received = max(self._last_received, asked)
+            vigil.look(self._stream.arrived_bytes - arrived, asked)
             if self._fault is not None:
                 raise Silent(self.peer, self._fault)
-            # If our own loop was held up, what arrived meanwhile is still unread: nobody is
-            # declared dead for our slowness.
-            if clock() - asked > 2 * interval:
-                self._last_received = max(self._last_received, clock() - interval)
+            # Nobody is declared dead for our slowness.
+            if _now() - asked > 2 * interval:
+                vigil.excuse(_now(), interval)
                 self._conduct.rest()
-            if (fault := self._conduct.fault(self._moved(), clock())) is not None:
+            if (fault := self._conduct.fault(self._moved(), _now())) is not None:
                 raise Silent(self.peer, fault)
-            if self._overdue():
+            if vigil.overdue(_now()):
                 raise Silent(self.peer, f"silent for {self.silence:.1f} s")
             self._vouch()
-            interval = self._interval()
-            quiet = min(self.silence, clock() - self._last_ping) >= interval
-            if quiet or clock() - self._last_sent >= interval or self.round_trip is None:
+            if vigil.wants_ping(_now()):
                 await self.ping()
 
     def _vouch(self) -> None:
@@ -398,27 +332,6 @@ class Link:
                 await self._alert.wait()
         except TimeoutError:
             return
-
-    def _attentive(self) -> bool:
-        return asyncio.get_running_loop().time() < self._attentive_until
-
-    def _interval(self) -> float:
-        quick = self._attentive() or self._fills
-        return self._config.alert_interval if quick else self._config.interval
-
-    def _overdue(self) -> bool:
-        """Whether the other side has been silent for so long that it counts as gone."""
-        config = self._config
-        if self.silence > config.patience:
-            return True
-        if not self._attentive() or self.round_trip is None:
-            return False
-        # A line whose round trips vary much needs more time before silence means anything.
-        expected = config.alert_interval + 4 * (self.round_trip + 4 * self.deviation)
-        usual = self.leniency * config.alert_patience
-        # Silence from before, on an idle link, says nothing: nobody had asked.
-        asked = asyncio.get_running_loop().time() - self._attentive_since
-        return min(self.silence, asked) > max(usual, expected)
 
 
 async def connect(stream: Stream, membership: Membership, config: LinkConfig | None = None) -> Link:
@@ -478,9 +391,5 @@ def _meet(link: Link, message: AnyMessage) -> None:
     logger.debug("link opened peer=%s version=%s", link.peer, message.version)
 
 
-def _first(errors: BaseExceptionGroup[PeerError]) -> PeerError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, PeerError)
-    return error
+def _now() -> float:
+    return asyncio.get_running_loop().time()

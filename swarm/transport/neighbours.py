@@ -134,7 +134,7 @@ class Neighbours:
         except PeerError as error:
             return error
         link.backlogs = self._backlogs
-        link.leniency = self._leniency(peer)
+        link.forgive(self._leniency(peer))
         self._opened[peer] = link
         self._tasks.create_task(self._keep(link))
         return link

@@ -111,11 +111,11 @@ async def ignore(*_: object) -> None:
     """Takes no notice."""
 
 
-async def member(network: Network, host: Host, name: str) -> Link:
+async def member(network: Network, host: Host, name: str, config: LinkConfig | None = None) -> Link:
     """A link of another member to the host."""
     transport = network.member(name) or network.transport(name)
     stream = await transport.open("host", PROTOCOL)
-    link = await connect(stream, membership(network, name), CONFIG)
+    link = await connect(stream, membership(network, name), config or CONFIG)
     host.tasks.create_task(ended(link))
     await asyncio.sleep(0.01)  # The host, too, has read the last word of the greeting.
     return link
@@ -205,11 +205,12 @@ async def test_who_pays_for_what_brings_nothing_is_read_later(network: Network, 
 async def test_a_slow_reader_is_cut_off_and_a_slow_line_is_not(
     network: Network, host: Host
 ) -> None:
+    # Who hears nothing for so long would go by itself.
+    patient = LinkConfig(patience=1000.0)
     for name, rate in (("trickle", 50.0), ("slow", 4000.0)):
-        far = await member(network, host, name)
+        far = await member(network, host, name, patient if name == "trickle" else CONFIG)
         link = host.link_from(name)
         if name == "trickle":
-            far._config = LinkConfig(patience=1000.0)
             host.tasks.create_task(alive(far))
         link._stream = Stuck(link._stream, rate)  # type: ignore[assignment]
         for _ in range(30):
