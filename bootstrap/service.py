@@ -122,7 +122,7 @@ async def _running(
     async with RelayedTransport.start(carrier, membership, config=relayed) as transport:
         known = config.folder / _MEMBERS_FILE
         places = [place for each in acquaintances.load(known) for place in each.multiaddresses]
-        entries = [place for each in authority.stations()[1:] for place in _with_id(each)]
+        entries = [place for each in authority.stations()[1:] for place in each.places]
         directory = await DhtDirectory.join(
             carrier, membership, entries, places, DhtConfig(may_be_first=True)
         )
@@ -159,11 +159,6 @@ def _meet_all(authority: Authority, config: BootstrapConfig, carrier: Libp2pTran
     for each in config.join.bootstraps if config.join else ():
         if each.peer not in known:
             authority.meet(Station(each.peer, each.addresses))
-
-
-def _with_id(station: Station) -> list[str]:
-    bare = [address.partition("/p2p/")[0] for address in station.addresses]
-    return [f"{address}/p2p/{station.peer}" for address in bare]
 
 
 def _stored_port(folder: Path) -> int:

@@ -7,10 +7,11 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarm.errors import ConfigError, SwarmError, Unreachable
 
@@ -30,7 +31,9 @@ from .transport.control import Place
 from .transport.reach import Reach
 from .transport.relay import RelayConfig
 from .transport.relayed import RelayedConfig, RelayedTransport
-from .wire.enrolment import Station
+
+if TYPE_CHECKING:
+    from .transport.libp2p import Libp2pConfig, Libp2pTransport
 
 logger = logging.getLogger(__name__)
 
@@ -107,57 +110,76 @@ async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterato
     `MembershipError`.
     """
     # Loaded here, so that whoever only needs a `Member` over the twins starts without libp2p.
-    from .directory.dht import DhtConfig, DhtDirectory
-    from .transport.libp2p import Libp2pConfig, Libp2pTransport
+    from .transport.libp2p import Libp2pTransport
 
     config = config or JoinConfig()
     root = config.state_folder or state.default_folder()
     path = acquaintances.path_for(invite.group, root)
     known = acquaintances.load(path)
-    with ExitStack() as stack:
-        own_key = None
-        if config.folder is not None:
-            stack.enter_context(state.lock(config.folder))
-            own_key = config.folder / _IDENTITY
-        map_port = config.map_port and not config.asks
-        libp2p = Libp2pConfig(own_key, config.host, config.port, config.announce, map_port=map_port)
-        async with Libp2pTransport.start(libp2p) as carrier:
+    with nullcontext() if config.folder is None else state.lock(config.folder):
+        async with Libp2pTransport.start(_libp2p(config)) as carrier:
             subject, cabinet = _subject(config, invite.group, carrier.signer, root)
             role = config.role or (Role.CLIENT if config.asks else Role.PEER)
             applicant = Applicant(subject, carrier.signer, role, config.name, cabinet)
             trust = Trust(invite.group, identity.verifies)
             registration = await Registration.obtain(carrier, invite, applicant, trust)
-            membership = registration.membership
-            entries = (*invite.addresses, *_addresses(registration.stations))
-            async with RelayedTransport.start(
-                carrier,
-                membership,
-                places(entries),
-                RelayedConfig(listens=not config.asks, relay=config.relay),
-                remembered=[Place(each.peer, each.multiaddresses) for each in known],
-            ) as transport:
-                # Nobody could ask one for records that nobody can dial.
-                asks = config.asks or transport.reach is Reach.RELAYED
-                met = [place for each in known for place in each.multiaddresses]
-                try:
-                    directory = await DhtDirectory.join(
-                        carrier, membership, entries, met, DhtConfig(asks=asks)
-                    )
-                except Unreachable:
-                    # Those who know that we were thrown out do not talk to us.
-                    await registration.verify()
-                    raise
-                transport.follow(partial(relays, directory))
+            stations = registration.stations
+            entries = (*invite.addresses, *(place for each in stations for place in each.places))
+            async with _among(carrier, registration, entries, known, config) as (others, directory):
                 secret = subject.derive(b"homeswarm member secret")
-                member = Member(transport, directory, membership, secret)
-                try:
-                    async with background() as tasks:
-                        tasks.create_task(registration.keep(directory))
-                        tasks.create_task(keep_remembering(member, path))
-                        tasks.create_task(carrier.wait_failed())
-                        yield member
-                finally:
-                    await directory.aclose()
+                member = Member(others, directory, registration.membership, secret)
+                async with background() as tasks:
+                    tasks.create_task(registration.keep(directory))
+                    tasks.create_task(keep_remembering(member, path))
+                    tasks.create_task(carrier.wait_failed())
+                    yield member
+
+
+@asynccontextmanager
+async def _among(
+    carrier: Libp2pTransport,
+    registration: Registration,
+    entries: Sequence[str],
+    known: Sequence[Acquaintance],
+    config: JoinConfig,
+) -> AsyncIterator[tuple[Transport, Directory]]:
+    """What members reach and find one another by, for the length of the block."""
+    from .directory.dht import DhtConfig, DhtDirectory
+
+    membership = registration.membership
+    remembered = [Place(each.peer, each.multiaddresses) for each in known]
+    relayed = RelayedConfig(listens=not config.asks, relay=config.relay)
+    async with RelayedTransport.start(
+        carrier, membership, places(entries), relayed, remembered=remembered
+    ) as transport:
+        # Nobody could ask one for records that nobody can dial.
+        asks = config.asks or transport.reach is Reach.RELAYED
+        met = [address for place in remembered for address in place.addresses]
+        try:
+            directory = await DhtDirectory.join(
+                carrier, membership, entries, met, DhtConfig(asks=asks)
+            )
+        except Unreachable:
+            # Those who know that we were thrown out do not talk to us.
+            await registration.verify()
+            raise
+        transport.follow(partial(relays, directory))
+        try:
+            yield transport, directory
+        finally:
+            await directory.aclose()
+
+
+def _libp2p(config: JoinConfig) -> Libp2pConfig:
+    from .transport.libp2p import Libp2pConfig
+
+    return Libp2pConfig(
+        config.folder and config.folder / _IDENTITY,
+        config.host,
+        config.port,
+        config.announce,
+        map_port=config.map_port and not config.asks,
+    )
 
 
 def _subject(
@@ -174,14 +196,6 @@ def _subject(
     folder = (known or folders)[0]
     state.make_folder(folder)
     return identity.load_or_create(folder / _IDENTITY), Cabinet(folder, group)
-
-
-def _addresses(stations: Sequence[Station]) -> tuple[str, ...]:
-    return tuple(
-        f"{address.partition('/p2p/')[0]}/p2p/{station.peer}"
-        for station in stations
-        for address in station.addresses
-    )
 
 
 def places(addresses: Sequence[str]) -> tuple[Place, ...]:

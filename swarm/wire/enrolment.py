@@ -58,6 +58,12 @@ class Station(msgspec.Struct, frozen=True, array_like=True):
     peer: PeerId
     addresses: Addresses = ()
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Its addresses, with its id."""
+        bare = (address.partition("/p2p/")[0] for address in self.addresses)
+        return tuple(f"{address}/p2p/{self.peer}" for address in bare)
+
 
 class Enrol(Message, frozen=True, tag="enrol"):
     """Asks to become a member, as `name` if the invite leaves that open."""
