@@ -48,7 +48,7 @@ class Host:
             tasks,
             self._answer,
             lambda link, error: self.lost.update({link.peer: error}),
-            LinkConfig(0.1, 0.6, 0.05, 0.4, conduct=ConductLimits(stall=1.0)),
+            LinkConfig(0.1, 0.6, 0.05, 0.4, conduct=ConductLimits(stall=2.0)),
         )
 
     async def _answer(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
