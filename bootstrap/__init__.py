@@ -1,1 +1,1 @@
-"""The bootstrap: the entry point of one group, which it founds and whose secret it keeps."""
+"""The bootstrap: where a group is met, and the authority that admits its members."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +16,11 @@ from functools import partial
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from swarm.errors import Misbehaved, NotAMember, PeerError, Unreachable
+from swarm.errors import NotAMember, PeerError, Unreachable
 
 from . import Buffer, Stream, StreamHandler
 from .gate import Gate, GateLimits, Guest
+from .memory_stream import MemoryStream, Pipe
 from .reach import Reach
 from .walls import Walls
 
@@ -121,133 +121,6 @@ class Network(Walls):
         """Returns once none of these is frozen."""
         while waiting := [self._frozen[peer] for peer in peer_ids if peer in self._frozen]:
             await waiting[0].wait()
-
-
-class _Pipe:
-    """One direction of a stream: frames that are due at a time, in order."""
-
-    def __init__(self, network: Network, sender: str, receiver: str) -> None:
-        self._network = network
-        self._ends = (sender, receiver)
-        self._frames: deque[tuple[float, float, bytes, bytes]] = deque()
-        self._delivered_bytes = 0
-        self.put_bytes = 0
-        self._arrived = asyncio.Event()
-        self._free_at = 0.0
-        self._last_due = 0.0
-        self.broken: str | None = None
-
-    def put(self, header: bytes, payload: Buffer) -> None:
-        self.put_bytes += len(header) + len(payload)
-        network, condition = self._network, self._network.condition(*self._ends)
-        if network.drop is not None and network.drop(*self._ends, header, payload):
-            return
-        if network.random.random() < condition.loss:
-            return
-        first = last = asyncio.get_running_loop().time()
-        if condition.rate:
-            first = max(self._free_at, first)
-            last = self._free_at = first + (len(header) + len(payload)) / condition.rate
-        due = last + condition.delay + network.random.random() * condition.jitter
-        due = self._last_due = max(due, self._last_due)
-        copies = 2 if network.random.random() < condition.duplicate else 1
-        frame = (first + condition.delay, due, bytes(header), bytes(payload))
-        self._frames.extend([frame] * copies)
-        self._arrived.set()
-
-    async def get(self, receiver: str) -> tuple[bytes, bytes]:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._network.unfrozen(*self._ends)
-            if self._frames:
-                _, due, header, payload = self._frames[0]
-                if due <= loop.time():
-                    self._frames.popleft()
-                    self._delivered_bytes += len(header) + len(payload)
-                    return header, payload
-                await asyncio.sleep(due - loop.time())
-            elif self.broken is not None:
-                raise Unreachable(self._ends[0], self.broken)
-            else:
-                self._arrived.clear()
-                await self._arrived.wait()
-
-    @property
-    def arrived_bytes(self) -> int:
-        """Bytes of the frames that were read, and of the one that is arriving."""
-        if not self._frames or self._network.is_frozen(*self._ends):
-            return self._delivered_bytes
-        begin, due, header, payload = self._frames[0]
-        passed = (asyncio.get_running_loop().time() - begin) / max(due - begin, 1e-9)
-        part = min(1.0, max(0.0, passed))
-        return self._delivered_bytes + int(part * (len(header) + len(payload)))
-
-    def break_(self, why: str) -> None:
-        self.broken = self.broken or why
-        self._arrived.set()
-
-
-class MemoryStream:
-    """A `Stream` over two pipes."""
-
-    def __init__(self, peer: str, outgoing: _Pipe, incoming: _Pipe, me: MemoryTransport) -> None:
-        self._peer, self._me = peer, me
-        self._outgoing, self._incoming = outgoing, incoming
-        self._payload_limit: float = 0
-
-    @property
-    def peer(self) -> str:
-        """Id of the member on the other side."""
-        return self._peer
-
-    @property
-    def arrived_bytes(self) -> int:
-        """See `Stream.arrived_bytes`."""
-        return self._incoming.arrived_bytes
-
-    @property
-    def left_bytes(self) -> int:
-        """See `Stream.left_bytes`."""
-        return self._outgoing.put_bytes
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream has ended, from either side."""
-        return self._outgoing.broken is not None
-
-    def admit(self, payload: int | None = None) -> None:
-        """Lets frames with a payload through, or with so many bytes of it."""
-        self._payload_limit = float("inf") if payload is None else payload
-        self._me.gate.know(self._peer)
-
-    async def send(self, header: bytes, payload: Buffer) -> None:
-        """Puts a frame on its way."""
-        if self._outgoing.broken is not None:
-            raise Unreachable(self._peer, self._outgoing.broken)
-        self._outgoing.put(header, payload)
-
-    def offer(self, header: bytes, payload: Buffer) -> bool:
-        """Puts a frame on its way; there is always room."""
-        if self._outgoing.broken is not None:
-            raise Unreachable(self._peer, self._outgoing.broken)
-        self._outgoing.put(header, payload)
-        return True
-
-    async def receive(self) -> tuple[bytes, Buffer]:
-        """The next frame that has arrived."""
-        header, payload = await self._incoming.get(self._me.peer_id)
-        if len(payload) > self._payload_limit:
-            raise Misbehaved(self._peer, f"payload of {len(payload)} bytes, more than admitted")
-        return header, payload
-
-    async def aclose(self) -> None:
-        """Closes both directions."""
-        self.break_both("the stream was closed")
-
-    def break_both(self, why: str) -> None:
-        """Ends both directions; frames on their way are still read."""
-        self._outgoing.break_(why)
-        self._incoming.break_(why)
 
 
 class MemorySigner:
@@ -392,11 +265,11 @@ class MemoryTransport:
         handler = self._handlers.get(protocol)
         if handler is None:
             raise Unreachable(self._peer_id, f"does not serve {protocol}")
-        there = _Pipe(self._network, caller.peer_id, self._peer_id)
-        back = _Pipe(self._network, self._peer_id, caller.peer_id)
-        ours = MemoryStream(caller.peer_id, back, there, self)
-        theirs = MemoryStream(self._peer_id, there, back, caller)
-        guest = self.gate.enter(caller.peer_id, partial(ours.break_both, "had to go"))
+        us, other = self._peer_id, caller.peer_id
+        there, back = Pipe(self._network, other, us), Pipe(self._network, us, other)
+        ours = MemoryStream(other, back, there, partial(self.gate.know, other))
+        theirs = MemoryStream(us, there, back, partial(caller.gate.know, us))
+        guest = self.gate.enter(other, partial(ours.break_both, "had to go"))
         if guest is None:
             raise Unreachable(self._peer_id, "has too many streams of ours")
         self._streams.append(ours)

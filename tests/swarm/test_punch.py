@@ -13,7 +13,8 @@ from swarm.errors import ConfigError, Misbehaved, PeerError
 from swarm.membership.founder import Founder
 from swarm.transport import Stream, punch
 from swarm.transport.control import Place
-from swarm.transport.memory import MemoryStream, MemoryTransport, Network
+from swarm.transport.memory import MemoryTransport, Network
+from swarm.transport.memory_stream import MemoryStream
 from swarm.transport.reach import Reach
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.transport.sealed import SealedStream

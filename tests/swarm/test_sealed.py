@@ -10,7 +10,8 @@ import pytest
 
 from swarm.errors import LocalProtocolError, Misbehaved, Unreachable
 from swarm.transport import Buffer, Signer
-from swarm.transport.memory import MemoryStream, MemoryTransport, Network
+from swarm.transport.memory import MemoryTransport, Network
+from swarm.transport.memory_stream import MemoryStream
 from swarm.transport.sealed import RECORD_LEN, SealedStream, accept, answer, call, refuse
 
 pytestmark = pytest.mark.simulated_time
