@@ -29,7 +29,7 @@ from .records import (
     name_recipients,
     open_announcement,
     open_record,
-    seal_record,
+    sign_record,
     validator,
 )
 from .values import serializer
@@ -139,9 +139,9 @@ class DhtDirectory:
     async def read(self, shelf: Shelf) -> dict[str, bytes]:
         """The records on a shelf, by member; those that are not signed by one are left out."""
         trust, found = self._membership.trust, {}
-        for member, (sealed, expiry) in (await self._records(shelf)).items():
+        for member, (signed, expiry) in (await self._records(shelf)).items():
             try:
-                _, found[member] = open_record(trust, shelf, member, sealed, expiry)
+                _, found[member] = open_record(trust, shelf, member, signed, expiry)
             except RecordError as error:
                 logger.debug("record dropped member=%s why=%s", member, error)
         return found
@@ -191,9 +191,9 @@ class DhtDirectory:
         # The larger expiry wins, so ours has to rise even if the clock is set back.
         expiry = max(time.time() + lifetime, self._expiries.get(shelf, 0.0) + 0.001)
         self._expiries[shelf] = expiry
-        sealed = seal_record(self._membership, shelf, record, expiry)
+        signed = sign_record(self._membership, shelf, record, expiry)
         key = directory_key(self._membership.group, shelf)
-        stored = await self._node.store(key, sealed, expiration_time=expiry, subkey=member)
+        stored = await self._node.store(key, signed, expiration_time=expiry, subkey=member)
         if not stored:
             logger.warning("record not stored shelf=%s member=%s", shelf, member)
 
@@ -203,9 +203,9 @@ class DhtDirectory:
 
     async def _look(self) -> None:
         trust, found = self._membership.trust, {}
-        for member, (sealed, expiry) in (await self._records(ANNOUNCEMENTS)).items():
+        for member, (signed, expiry) in (await self._records(ANNOUNCEMENTS)).items():
             try:
-                announcement = open_announcement(trust, member, sealed, expiry)
+                announcement = open_announcement(trust, member, signed, expiry)
             except RecordError as error:
                 logger.debug("record dropped member=%s why=%s", member, error)
                 continue

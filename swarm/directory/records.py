@@ -60,14 +60,14 @@ _WRITERS: dict[str, Role] = {
 """Who may put records on which shelf."""
 
 
-class _Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     body: bytes
     signature: Annotated[bytes, msgspec.Meta(max_length=64)]
     credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_sealed = msgspec.msgpack.Decoder(_Sealed)
+_decoder = msgspec.msgpack.Decoder(_Signed)
 
 
 def directory_key(group: Group, shelf: str = ANNOUNCEMENTS) -> str:
@@ -80,26 +80,26 @@ def max_lifetime(shelf: str) -> float:
     return _MAX_LIFETIMES.get(shelf, MAX_LIFETIME)
 
 
-def seal_record(membership: Membership, shelf: str, body: bytes, expiry: float) -> bytes:
+def sign_record(membership: Membership, shelf: str, body: bytes, expiry: float) -> bytes:
     """A record of ours that lives until `expiry` (seconds since 1970) and no longer."""
     signature = membership.sign(_message(membership.group, shelf, expiry, body))
-    return _encoder.encode(_Sealed(body, signature, membership.credential))
+    return _encoder.encode(_Signed(body, signature, membership.credential))
 
 
 def open_record(
-    trust: Trust, shelf: str, member: object, sealed: object, expiry: float
+    trust: Trust, shelf: str, member: object, signed: object, expiry: float
 ) -> tuple[Standing, bytes]:
     """Who has written a record that lies under this sub-key, and what is in it.
 
     Raises `RecordError` on a record that no correct member stores.
     """
-    if not isinstance(member, str) or not isinstance(sealed, bytes):
+    if not isinstance(member, str) or not isinstance(signed, bytes):
         raise RecordError("neither the member's id nor its record have the right type")
     limit = _MAX_BODY.get(shelf, _USUAL_BODY)
-    if len(sealed) > limit + MAX_CREDENTIAL + 128:
-        raise RecordError(f"record of {member} has {len(sealed)} bytes")
+    if len(signed) > limit + MAX_CREDENTIAL + 128:
+        raise RecordError(f"record of {member} has {len(signed)} bytes")
     try:
-        record = _sealed.decode(sealed)
+        record = _decoder.decode(signed)
         author = trust.check(record.credential)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MembershipError) as error:
         raise RecordError(f"record of {member} is not from a member: {error}") from error
@@ -117,10 +117,10 @@ def open_record(
 
 
 def open_announcement(
-    trust: Trust, member: object, sealed: object, expiry: float
+    trust: Trust, member: object, signed: object, expiry: float
 ) -> Announcement | None:
     """The announcement in a record, None where the peer has withdrawn; errors as `open_record`."""
-    author, body = open_record(trust, ANNOUNCEMENTS, member, sealed, expiry)
+    author, body = open_record(trust, ANNOUNCEMENTS, member, signed, expiry)
     if not body:
         return None
     announcement = decode_announcement(body)
@@ -144,11 +144,11 @@ def validator(trust: Trust) -> Any:
             if shelf is None:
                 return False
             try:
-                member, sealed = loads(record.subkey), loads(record.value)
+                member, signed = loads(record.subkey), loads(record.value)
                 if shelf == ANNOUNCEMENTS:
-                    open_announcement(trust, member, sealed, record.expiration_time)
+                    open_announcement(trust, member, signed, record.expiration_time)
                 else:
-                    open_record(trust, shelf, member, sealed, record.expiration_time)
+                    open_record(trust, shelf, member, signed, record.expiration_time)
             except (RecordError, ValueError, TypeError) as error:
                 logger.debug("record refused why=%s", error)
                 return False

@@ -20,7 +20,7 @@ from swarm.directory.records import (
     directory_key,
     open_announcement,
     open_record,
-    seal_record,
+    sign_record,
 )
 from swarm.errors import ConfigError, LocalProtocolError, RecordError, Unreachable
 from swarm.identity import Identity
@@ -104,13 +104,13 @@ class Scene:
         """A record of an announcement, and its expiry."""
         by = by or self.ours
         body = encode_announcement(announcement(peer or by.standing.peer))
-        return self.sealed(by, body, **changes)
+        return self.signed(by, body, **changes)
 
-    def sealed(
+    def signed(
         self, by: Membership, body: bytes, shelf: str = ANNOUNCEMENTS, lifetime: float = LIFETIME
     ) -> Any:
         expiry = time.time() + lifetime
-        return seal_record(by, shelf, body, expiry), expiry
+        return sign_record(by, shelf, body, expiry), expiry
 
     @property
     def me(self) -> str:
@@ -130,7 +130,7 @@ def test_a_record_opens_for_its_member_and_expiry(scene: Scene) -> None:
     trust = scene.theirs.trust
     record, expiry = scene.announced()
     assert open_announcement(trust, scene.me, record, expiry) == announcement(scene.me)
-    withdrawn, expiry = scene.sealed(scene.ours, b"")
+    withdrawn, expiry = scene.signed(scene.ours, b"")
     assert open_announcement(trust, scene.me, withdrawn, expiry) is None
     author, body = open_record(trust, ANNOUNCEMENTS, scene.me, withdrawn, expiry)
     assert (author.peer, body) == (scene.me, b"")
@@ -176,7 +176,7 @@ def test_records_that_no_correct_member_stores(
             expiry += 1
         case "another shelf":
             body = encode_announcement(announcement(scene.me))
-            record, expiry = scene.sealed(scene.ours, body, Shelf.REPORTS)
+            record, expiry = scene.signed(scene.ours, body, Shelf.REPORTS)
         case "changed":
             record = record.replace(b"a model", b"b model")
         case "no id":
@@ -186,7 +186,7 @@ def test_records_that_no_correct_member_stores(
         case "empty":
             record = b""
         case "too large":
-            record, expiry = scene.sealed(scene.ours, bytes(32 * 1024))
+            record, expiry = scene.signed(scene.ours, bytes(32 * 1024))
         case "signed by nobody":
             body, _, credential = msgspec.msgpack.decode(record)
             record = msgspec.msgpack.encode((body, b"", credential))
@@ -199,7 +199,7 @@ def test_records_that_no_correct_member_stores(
             member = client.standing.member
             record, expiry = scene.announced(client)
         case "no announcement":
-            record, expiry = scene.sealed(scene.ours, b"\xc1")
+            record, expiry = scene.signed(scene.ours, b"\xc1")
     with pytest.raises(RecordError, match=said):
         open_announcement(scene.theirs.trust, member, record, expiry)
 
@@ -208,11 +208,11 @@ def test_records_that_no_correct_member_stores(
 def test_only_authorities_write_what_authorities_say(
     scene: Scene, founder: Founder, shelf: Shelf
 ) -> None:
-    record, expiry = scene.sealed(scene.ours, b"what a peer says", shelf)
+    record, expiry = scene.signed(scene.ours, b"what a peer says", shelf)
     with pytest.raises(RecordError, match="may not write here"):
         open_record(scene.theirs.trust, shelf, scene.me, record, expiry)
     authority = founder.membership
-    record, expiry = scene.sealed(authority, b"what an authority says", shelf)
+    record, expiry = scene.signed(authority, b"what an authority says", shelf)
     peer = authority.standing.peer
     _, body = open_record(scene.theirs.trust, shelf, peer, record, expiry)
     assert body == b"what an authority says"
@@ -233,7 +233,7 @@ def test_a_members_programs_share_its_place(
     program = Membership(
         scene.ours.trust, certify_process(scene.ours, process.peer_id), process.sign
     )
-    record, expiry = scene.sealed(program, b"a report", Shelf.REPORTS)
+    record, expiry = scene.signed(program, b"a report", Shelf.REPORTS)
     trust = scene.theirs.trust
     author, _ = open_record(trust, Shelf.REPORTS, scene.me, record, expiry)
     assert (author.peer, author.member) == (process.peer_id, scene.me)
@@ -376,13 +376,13 @@ async def test_a_member_cannot_store_what_is_no_announcement(swarm: Swarm) -> No
     fiddler, key = Fiddler.at(here, there), directory_key(swarm.founder.group)
     expiry = time.time() + 10
     body = encode_announcement(announcement(near.peer_id))
-    mine = seal_record(membership, ANNOUNCEMENTS, body, expiry)
+    mine = sign_record(membership, ANNOUNCEMENTS, body, expiry)
     lists, reports = (
         directory_key(swarm.founder.group, shelf) for shelf in (Shelf.REVOCATIONS, Shelf.REPORTS)
     )
-    revocations = seal_record(membership, Shelf.REVOCATIONS, body, expiry)
+    revocations = sign_record(membership, Shelf.REVOCATIONS, body, expiry)
     for case in (
-        (key, near.peer_id, b"unsealed", expiry),
+        (key, near.peer_id, b"unsigned", expiry),
         (key, boot.peer_id, mine, expiry),
         (key, near.peer_id, mine, expiry + 1),
         (key, near.peer_id, mine, expiry - 1),
@@ -408,7 +408,7 @@ async def test_who_may_only_ask_cannot_announce_blocks(swarm: Swarm) -> None:
     await here.announce(announcement(near.peer_id))
     assert await there.find() == ()
     expiry = time.time() + 10
-    record = seal_record(
+    record = sign_record(
         client, ANNOUNCEMENTS, encode_announcement(announcement(near.peer_id)), expiry
     )
     key = directory_key(swarm.founder.group)
@@ -477,7 +477,7 @@ async def test_the_newest_record_of_a_shelf_is_the_one_that_is_read(swarm: Swarm
         assert (await there.read(Shelf.REPORTS))[near.peer_id] == content
     # What was said before is shown again by somebody: it expires earlier, and changes nothing.
     expiry = time.time() + 5
-    old = seal_record(here._membership, Shelf.REPORTS, b"one", expiry)
+    old = sign_record(here._membership, Shelf.REPORTS, b"one", expiry)
     key = directory_key(swarm.founder.group, Shelf.REPORTS)
     assert not await Fiddler.at(here, there).store(key, near.peer_id, old, expiry)
     assert (await there.read(Shelf.REPORTS))[near.peer_id] == b"three"

@@ -18,7 +18,7 @@ from swarm.directory.records import (
     directory_key,
     open_announcement,
     open_record,
-    seal_record,
+    sign_record,
     validator,
 )
 from swarm.errors import RecordError
@@ -68,7 +68,7 @@ def tuples(depth: int) -> bytes:
 
 def endless(expiry: float) -> bytes:
     """A member's record that has been withdrawn until then."""
-    return seal_record(_MEMBER, ANNOUNCEMENTS, b"", expiry)
+    return sign_record(_MEMBER, ANNOUNCEMENTS, b"", expiry)
 
 
 _PACKED = st.one_of(
@@ -84,43 +84,43 @@ _PACKED = st.one_of(
 def _records(draw: st.DrawFn) -> tuple[str, Any, Any, float]:
     """A shelf, a member's sub-key, a record there, and when it is said to expire."""
     shelf, expiry = draw(st.sampled_from(_SHELVES)), draw(_EXPIRIES)
-    sealed: Any = seal_record(
+    signed: Any = sign_record(
         _MEMBER, draw(st.sampled_from([shelf, *_SHELVES])), draw(_BODIES), expiry
     )
     member: Any = "peer"
     match draw(st.integers(0, 6)):
         case 0:
-            sealed = draw(mutated([sealed]))
+            signed = draw(mutated([signed]))
         case 1:
-            sealed = draw(VALUES)
+            signed = draw(VALUES)
         case 2:
             member = draw(st.one_of(VALUES, st.sampled_from(["authority", "group", "PEER"])))
         case 3:
             expiry = draw(_EXPIRIES)
-    return shelf, member, sealed, expiry
+    return shelf, member, signed, expiry
 
 
 def _check_record(case: tuple[str, Any, Any, float]) -> None:
     """A record is its author's own and lives as long as that one said, or it is refused."""
-    shelf, member, sealed, expiry = case
-    size = len(sealed) if isinstance(sealed, bytes) else 1000
+    shelf, member, signed, expiry = case
+    size = len(signed) if isinstance(signed, bytes) else 1000
     found = read(
-        lambda: open_record(_TRUST, shelf, member, sealed, expiry), RecordError, size, _BOUNDS
+        lambda: open_record(_TRUST, shelf, member, signed, expiry), RecordError, size, _BOUNDS
     )
     valid_here = found is not None
     if found is not None:
         assert found[0].peer == "peer" == member and expiry <= _NOW + 60
         if shelf == ANNOUNCEMENTS:
             announcement = read(
-                lambda: open_announcement(_TRUST, member, sealed, expiry),
+                lambda: open_announcement(_TRUST, member, signed, expiry),
                 RecordError,
                 size,
                 _BOUNDS,
             )
             assert announcement is None or announcement.peer == "peer"
             valid_here = announcement is not None or not found[1]
-    if isinstance(member, str) and isinstance(sealed, bytes):
-        assert _validates(shelf, _packed(member), _PACK(sealed), expiry) == valid_here
+    if isinstance(member, str) and isinstance(signed, bytes):
+        assert _validates(shelf, _packed(member), _PACK(signed), expiry) == valid_here
 
 
 def _packed(member: str) -> bytes:
