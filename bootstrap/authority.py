@@ -129,7 +129,10 @@ class Authority:
         """
         if by is not None and not set(ROLES[role]) <= by.roles:
             raise NotGranted(Decline.FORBIDDEN, f"{by.name} may not invite anybody as {role}")
-        return self._invitations.write(role, name, uses, expires)
+        with self._ledger.transaction():
+            self._check_staff(by)
+            author = "" if by is None else by.member
+            return self._invitations.write(role, name, uses, expires, author)
 
     def first_invite(self) -> Invite:
         """The invite with which a group begins; while it is good it stays the same."""
@@ -266,11 +269,13 @@ class Authority:
         """Throws out the member, or takes back the invites, that `name` means.
 
         It is a name, a peer id or one end of it, or an invite's number. Invites that a member has
-        come with and that are still good are taken back with it: it could come back by them.
+        come with or had written, and that are still good, are taken back with it: it could come
+        back by them.
         `by` is who asks for it, None for the owner of the folder.
         """
         now = self._clock()
         with self._ledger.transaction():
+            self._check_staff(by)
             found = find(name, self._ledger.members(), self._invitations.open())
             numbers = {line.number for line in found.invites}
             for number in numbers:
@@ -296,6 +301,12 @@ class Authority:
             logger.warning("more were removed than a list holds num=%d", len(listed))
         content = RevocationList(number, tuple(listed[:MAX_REVOKED]))
         return sign_list(content, self.group, self.me.sign, self.credential)
+
+    def _check_staff(self, by: Standing | None) -> None:
+        """Whoever was removed this moment does nothing more, though lists do not say so yet."""
+        entry = None if by is None else self._ledger.member(by.member)
+        if entry is not None and entry.revoked:
+            raise NotGranted(Decline.REVOKED, f"{entry.name} was removed from the group")
 
     def _check_target(self, target: Entry, by: Standing | None) -> None:
         if target.member == self.peer_id or target.member in self._seat.standing.issuers:

@@ -520,6 +520,42 @@ def test_who_is_removed_takes_its_invite_with_it(authority, machine) -> None:
     assert authority.first_invite().ticket != first.ticket
 
 
+def test_an_admin_that_is_removed_does_not_come_back_by_invites_of_its_own(
+    town, authority, machine
+) -> None:
+    """It has them in its drawer, for any number of machines and for a year."""
+    admin = standing(authority, join(authority, machine("admin").peer_id, Role.ADMIN, "admin"))
+    own = authority.invite(Role.ADMIN, uses=1000, by=admin)
+    others = authority.invite(Role.PEER)
+    assert authority.revoke("admin").invites == 1
+    with refuses(Decline.REVOKED, "taken back"):
+        authority.redeem(own.ticket, machine("again").peer_id)
+    assert authority.redeem(others.ticket, machine("pc").peer_id)
+
+
+def test_an_admin_does_nothing_more_from_the_moment_of_its_removal(authority, machine) -> None:
+    """The desk knows that by a list, which comes a moment later."""
+    admin = standing(authority, join(authority, machine("admin").peer_id, Role.ADMIN, "admin"))
+    join(authority, machine("pc").peer_id, name="pc")
+    authority.revoke("admin")
+    with refuses(Decline.REVOKED, "admin was removed"):
+        authority.invite(Role.PEER, by=admin)
+    with refuses(Decline.REVOKED, "admin was removed"):
+        authority.revoke("pc", by=admin)
+    assert authority.invites() == ()
+
+
+def test_invites_of_an_admin_that_is_removed_elsewhere_are_void(town, authority, machine) -> None:
+    deputy = town.deputy(authority, "second")
+    admin = standing(authority, join(authority, machine("admin").peer_id, Role.ADMIN, "admin"))
+    own = authority.invite(Role.PEER, by=admin)
+    tell(authority, deputy)
+    deputy.revoke("admin")
+    tell(deputy, authority)
+    with refuses(Decline.REVOKED, "taken back"):
+        authority.redeem(own.ticket, machine("again").peer_id)
+
+
 def test_an_authority_does_not_remove_itself_or_who_is_above(town, authority) -> None:
     deputy = town.deputy(authority, "second")
     authority_entry = member(authority, authority.peer_id)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import sqlite3
 import stat
@@ -155,10 +156,12 @@ def test_invites_that_somebody_knows(ledger: Ledger) -> None:
     ledger.add(line(uses=1, number=b"spent..."))
     for number in (NUMBER, b"spent..."):
         ledger.spend(number, "m")
-    assert ledger.redeemed_by("m") == [NUMBER]
-    assert ledger.redeemed_by("n") == []
+    ledger.add(dataclasses.replace(line(number=b"by admin"), author="admin"))
+    assert ledger.known_to("m") == [NUMBER]
+    assert ledger.known_to("n") == []
+    assert ledger.known_to("admin") == [b"by admin"]
     ledger.withdraw(NUMBER)
-    assert ledger.redeemed_by("m") == []
+    assert ledger.known_to("m") == []
 
 
 def test_stations_that_were_met_last_come_first(ledger: Ledger, clock) -> None:
