@@ -36,6 +36,15 @@ _APPLICATION = 0x48535741
 _PATIENCE = 5.0
 """Seconds that one process waits for another's transaction."""
 
+_UNWRITABLE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOMEM,
+)
+"""The machine is at fault and not the file: a copy put in its place would only forget things."""
+
 _SEEN = 3600
 """Seconds after which it is noted that an authority was met again where it was."""
 
@@ -91,7 +100,7 @@ class Line:
 class Ledger:
     """The open ledger of one group; its methods may be called from any thread.
 
-    They raise `ConfigError` that names the file if it is damaged, and `NotGranted` if another
+    They raise `ConfigError` that names the file if it is damaged or the disk is full, `NotGranted` if another
     process does not let go of it. `clock` gives seconds since 1970.
     """
 
@@ -317,6 +326,8 @@ class Ledger:
                 raise NotGranted(Decline.BUSY, why) from error
             if code == sqlite3.SQLITE_CANTOPEN:
                 raise ConfigError(f"cannot open the ledger {self.path}") from error
+            if code in _UNWRITABLE:
+                raise ConfigError(f"cannot use the ledger {self.path}: {error}") from error
             raise ConfigError(self._damaged(error)) from error
 
     def _damaged(self, why: object) -> str:

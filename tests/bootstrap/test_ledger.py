@@ -295,6 +295,24 @@ def test_damage_is_noticed_while_it_runs(path: Path, ledger: Ledger) -> None:
         ledger.members()
 
 
+def test_a_full_disk_is_no_damage_and_nothing_is_half_written(
+    path: Path, ledger: Ledger, clock
+) -> None:
+    """Who was told to restore a copy would bring back those who were removed since."""
+    ledger.add(line(uses=1000))
+    ((pages,),) = ledger._ask("PRAGMA page_count")
+    ledger._ask(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(ConfigError, match=f"cannot use the ledger {path}: .*full") as caught:
+        for number in range(1000):
+            with ledger.transaction():
+                ledger.spend(NUMBER, f"m{number}")
+                ledger.write(entry(f"m{number}", f"pc-{number}"))
+    assert "damaged" not in str(caught.value)
+    ledger._ask("PRAGMA max_page_count = 10000")
+    assert number == len(ledger.members()) == 1000 - ledger.invite(NUMBER).uses > 0
+    ledger.write(entry())
+
+
 def test_a_ledger_of_a_newer_program_is_left_alone(path: Path, clock) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 2")
