@@ -161,7 +161,8 @@ class Authority:
                 raise NotGranted(
                     Decline.FORBIDDEN,
                     f"this machine was removed from the group as {before.name}; to come back, it"
-                    " needs a new identity (delete its identity file) and a new invite",
+                    " needs a new identity and a new invite (delete the folder that it keeps its"
+                    " identity in, or give it another one)",
                 )
             is_new = before is None or not self._ledger.has_redeemed(line.number, subject)
             if is_new:
