@@ -191,7 +191,7 @@ class Authority:
             entry = self._ledger.member(subject)
             if entry is None:
                 entry = self._recognized(shown, credential)
-                self._check_issuer(entry)
+                self._check_unheard(entry)
             if entry.revoked:
                 raise NotGranted(Decline.REVOKED, f"{entry.name} was removed from the group")
             if not is_vouched(self._ledger, entry):
@@ -236,14 +236,19 @@ class Authority:
             issuer=Witness.of(credential).certified[shown.peer],
         )
 
-    def _check_issuer(self, entry: Entry) -> None:
-        """Only authorities that are known can be known to have been thrown out."""
+    def _check_unheard(self, entry: Entry) -> None:
+        """Takes a certificate's word for it only where we knew if that were not true any more.
+
+        Only authorities that are known can be known to have been thrown out. Whoever was removed
+        after its certificate was made is on lists for so long; a new ledger knows no more yet.
+        """
         above = self._seat.standing.issuers
-        if entry.issuer not in above and self._ledger.member(entry.issuer) is None:
+        heard = entry.issuer in above or self._ledger.member(entry.issuer) is not None
+        if not heard or self._clock() > entry.renewed + _REMEMBERED:
             raise NotGranted(
                 Decline.UNKNOWN,
-                f"the bootstrap that let {entry.name} in is not known here yet; try again in a"
-                " minute",
+                f"{entry.name}, or the bootstrap that let it in, is not known here yet; try again"
+                " in a minute",
             )
 
     def _certify(self, entry: Entry) -> bytes:

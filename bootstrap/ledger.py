@@ -100,8 +100,8 @@ class Line:
 class Ledger:
     """The open ledger of one group; its methods may be called from any thread.
 
-    They raise `ConfigError` that names the file if it is damaged or the disk is full, `NotGranted` if another
-    process does not let go of it. `clock` gives seconds since 1970.
+    They raise `ConfigError` that names the file if it is damaged or the disk is full, and
+    `NotGranted` if another process does not let go of it. `clock` gives seconds since 1970.
     """
 
     def __init__(self, path: Path, group: Group, clock: Callable[[], float]) -> None:

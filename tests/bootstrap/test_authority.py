@@ -671,6 +671,23 @@ def test_a_member_is_renewed_before_it_was_heard_of(town, authority, machine) ->
     assert member(deputy, pc).issuer == authority.peer_id
 
 
+def test_a_new_bootstrap_does_not_bring_back_who_was_removed_long_ago(
+    town, authority, machine, clock
+) -> None:
+    """Lists name nobody for ever, and its ledger is empty until the others have told it."""
+    pc = machine("pc").peer_id
+    credential = join(authority, pc, name="pc")
+    authority.revoke("pc")
+    clock.pass_by(32 * DAY)
+    assert listed(authority).revoked == ()
+    deputy = town.deputy(authority, "second")
+    with refuses(Decline.UNKNOWN, "pc.*not known here yet"):
+        deputy.renew(pc, credential)
+    tell(authority, deputy)
+    with refuses(Decline.REVOKED):
+        deputy.renew(pc, credential)
+
+
 def test_authorities_stand_below_one_another_only_so_deep(town, authority, machine) -> None:
     last = authority
     for number in range(3):
