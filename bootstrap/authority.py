@@ -356,6 +356,7 @@ class Authority:
 
     def hear(self, revocations: Iterable[Revocation]) -> None:
         """Throws out whom other authorities have thrown out, by lists that were checked."""
+        latest = max(self._clock(), 1.0)
         for each in revocations:
             known = self._ledger.member(each.member)
             if known is not None and known.revoked:
@@ -365,7 +366,7 @@ class Authority:
                     each.member, names.clean(each.name) or "member", (), each.time, 0, each.until
                 )
                 logger.info("member revoked elsewhere name=%s", entry.name)
-                self._expel(entry, each.time)
+                self._expel(entry, min(each.time, latest))
 
     def changes(self, since: int, limit: int) -> list[tuple[int, Entry]]:
         """The next entries that have changed after `since`, for another authority."""
@@ -373,4 +374,8 @@ class Authority:
 
     def merge(self, credential: bytes, entries: Iterable[Entry]) -> None:
         """Takes in what another authority knows of members; its credential was checked."""
-        take(self._ledger, self.peer_id, Witness.of(credential), entries)
+        # Lists begin with the last one that was removed: nobody is removed later than now.
+        latest = max(self._clock(), 1.0)
+        replace = msgspec.structs.replace
+        told = [replace(each, revoked=min(each.revoked, latest)) for each in entries]
+        take(self._ledger, self.peer_id, Witness.of(credential), told)

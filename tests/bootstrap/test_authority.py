@@ -20,7 +20,7 @@ from swarm.errors import ConfigError, Lapse, MembershipError
 from swarm.invite import Invite
 from swarm.membership.certificate import ROLES, Role, Standing, examine
 from swarm.membership.membership import Membership, certify_process
-from swarm.membership.revocation import RevocationList, read_list
+from swarm.membership.revocation import Revocation, RevocationList, read_list
 from swarm.membership.trust import Trust
 from swarm.wire.enrolment import Decline, Entry, Station, Ticket
 
@@ -619,6 +619,26 @@ def test_a_list_has_an_end(authority, clock, monkeypatch, machine, caplog) -> No
         authority.revoke(f"m{number}")
     assert [each.name for each in listed(authority).revoked] == ["m2", "m1"]
     assert "more were removed" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["told", "listed"])
+def test_a_rogue_bootstrap_cannot_fill_the_list_from_which_it_is_to_be_read(
+    town, authority, machine, clock, monkeypatch, way: str
+) -> None:
+    """It says beforehand that others are removed in the year 5138; lists begin with the last."""
+    monkeypatch.setattr("swarm.bootstrap.authority.MAX_REVOKED", 3)
+    rogue = town.deputy(authority, "rogue")
+    far = 1e11
+    for number in range(5):
+        name, peer = f"m{number}", machine(f"m{number}").peer_id
+        if way == "told":
+            made_up = Entry(peer, name, ROLES[Role.PEER], 1, 2, far, far, rogue.peer_id)
+            authority.merge(rogue.credential, [made_up])
+        else:
+            authority.hear([Revocation(peer, name, far, far)])
+    clock.pass_by(1)
+    authority.revoke("rogue")
+    assert listed(authority).revoked[0].member == rogue.peer_id
 
 
 def test_other_processes_see_what_is_done(town, authority, machine) -> None:
