@@ -200,6 +200,10 @@ class Authority:
                     f"the bootstrap that let {entry.name} in was removed from the group; ask for a"
                     " new invite",
                 )
+            if Role.AUTHORITY in entry.roles and entry.issuer != self.peer_id:
+                # What others tell of admissions may be a lie. This one would outlive who told it.
+                why = f"{entry.name} is a bootstrap: only the one that let it in renews that"
+                raise NotGranted(Decline.UNKNOWN, why)
             return self._certify(entry)
 
     def members(self) -> tuple[Entry, ...]:
@@ -212,7 +216,8 @@ class Authority:
         now = self._clock()
         if before is not None:
             if is_vouched(self._ledger, before):
-                roles |= set(before.roles)
+                kept = before.issuer == self.peer_id
+                roles |= set(before.roles) - (set() if kept else {Role.AUTHORITY})
             return msgspec.structs.replace(
                 before, roles=merging.ordered(roles), issuer=self.peer_id
             )

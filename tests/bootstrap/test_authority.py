@@ -805,6 +805,37 @@ def test_a_deputy_that_lies_about_who_let_somebody_in_is_found_out(
         authority.renew(pc, credential)
 
 
+@pytest.mark.parametrize("when", ["before", "after", "with an invite"])
+def test_a_rogue_bootstrap_leaves_no_other_behind(town, authority, machine, when: str) -> None:
+    """It tells one of the others, and only that one, that the first has let in a third."""
+    rogue, third = town.deputy(authority, "rogue"), town.deputy(authority, "third")
+    tell(authority, third)
+    heir = machine("heir").peer_id
+    credential = join(rogue, heir, Role.AUTHORITY, "heir")
+    third.merge(
+        rogue.credential,
+        [msgspec.structs.replace(member(rogue, heir), issuer=authority.peer_id)],
+    )
+    if when == "with an invite":
+        shown = standing(third, join(third, heir, Role.CLIENT))
+        assert Role.AUTHORITY not in shown.roles
+        return
+    if when == "after":
+        tell(third, authority)
+        tell(authority, third)
+        authority.revoke("rogue")
+        tell(authority, third)
+    for each in (authority, third) if when == "after" else (third,):
+        with refuses(Decline.UNKNOWN, "only the one that let it in"):
+            each.renew(heir, credential)
+
+
+def test_a_bootstrap_is_renewed_by_the_one_that_let_it_in(town, authority) -> None:
+    deputy = town.deputy(authority, "second")
+    renewed = authority.renew(deputy.peer_id, deputy.credential)
+    assert Role.AUTHORITY in standing(authority, renewed).roles
+
+
 @pytest.mark.parametrize("claim", ["first", "the group"])
 def test_a_deputy_cannot_say_that_it_stands_higher(town, authority, machine, claim: str) -> None:
     """What its credential shows counts: it goes with the one that has really certified it."""
