@@ -129,7 +129,10 @@ class Authority:
         """
         if by is not None and not set(ROLES[role]) <= by.roles:
             raise NotGranted(Decline.FORBIDDEN, f"{by.name} may not invite anybody as {role}")
-        return self._invitations.write(role, name, uses, expires)
+        with self._ledger.transaction():
+            self._check_staff(by)
+            author = "" if by is None else by.member
+            return self._invitations.write(role, name, uses, expires, author)
 
     def first_invite(self) -> Invite:
         """The invite with which a group begins; while it is good it stays the same."""
@@ -158,7 +161,8 @@ class Authority:
                 raise NotGranted(
                     Decline.FORBIDDEN,
                     f"this machine was removed from the group as {before.name}; to come back, it"
-                    " needs a new identity (delete its identity file) and a new invite",
+                    " needs a new identity and a new invite (delete the folder that it keeps its"
+                    " identity in, or give it another one)",
                 )
             is_new = before is None or not self._ledger.has_redeemed(line.number, subject)
             if is_new:
@@ -187,7 +191,7 @@ class Authority:
             entry = self._ledger.member(subject)
             if entry is None:
                 entry = self._recognized(shown, credential)
-                self._check_issuer(entry)
+                self._check_unheard(entry)
             if entry.revoked:
                 raise NotGranted(Decline.REVOKED, f"{entry.name} was removed from the group")
             if not is_vouched(self._ledger, entry):
@@ -196,6 +200,10 @@ class Authority:
                     f"the bootstrap that let {entry.name} in was removed from the group; ask for a"
                     " new invite",
                 )
+            if Role.AUTHORITY in entry.roles and entry.issuer != self.peer_id:
+                # What others tell of admissions may be a lie. This one would outlive who told it.
+                why = f"{entry.name} is a bootstrap: only the one that let it in renews that"
+                raise NotGranted(Decline.UNKNOWN, why)
             return self._certify(entry)
 
     def members(self) -> tuple[Entry, ...]:
@@ -208,7 +216,8 @@ class Authority:
         now = self._clock()
         if before is not None:
             if is_vouched(self._ledger, before):
-                roles |= set(before.roles)
+                kept = before.issuer == self.peer_id
+                roles |= set(before.roles) - (set() if kept else {Role.AUTHORITY})
             return msgspec.structs.replace(
                 before, roles=merging.ordered(roles), issuer=self.peer_id
             )
@@ -232,14 +241,19 @@ class Authority:
             issuer=Witness.of(credential).certified[shown.peer],
         )
 
-    def _check_issuer(self, entry: Entry) -> None:
-        """Only authorities that are known can be known to have been thrown out."""
+    def _check_unheard(self, entry: Entry) -> None:
+        """Takes a certificate's word for it only where we knew if that were not true any more.
+
+        Only authorities that are known can be known to have been thrown out. Whoever was removed
+        after its certificate was made is on lists for so long; a new ledger knows no more yet.
+        """
         above = self._seat.standing.issuers
-        if entry.issuer not in above and self._ledger.member(entry.issuer) is None:
+        heard = entry.issuer in above or self._ledger.member(entry.issuer) is not None
+        if not heard or self._clock() > entry.renewed + _REMEMBERED:
             raise NotGranted(
                 Decline.UNKNOWN,
-                f"the bootstrap that let {entry.name} in is not known here yet; try again in a"
-                " minute",
+                f"{entry.name}, or the bootstrap that let it in, is not known here yet; try again"
+                " in a minute",
             )
 
     def _certify(self, entry: Entry) -> bytes:
@@ -266,11 +280,13 @@ class Authority:
         """Throws out the member, or takes back the invites, that `name` means.
 
         It is a name, a peer id or one end of it, or an invite's number. Invites that a member has
-        come with and that are still good are taken back with it: it could come back by them.
+        come with or had written, and that are still good, are taken back with it: it could come
+        back by them.
         `by` is who asks for it, None for the owner of the folder.
         """
         now = self._clock()
         with self._ledger.transaction():
+            self._check_staff(by)
             found = find(name, self._ledger.members(), self._invitations.open())
             numbers = {line.number for line in found.invites}
             for number in numbers:
@@ -296,6 +312,12 @@ class Authority:
             logger.warning("more were removed than a list holds num=%d", len(listed))
         content = RevocationList(number, tuple(listed[:MAX_REVOKED]))
         return sign_list(content, self.group, self.me.sign, self.credential)
+
+    def _check_staff(self, by: Standing | None) -> None:
+        """Whoever was removed this moment does nothing more, though lists do not say so yet."""
+        entry = None if by is None else self._ledger.member(by.member)
+        if entry is not None and entry.revoked:
+            raise NotGranted(Decline.REVOKED, f"{entry.name} was removed from the group")
 
     def _check_target(self, target: Entry, by: Standing | None) -> None:
         if target.member == self.peer_id or target.member in self._seat.standing.issuers:
@@ -339,6 +361,7 @@ class Authority:
 
     def hear(self, revocations: Iterable[Revocation]) -> None:
         """Throws out whom other authorities have thrown out, by lists that were checked."""
+        latest = max(self._clock(), 1.0)
         for each in revocations:
             known = self._ledger.member(each.member)
             if known is not None and known.revoked:
@@ -348,7 +371,7 @@ class Authority:
                     each.member, names.clean(each.name) or "member", (), each.time, 0, each.until
                 )
                 logger.info("member revoked elsewhere name=%s", entry.name)
-                self._expel(entry, each.time)
+                self._expel(entry, min(each.time, latest))
 
     def changes(self, since: int, limit: int) -> list[tuple[int, Entry]]:
         """The next entries that have changed after `since`, for another authority."""
@@ -356,4 +379,8 @@ class Authority:
 
     def merge(self, credential: bytes, entries: Iterable[Entry]) -> None:
         """Takes in what another authority knows of members; its credential was checked."""
-        take(self._ledger, self.peer_id, Witness.of(credential), entries)
+        # Lists begin with the last one that was removed: nobody is removed later than now.
+        latest = max(self._clock(), 1.0)
+        replace = msgspec.structs.replace
+        told = [replace(each, revoked=min(each.revoked, latest)) for each in entries]
+        take(self._ledger, self.peer_id, Witness.of(credential), told)

@@ -24,10 +24,12 @@ class CallerConfig:
     """What one caller may take; times in seconds.
 
     There are `max_streams` at once, `caller_streams` of them from any one caller. A question costs
-    one and a vain one `vain_cost`; a caller has `budget` of these and gets one back per second.
+    one and a vain one `vain_cost`; a caller has `budget` of these and gets one back per second, and
+    so has a machine for which its programs ask. `max_streams` is more than `transport.gate` lets
+    strangers have together: else their silence would fill the desk.
     """
 
-    max_streams: int = 64
+    max_streams: int = 128
     caller_streams: int = 4
     budget: float = 60.0
     vain_cost: float = 6.0
@@ -62,6 +64,15 @@ class Callers:
             self._present[peer] -= 1
             if not self._present[peer]:
                 del self._present[peer]
+
+    def charge(self, machine: str) -> None:
+        """Charges a question to the machine whose program has asked it, and has proved that.
+
+        Raises `NotGranted` like `attended`: a machine can make keys for programs without end.
+        """
+        if self._debt(machine) >= self._config.budget:
+            raise NotGranted(Decline.BUSY, "programs of your machine ask too often; try again soon")
+        self._charge(machine, 1.0)
 
     def refused(self, peer: str) -> None:
         """Notes that a caller has asked in vain."""

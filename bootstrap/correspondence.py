@@ -15,12 +15,12 @@ import msgspec
 
 from swarm.background import together
 from swarm.directory import Directory, Shelf
-from swarm.errors import MembershipError, Misbehaved, PeerError, SwarmError
+from swarm.errors import Lapse, MembershipError, Misbehaved, PeerError, SwarmError
 from swarm.membership.certificate import Role
 from swarm.membership.enrolment import ask
 from swarm.membership.membership import Membership
 from swarm.transport import Transport
-from swarm.wire.enrolment import Declined, Station, Sync, Synced
+from swarm.wire.enrolment import Decline, Declined, Station, Sync, Synced
 
 from .authority import Authority
 
@@ -55,11 +55,16 @@ class Correspondence:
         self._positions: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Asks the others again and again, until it is cancelled."""
+        """Asks the others again and again, until it is cancelled.
+
+        Raises `MembershipError` if one that stands above this authority says that it was removed.
+        """
         rounds = 0
         while True:
             try:
                 await self.round()
+            except MembershipError:
+                raise
             except SwarmError as error:
                 logger.warning("other bootstraps not asked why=%s", error)
             except Exception:
@@ -70,7 +75,10 @@ class Correspondence:
             await asyncio.sleep(INTERVAL)
 
     async def round(self) -> None:
-        """Asks every other authority once; those that do not answer are left out."""
+        """Asks every other authority once; those that do not answer are left out.
+
+        Raises like `run`.
+        """
         await self._read()
         stations = await asyncio.to_thread(self._authority.stations)
         others = [each for each in stations if each.peer != self._authority.peer_id]
@@ -79,7 +87,7 @@ class Correspondence:
     async def pull(self, station: Station) -> None:
         """Takes what has changed at another authority.
 
-        Raises `PeerError` if it does not tell us.
+        Raises `PeerError` if it does not tell us, and like `run`.
         """
         for _ in range(_MAX_PAGES):
             position = self._positions.get(station.peer, 0)
@@ -87,6 +95,10 @@ class Correspondence:
             question = Sync(self._membership.credential, position, addresses)
             answer = await ask(self._transport, station, question)
             if isinstance(answer, Declined):
+                above = self._membership.standing.issuers
+                if answer.why is Decline.REVOKED and station.peer in above:
+                    # Who was away meanwhile finds nobody who would pass on a list to it.
+                    raise MembershipError(Lapse.REVOKED, answer.message or "we were removed")
                 raise Misbehaved(station.peer, f"tells us nothing: {answer.message}")
             if not isinstance(answer, Synced):
                 raise Misbehaved(station.peer, f"answered by {type(answer).__name__}")

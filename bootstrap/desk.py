@@ -167,12 +167,16 @@ class Desk:
                 Decline.FOREIGN,
                 "what you have is of another group than this bootstrap, or not yours",
             )
+        if subject != peer:
+            self._callers.charge(subject)
 
     def _staff(self, peer: str, credential: bytes, role: Role = Role.ADMIN) -> Standing:
         """The member whose program asks for what is not for everybody, or who asks itself."""
         standing = self._trust.check(credential, peer)
         if not standing.may(role):
             raise NotGranted(Decline.FORBIDDEN, f"{standing.name} is no {role} of the group")
+        if standing.member != peer:
+            self._callers.charge(standing.member)
         # A program has fewer roles than its machine, in whose name it invites and throws out.
         return above(credential, self._trust.group, self._trust.verifies)
 

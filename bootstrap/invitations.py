@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import logging
@@ -46,8 +47,13 @@ class Invitations:
         self._clock = clock
         self._key = seat.me.derive(b"homeswarm invites")
 
-    def write(self, role: Role, name: str, uses: int, expires: float | None) -> Invite:
-        """A new invite; without `expires` (since 1970) it is good for as long as the terms say."""
+    def write(
+        self, role: Role, name: str, uses: int, expires: float | None, author: str = ""
+    ) -> Invite:
+        """A new invite; without `expires` (since 1970) it is good for as long as the terms say.
+
+        `author` is the admin that asks for it, nothing where the folder's owner does.
+        """
         now = self._clock()
         expires = now + self._terms.validity if expires is None else expires
         if names.clean(name) != name.strip():
@@ -58,7 +64,8 @@ class Invitations:
             raise NotGranted(Decline.FORBIDDEN, "an invite expires after now, and within a year")
         if role is Role.AUTHORITY and not self._seat.may_deputize:
             raise NotGranted(Decline.FORBIDDEN, TOO_DEEP)
-        return self._add(self._line(role, names.clean(name), uses, expires))
+        line = self._line(role, names.clean(name), uses, expires)
+        return self._add(dataclasses.replace(line, author=author))
 
     def first(self) -> Invite:
         """The invite with which a group begins; while it is good it stays the same."""

@@ -36,6 +36,15 @@ _APPLICATION = 0x48535741
 _PATIENCE = 5.0
 """Seconds that one process waits for another's transaction."""
 
+_UNWRITABLE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOMEM,
+)
+"""The machine is at fault and not the file: a copy put in its place would only forget things."""
+
 _SEEN = 3600
 """Seconds after which it is noted that an authority was met again where it was."""
 
@@ -49,7 +58,7 @@ CREATE UNIQUE INDEX living_names ON members (name) WHERE revoked = 0;
 CREATE TABLE invites (
     number BLOB PRIMARY KEY, writer TEXT NOT NULL, role TEXT NOT NULL, name TEXT NOT NULL,
     uses INTEGER NOT NULL CHECK (uses >= 0), written REAL NOT NULL, expires REAL NOT NULL,
-    revoked REAL NOT NULL DEFAULT 0, is_first INTEGER NOT NULL
+    revoked REAL NOT NULL DEFAULT 0, author TEXT NOT NULL, is_first INTEGER NOT NULL
 );
 CREATE TABLE redemptions (
     number BLOB NOT NULL REFERENCES invites, member TEXT NOT NULL, time REAL NOT NULL,
@@ -65,14 +74,15 @@ PRAGMA user_version = {VERSION};
 
 _MEMBER = "member, name, roles, joined, renewed, expires, revoked, issuer"
 _UPDATE = ", ".join(f"{field} = excluded.{field}" for field in [*_MEMBER.split(", "), "change"])
-_INVITE = "number, writer, role, name, uses, written, expires, revoked, is_first"
+_INVITE = "number, writer, role, name, uses, written, expires, revoked, author, is_first"
 
 
 @dataclass(frozen=True)
 class Line:
     """An invite in the ledger; `uses` are left of it. Times are seconds since 1970.
 
-    `writer` is the authority that takes it. One that `is_first` is printed at each start.
+    `writer` is the authority that takes it, `author` the admin that has had it written, if it was
+    not the owner of the folder. One that `is_first` is printed at each start.
     """
 
     number: bytes
@@ -83,14 +93,15 @@ class Line:
     written: float
     expires: float
     revoked: float = 0.0
+    author: str = ""
     is_first: bool = False
 
 
 class Ledger:
     """The open ledger of one group; its methods may be called from any thread.
 
-    They raise `ConfigError` that names the file if it is damaged, and `NotGranted` if another
-    process does not let go of it. `clock` gives seconds since 1970.
+    They raise `ConfigError` that names the file if it is damaged or the disk is full, and
+    `NotGranted` if another process does not let go of it. `clock` gives seconds since 1970.
     """
 
     def __init__(self, path: Path, group: Group, clock: Callable[[], float]) -> None:
@@ -222,9 +233,9 @@ class Ledger:
     def add(self, line: Line) -> None:
         """Adds an invite."""
         self._ask(
-            f"INSERT INTO invites ({_INVITE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO invites ({_INVITE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(line.number, line.writer, line.role, line.name, line.uses),
-            *(line.written, line.expires, line.revoked, line.is_first),
+            *(line.written, line.expires, line.revoked, line.author, line.is_first),
         )
 
     def withdraw(self, number: bytes) -> None:
@@ -241,10 +252,13 @@ class Ledger:
         question = "SELECT 1 FROM redemptions WHERE number = ? AND member = ?"
         return bool(self._ask(question, number, member))
 
-    def redeemed_by(self, member: str) -> list[bytes]:
-        """The numbers of the invites that this member has used, and that others still can."""
-        question = "SELECT number FROM redemptions NATURAL JOIN invites"
-        rows = self._ask(f"{question} WHERE member = ? AND uses > 0 AND revoked = 0", member)
+    def known_to(self, member: str) -> list[bytes]:
+        """The numbers of the invites that it has used or had written, and that can be used yet."""
+        rows = self._ask(
+            "SELECT number FROM invites WHERE uses > 0 AND revoked = 0 AND (author = ? OR number IN"
+            " (SELECT number FROM redemptions WHERE member = ?)) ORDER BY number",
+            *(member, member),
+        )
         return [number for (number,) in rows]
 
     # Stations
@@ -312,6 +326,8 @@ class Ledger:
                 raise NotGranted(Decline.BUSY, why) from error
             if code == sqlite3.SQLITE_CANTOPEN:
                 raise ConfigError(f"cannot open the ledger {self.path}") from error
+            if code in _UNWRITABLE:
+                raise ConfigError(f"cannot use the ledger {self.path}: {error}") from error
             raise ConfigError(self._damaged(error)) from error
 
     def _damaged(self, why: object) -> str:

@@ -130,6 +130,9 @@ async def _running(
         notices = Notices(authority, membership, carrier, directory)
         correspondence = Correspondence(authority, membership, carrier, directory)
         try:
+            if len(authority.members()) == 1:
+                # A new ledger knows nobody who was removed: it is told before it is asked.
+                await correspondence.round()
             await Desk(authority, trust, on_change=notices.look).serve(carrier)
             async with background() as tasks:
                 tasks.create_task(keep_remembering(member, known))

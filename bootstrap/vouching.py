@@ -83,7 +83,7 @@ def exclude(ledger: Ledger, member: str) -> set[bytes]:
     Returns their numbers. It is nobody's station any more, either.
     """
     ledger.forget(member)
-    numbers = set(ledger.redeemed_by(member))
+    numbers = set(ledger.known_to(member))
     for number in numbers:
         ledger.withdraw(number)
     return numbers

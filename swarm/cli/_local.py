@@ -44,9 +44,9 @@ class LocalSwarm:
         self, name: str, model: str, span: tuple[int, int], options: Sequence[str]
     ) -> tuple[Process, str]:
         """Starts a peer of the group for these blocks; returns it and its line once it serves."""
-        arguments = ["peer", "--join", self.invite, "--model", model, "--name", name]
+        arguments = ["peer", "--model", model, "--name", name]
         arguments += ["--blocks", f"{span[0]}:{span[1]}", *options, *self._place(name)]
-        process = await self._processes.start(name, arguments)
+        process = await self._processes.start(name, arguments, {"HOMESWARM_INVITE": self.invite})
         return process, await process.line()
 
     @property

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -114,8 +114,13 @@ class Processes:
         self._leash, self._hand = os.pipe()
         os.set_inheritable(self._leash, True)
 
-    async def start(self, name: str, arguments: Sequence[str]) -> Process:
-        """Starts `swarm ARGUMENTS`."""
+    async def start(
+        self, name: str, arguments: Sequence[str], secrets: Mapping[str, str] | None = None
+    ) -> Process:
+        """Starts `swarm ARGUMENTS`, with `secrets` in its environment.
+
+        Arguments are for everybody on this machine to see.
+        """
         log = self._folder / f"{name}.log"
         with log.open("wb") as file:
             child = await asyncio.create_subprocess_exec(
@@ -129,6 +134,7 @@ class Processes:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=file,
+                env={**os.environ, **(secrets or {})},
                 pass_fds=(self._leash,),
                 # Ctrl-C is ours to handle: the terminal would send it to the children too.
                 start_new_session=True,

@@ -46,6 +46,10 @@ ANNOUNCEMENTS = "peers"
 _MAX_BODY = {ANNOUNCEMENTS: 16 * 1024, Shelf.REVOCATIONS: 512 * 1024}
 _USUAL_BODY = 16 * 1024
 _REQUEST_AGE = 60.0
+_MAX_KEYS = 16
+"""Keys in one request: each may cost signatures to check, or a list of neighbours to send. A node
+that hands on all that it has needs one for each shelf."""
+
 _EXPIRY = struct.Struct(">d")
 _RECORD = b"homeswarm record 1\0"
 _REQUEST = b"homeswarm dht request 1\0"
@@ -183,6 +187,8 @@ def authorizer(membership: Membership) -> Any:
             if not abs(age) <= _REQUEST_AGE or len(nonce) != 16 or nonce in self._seen:
                 return False
             if request.auth.service_public_key != me:
+                return False
+            if len(getattr(request, "keys", ())) > _MAX_KEYS:
                 return False
             credential = request.auth.client_access_token.public_key
             if not _from_member(membership.trust, _REQUEST, request, credential):

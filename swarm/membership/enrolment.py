@@ -159,7 +159,10 @@ def _papers(
     try:
         trust.check(answer.credential, subject.peer_id)
     except MembershipError as error:
-        raise Misbehaved(station.peer, f"gave a certificate that does not hold: {error}") from error
+        why = f"gave a certificate that does not hold: {error}"
+        if error.lapse is Lapse.EXPIRED:
+            why += " (is this machine's clock right, and the bootstrap's?)"
+        raise Misbehaved(station.peer, why) from error
     stations = {each.peer: each for each in (*known, *answer.stations)}
     # Those that the authority knows come first: it has just heard of them.
     order = dict.fromkeys((*(each.peer for each in answer.stations), *stations))

@@ -220,7 +220,7 @@ async def _papers(
     papers = cabinet.load()
     if papers is not None:
         _learn(trust, papers)
-        papers = await _valid(transport, applicant, trust, papers)
+        papers = await _valid(transport, applicant, trust, cabinet, papers)
         standing = trust.check(papers.credential, applicant.subject.peer_id)
         if standing.may(applicant.role):
             cabinet.save(papers)
@@ -234,15 +234,25 @@ async def _papers(
 
 
 async def _valid(
-    transport: Transport, applicant: Applicant, trust: Trust, papers: Papers
+    transport: Transport, applicant: Applicant, trust: Trust, cabinet: Cabinet, papers: Papers
 ) -> Papers:
+    subject = applicant.subject
     try:
-        trust.check(papers.credential, applicant.subject.peer_id)
+        trust.check(papers.credential, subject.peer_id)
     except MembershipError as error:
         if error.lapse not in (Lapse.EXPIRED, Lapse.REVOKED):
-            raise ConfigError(f"this machine's membership cannot be used: {error}") from error
+            raise ConfigError(
+                f"this machine's membership cannot be used: {error}; restore the identity that it"
+                f" belongs to, or delete {cabinet.place} and join with a new invite"
+            ) from error
         # An authority knows whether that is the end, or whether it was only away for long.
-        return await enrolment.renew(transport, applicant.subject, trust, papers)
+        try:
+            return await enrolment.renew(transport, subject, trust, papers)
+        except PeerError:
+            # Nobody answers, but the papers say it, too.
+            if trust.has_revoked(subject.peer_id):
+                raise error from None
+            raise
     return papers
 
 

@@ -47,9 +47,13 @@ class Vouching:
     def meet(self, credential: bytes) -> None:
         """Takes the other side's credential; raises `NotAMember`."""
         try:
-            self._standing = self._membership.trust.check(credential, self._peer)
+            standing = self._membership.trust.check(credential, self._peer)
         except MembershipError as error:
             raise NotAMember(self._peer, str(error), error.lapse) from error
+        # What it has taken is counted against the member that it was when it took it.
+        if self._standing is not None and standing.member != self._standing.member:
+            raise NotAMember(self._peer, "shows the certificate of another member than before")
+        self._standing = standing
 
     def check(self) -> None:
         """Raises `NotAMember` once the other side's certificate has expired or been revoked."""

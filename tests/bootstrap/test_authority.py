@@ -20,7 +20,7 @@ from swarm.errors import ConfigError, Lapse, MembershipError
 from swarm.invite import Invite
 from swarm.membership.certificate import ROLES, Role, Standing, examine
 from swarm.membership.membership import Membership, certify_process
-from swarm.membership.revocation import RevocationList, read_list
+from swarm.membership.revocation import Revocation, RevocationList, read_list
 from swarm.membership.trust import Trust
 from swarm.wire.enrolment import Decline, Entry, Station, Ticket
 
@@ -520,6 +520,42 @@ def test_who_is_removed_takes_its_invite_with_it(authority, machine) -> None:
     assert authority.first_invite().ticket != first.ticket
 
 
+def test_an_admin_that_is_removed_does_not_come_back_by_invites_of_its_own(
+    town, authority, machine
+) -> None:
+    """It has them in its drawer, for any number of machines and for a year."""
+    admin = standing(authority, join(authority, machine("admin").peer_id, Role.ADMIN, "admin"))
+    own = authority.invite(Role.ADMIN, uses=1000, by=admin)
+    others = authority.invite(Role.PEER)
+    assert authority.revoke("admin").invites == 1
+    with refuses(Decline.REVOKED, "taken back"):
+        authority.redeem(own.ticket, machine("again").peer_id)
+    assert authority.redeem(others.ticket, machine("pc").peer_id)
+
+
+def test_an_admin_does_nothing_more_from_the_moment_of_its_removal(authority, machine) -> None:
+    """The desk knows that by a list, which comes a moment later."""
+    admin = standing(authority, join(authority, machine("admin").peer_id, Role.ADMIN, "admin"))
+    join(authority, machine("pc").peer_id, name="pc")
+    authority.revoke("admin")
+    with refuses(Decline.REVOKED, "admin was removed"):
+        authority.invite(Role.PEER, by=admin)
+    with refuses(Decline.REVOKED, "admin was removed"):
+        authority.revoke("pc", by=admin)
+    assert authority.invites() == ()
+
+
+def test_invites_of_an_admin_that_is_removed_elsewhere_are_void(town, authority, machine) -> None:
+    deputy = town.deputy(authority, "second")
+    admin = standing(authority, join(authority, machine("admin").peer_id, Role.ADMIN, "admin"))
+    own = authority.invite(Role.PEER, by=admin)
+    tell(authority, deputy)
+    deputy.revoke("admin")
+    tell(deputy, authority)
+    with refuses(Decline.REVOKED, "taken back"):
+        authority.redeem(own.ticket, machine("again").peer_id)
+
+
 def test_an_authority_does_not_remove_itself_or_who_is_above(town, authority) -> None:
     deputy = town.deputy(authority, "second")
     authority_entry = member(authority, authority.peer_id)
@@ -585,6 +621,26 @@ def test_a_list_has_an_end(authority, clock, monkeypatch, machine, caplog) -> No
     assert "more were removed" in caplog.text
 
 
+@pytest.mark.parametrize("way", ["told", "listed"])
+def test_a_rogue_bootstrap_cannot_fill_the_list_from_which_it_is_to_be_read(
+    town, authority, machine, clock, monkeypatch, way: str
+) -> None:
+    """It says beforehand that others are removed in the year 5138; lists begin with the last."""
+    monkeypatch.setattr("swarm.bootstrap.authority.MAX_REVOKED", 3)
+    rogue = town.deputy(authority, "rogue")
+    far = 1e11
+    for number in range(5):
+        name, peer = f"m{number}", machine(f"m{number}").peer_id
+        if way == "told":
+            made_up = Entry(peer, name, ROLES[Role.PEER], 1, 2, far, far, rogue.peer_id)
+            authority.merge(rogue.credential, [made_up])
+        else:
+            authority.hear([Revocation(peer, name, far, far)])
+    clock.pass_by(1)
+    authority.revoke("rogue")
+    assert listed(authority).revoked[0].member == rogue.peer_id
+
+
 def test_other_processes_see_what_is_done(town, authority, machine) -> None:
     before = authority.change
     join(authority, machine("pc").peer_id, name="pc")
@@ -633,6 +689,23 @@ def test_a_member_is_renewed_before_it_was_heard_of(town, authority, machine) ->
     shown = standing(deputy, deputy.renew(pc, credential))
     assert (entry_before, shown.name) == ("second-2", "second-2")
     assert member(deputy, pc).issuer == authority.peer_id
+
+
+def test_a_new_bootstrap_does_not_bring_back_who_was_removed_long_ago(
+    town, authority, machine, clock
+) -> None:
+    """Lists name nobody for ever, and its ledger is empty until the others have told it."""
+    pc = machine("pc").peer_id
+    credential = join(authority, pc, name="pc")
+    authority.revoke("pc")
+    clock.pass_by(32 * DAY)
+    assert listed(authority).revoked == ()
+    deputy = town.deputy(authority, "second")
+    with refuses(Decline.UNKNOWN, "pc.*not known here yet"):
+        deputy.renew(pc, credential)
+    tell(authority, deputy)
+    with refuses(Decline.REVOKED):
+        deputy.renew(pc, credential)
 
 
 def test_authorities_stand_below_one_another_only_so_deep(town, authority, machine) -> None:
@@ -730,6 +803,37 @@ def test_a_deputy_that_lies_about_who_let_somebody_in_is_found_out(
     authority.revoke("rogue")
     with refuses(Decline.REVOKED):
         authority.renew(pc, credential)
+
+
+@pytest.mark.parametrize("when", ["before", "after", "with an invite"])
+def test_a_rogue_bootstrap_leaves_no_other_behind(town, authority, machine, when: str) -> None:
+    """It tells one of the others, and only that one, that the first has let in a third."""
+    rogue, third = town.deputy(authority, "rogue"), town.deputy(authority, "third")
+    tell(authority, third)
+    heir = machine("heir").peer_id
+    credential = join(rogue, heir, Role.AUTHORITY, "heir")
+    third.merge(
+        rogue.credential,
+        [msgspec.structs.replace(member(rogue, heir), issuer=authority.peer_id)],
+    )
+    if when == "with an invite":
+        shown = standing(third, join(third, heir, Role.CLIENT))
+        assert Role.AUTHORITY not in shown.roles
+        return
+    if when == "after":
+        tell(third, authority)
+        tell(authority, third)
+        authority.revoke("rogue")
+        tell(authority, third)
+    for each in (authority, third) if when == "after" else (third,):
+        with refuses(Decline.UNKNOWN, "only the one that let it in"):
+            each.renew(heir, credential)
+
+
+def test_a_bootstrap_is_renewed_by_the_one_that_let_it_in(town, authority) -> None:
+    deputy = town.deputy(authority, "second")
+    renewed = authority.renew(deputy.peer_id, deputy.credential)
+    assert Role.AUTHORITY in standing(authority, renewed).roles
 
 
 @pytest.mark.parametrize("claim", ["first", "the group"])

@@ -257,8 +257,19 @@ async def test_an_authority_that_was_removed_is_not_believed(county: County, tow
     await first.notices.learn()
     with pytest.raises(Misbehaved, match="was removed"):
         await first.letters.pull(second.station)
+    # Whoever stands above it is believed, and others do not pass anything on to it.
+    for ask in (second.letters.pull(first.station), second.letters.round(), second.letters.run()):
+        with pytest.raises(MembershipError, match="second was removed"):
+            await ask
+
+
+async def test_who_stands_elsewhere_ends_no_authority(county: County, town, posts) -> None:
+    first, second = posts
+    said = Declined(Decline.REVOKED, "you were removed")
+    await county.network.kill(second.authority.peer_id)
+    station = await answers(county, "liar", said)
     with pytest.raises(Misbehaved, match="tells us nothing"):
-        await second.letters.pull(first.station)
+        await first.letters.pull(station)
 
 
 # Notices

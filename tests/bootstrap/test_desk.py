@@ -19,6 +19,7 @@ from swarm.membership.certificate import ROLES, Role
 from swarm.membership.membership import Membership, certify_process
 from swarm.membership.papers import Papers
 from swarm.membership.trust import Trust
+from swarm.transport.gate import GateLimits
 from swarm.transport.memory import MemoryTransport, Network
 from swarm.wire.enrolment import (
     PROTOCOL,
@@ -461,6 +462,30 @@ async def test_who_guesses_has_to_wait(street: Street, town) -> None:
     assert await street.declined(guesser, right) is Decline.BUSY
     own = Enrol(honest.peer_id, street.proof(honest, honest), invite.ticket)
     assert isinstance(await street.ask(honest, own), Enrolled)
+
+
+async def test_a_machine_asks_no_more_often_under_many_keys(street: Street, town) -> None:
+    """Each renewal waits for the disk, and whoever has a machine can make keys for programs."""
+    await street.open(CallerConfig(budget=10))
+    garage, credential = street.member("garage", Role.ADMIN)
+    group = Membership(street.trust, credential, garage.sign)
+    answers = []
+    for number in range(15):
+        program = town.machine(f"program {number}")
+        question: Question = Renew(garage.peer_id, street.proof(garage, program), credential)
+        if number % 2:
+            question = Census(certify_process(group, program.peer_id, town.clock))
+        answers.append(await street.ask(program, question))
+    # While it asks it gets some of its budget back.
+    assert not any(isinstance(each, Declined) for each in answers[:10])
+    assert isinstance(answers[-1], Declined) and answers[-1].why is Decline.BUSY
+    other, own = street.member("other")
+    question = Renew(other.peer_id, street.proof(other, other), own)
+    assert isinstance(await street.ask(other, question), Enrolled)
+
+
+def test_strangers_alone_do_not_fill_the_desk() -> None:
+    assert CallerConfig().max_streams > GateLimits().strangers
 
 
 async def silent_stream(street: Street, me: identity.Identity) -> Callable[[], Awaitable[None]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import sqlite3
 import stat
@@ -155,10 +156,12 @@ def test_invites_that_somebody_knows(ledger: Ledger) -> None:
     ledger.add(line(uses=1, number=b"spent..."))
     for number in (NUMBER, b"spent..."):
         ledger.spend(number, "m")
-    assert ledger.redeemed_by("m") == [NUMBER]
-    assert ledger.redeemed_by("n") == []
+    ledger.add(dataclasses.replace(line(number=b"by admin"), author="admin"))
+    assert ledger.known_to("m") == [NUMBER]
+    assert ledger.known_to("n") == []
+    assert ledger.known_to("admin") == [b"by admin"]
     ledger.withdraw(NUMBER)
-    assert ledger.redeemed_by("m") == []
+    assert ledger.known_to("m") == []
 
 
 def test_stations_that_were_met_last_come_first(ledger: Ledger, clock) -> None:
@@ -290,6 +293,24 @@ def test_damage_is_noticed_while_it_runs(path: Path, ledger: Ledger) -> None:
     connection.close()
     with pytest.raises(ConfigError, match=rf"{path} is damaged"):
         ledger.members()
+
+
+def test_a_full_disk_is_no_damage_and_nothing_is_half_written(
+    path: Path, ledger: Ledger, clock
+) -> None:
+    """Who was told to restore a copy would bring back those who were removed since."""
+    ledger.add(line(uses=1000))
+    ((pages,),) = ledger._ask("PRAGMA page_count")
+    ledger._ask(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(ConfigError, match=f"cannot use the ledger {path}: .*full") as caught:
+        for number in range(1000):
+            with ledger.transaction():
+                ledger.spend(NUMBER, f"m{number}")
+                ledger.write(entry(f"m{number}", f"pc-{number}"))
+    assert "damaged" not in str(caught.value)
+    ledger._ask("PRAGMA max_page_count = 10000")
+    assert number == len(ledger.members()) == 1000 - ledger.invite(NUMBER).uses > 0
+    ledger.write(entry())
 
 
 def test_a_ledger_of_a_newer_program_is_left_alone(path: Path, clock) -> None:

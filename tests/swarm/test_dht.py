@@ -497,6 +497,33 @@ async def test_a_request_counts_once(swarm: Swarm) -> None:
         await stub.rpc_ping(request, timeout=2)
 
 
+async def test_one_request_is_about_few_keys(swarm: Swarm) -> None:
+    """Thousands of forged records in one message would hold up a peer for seconds."""
+    boot, near = await swarm.transport(), await swarm.transport()
+    await swarm.join(boot, (), FIRST)
+    here = await swarm.join(near, boot.addresses)
+    protocol = here._node.protocol
+    (peer_id,) = protocol.routing_table.peer_id_to_uid
+    stub = protocol._stub_type(near.daemon.p2p, peer_id, None)
+    key = load("hivemind.dht.routing").DHTID.generate().to_bytes()
+    pb = load("hivemind.proto.dht_pb2")
+
+    def requests(num_keys: int) -> list[tuple[Any, Any]]:
+        keys, values = [key] * num_keys, [b"forged"] * num_keys
+        about = {"in_cache": [False] * num_keys, "expiration_time": [time.time() + 9] * num_keys}
+        store = pb.StoreRequest(keys=keys, subkeys=values, values=values, **about)
+        find = pb.FindRequest(keys=keys, peer=protocol.node_info)
+        return [(stub.rpc_store, store), (stub.rpc_find, find)]
+
+    for call, request in requests(16):
+        await protocol.authorizer.sign_request(request, boot.peer_id)
+        await call(request, timeout=2)
+    for call, request in requests(17):
+        await protocol.authorizer.sign_request(request, boot.peer_id)
+        with pytest.raises(Exception, match="NoneType"):
+            await call(request, timeout=2)
+
+
 async def test_whoever_gets_a_request_cannot_use_it_elsewhere(swarm: Swarm) -> None:
     """One that was thrown out is still asked by those who have not heard of it: it learns nothing
     from others with their questions."""

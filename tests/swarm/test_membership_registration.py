@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,6 +252,12 @@ async def test_who_has_heard_that_it_was_thrown_out_knows_it_after_a_restart(
     with pytest.raises(MembershipError):
         await village.join(office.invite())
     assert office.kinds == ["Enrol", "Renew"]
+    # Nobody need be there to say it.
+    invite = office.invite()
+    await village.network.kill(office.key.peer_id)
+    with pytest.raises(MembershipError, match="removed") as caught:
+        await village.join(invite)
+    assert caught.value.lapse is Lapse.REVOKED
 
 
 @pytest.mark.parametrize("role", [Role.PEER, Role.ADMIN])
@@ -333,6 +340,15 @@ async def test_a_certificate_that_does_not_hold_is_not_kept(village: Village, wh
     assert village.cabinet("another").load() is None
 
 
+@pytest.mark.parametrize("off", [-2 * DAY, 2 * DAY])
+async def test_a_clock_that_is_wrong_is_spoken_of(village: Village, off: float) -> None:
+    office = await village.office()
+    ahead = Founder(village.key_of("group"), village.key_of("authority"), clock=lambda: now() + off)
+    office.twist = lambda *_: Enrolled(ahead.certify(village.key_of("machine").peer_id))
+    with pytest.raises(Misbehaved, match="clock right"):
+        await village.join(office.invite())
+
+
 @pytest.mark.parametrize("content", [b"", b"\xc1", b"\x91" * 9999, b"\x94\xc4\x01x\xa0\x90\x90"])
 async def test_damaged_papers_are_named_and_left_alone(village: Village, content: bytes) -> None:
     office = await village.office()
@@ -352,9 +368,13 @@ async def test_papers_of_another_identity_are_named(village: Village) -> None:
     await village.join(office.invite())
     village.cabinet("copy").place.mkdir(parents=True)
     village.cabinet("copy").save(village.papers())
-    with pytest.raises(ConfigError, match="cannot be used: this certificate is somebody else's"):
+    place = str(village.cabinet("copy").place)
+    with pytest.raises(ConfigError, match=f"used: this certificate is somebody.*delete {place}"):
         await village.join(office.invite(), machine="copy")
     assert office.kinds == ["Enrol"]
+    # What it says helps.
+    shutil.rmtree(place)
+    await village.join(office.invite(), machine="copy")
 
 
 async def test_papers_of_one_group_are_not_shown_in_another(village: Village) -> None:

@@ -302,6 +302,18 @@ def test_signatures_are_checked_once(root: Any, authority: Any, clock: Clock) ->
     assert len(asked) == 2
 
 
+def test_a_list_that_every_neighbour_shows_is_checked_once(
+    root: Any, authority: Any, clock: Clock
+) -> None:
+    asked, verifies = counting()
+    trust = Trust(root.group, verifies, clock=clock)
+    signed = authority.revoke(authority.certify("m").peer)
+    trust.learn(signed)
+    num_asked = len(asked)
+    assert not any(trust.learn(signed) for _ in range(5))
+    assert len(asked) == num_asked
+
+
 def test_what_is_remembered_is_limited(
     root: Any, authority: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,17 @@ async def test_whoever_gets_a_lesser_certificate_is_less(quarter: Quarter) -> No
     assert not back.standing.may(Role.PEER)
 
 
+async def test_nobody_becomes_another_member_while_its_link_lives(quarter: Quarter) -> None:
+    """What it takes is counted by member: two that lend each other names would owe nothing."""
+    a, b = await quarter.node("a"), await quarter.node("b")
+    accomplice = quarter.founder.admit(quarter.network.signer("x"))
+    link = await a.link("b")
+    link.post(Renewed(certify_process(accomplice, "a", now)))
+    peer, error = await lost(b, 1)
+    assert (peer, isinstance(error, NotAMember)) == ("a", True)
+    assert "another member" in str(error)
+
+
 async def test_a_revocation_reaches_the_end_of_a_chain(quarter: Quarter) -> None:
     """By links alone, while no bootstrap is up: each member tells the next within a beat."""
     a, b, c, d = await quarter.chain("abcd")
