@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,8 +178,8 @@ class DhtDirectory:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._node.is_alive = False
-        if not self._transport.daemon.ended:
-            await self._node.shutdown()
+        with suppress(Unreachable):
+            await self._transport.daemon.alive_for(self._node.shutdown())
 
     @property
     def _own_expiry(self) -> float:

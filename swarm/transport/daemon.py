@@ -124,6 +124,23 @@ class Daemon:
         """Returns when the process has ended."""
         await self._ended.wait()
 
+    async def alive_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does `work`, which hivemind does with the process, and might wait for it for ever.
+
+        Raises `Unreachable` (of ourselves) as soon as the process has ended.
+        """
+        doing = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if self.ended:
+                raise Unreachable(self.peer_id, "our own libp2p daemon has ended")
+            doing.result()
+        finally:
+            for task in (doing, ended):
+                task.cancel()
+            await asyncio.gather(doing, ended, return_exceptions=True)
+
     async def addresses(self) -> tuple[str, ...]:
         """Multiaddresses at which p2pd thinks that it can be reached, without `/p2p/`."""
         multiaddr = load("hivemind.utils.multiaddr").Multiaddr

@@ -583,6 +583,22 @@ async def test_find_after_our_daemon_has_ended(
     caplog.clear()
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_leaving_while_our_daemon_dies_ends(
+    swarm: Swarm, turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What hivemind asks of a daemon that is gone is answered by nobody."""
+    boot, near = await swarm.transport(), await swarm.transport()
+    await swarm.join(boot, (), FIRST)
+    here = await swarm.join(near, boot.addresses)
+    async with asyncio.timeout(10):
+        near.daemon.p2p._child.kill()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await here.aclose()
+    caplog.clear()
+
+
 async def test_the_swarm_outlives_its_bootstrap_and_welcomes_it_back(
     swarm: Swarm, tmp_path: Path
 ) -> None:
