@@ -213,8 +213,8 @@ class Watch:
             pieces = self._feed.history.read(point.row, 0, point.end)
             data = memoryview(b"".join(piece.data for piece in pieces))
             return data if self._stands(point) else None
-        hop, epoch = point.hops[index - 1], self._chain.epoch
-        if hop not in self._chain.hops:
+        hop, epoch = point.hops[index - 1], point.epoch
+        if hop not in self._chain.hops or self._chain.epoch != epoch:
             return None
         lengths = tuple(
             point.end if row == point.row else 0 for row in range(len(self._feed.history.lengths))
@@ -226,8 +226,8 @@ class Watch:
             if self._chain.epoch == epoch and hop in self._chain.hops and self._stands(point):
                 self._auditor.refused(hop.hop.peer, str(error))
             return None
-        if not self._stands(point):
-            return None
+        if not self._stands(point) or self._chain.epoch != epoch:
+            return None  # What it shows may be newer than the point.
         if traced(data, self._position_len) != point.sent[index]:
             self._contradicts(hop, "what it shows is not what it committed to")
             return None
