@@ -22,8 +22,8 @@ _MAX_POINTS = 64
 class Point:
     """What every hop of a chain has committed to for the first `end` positions of a row.
 
-    That was in an `epoch` of the chain. `received` has one mark more than there are hops: the last is of what nobody but the client can
-    have received. `sent` begins with the client's own mark.
+    That was in an `epoch` of the chain. `received` has one mark more than there are hops: the last
+    is of what nobody but the client can have received. `sent` begins with the client's own mark.
     """
 
     epoch: int
