@@ -64,6 +64,7 @@ class Router:
         self._repute = repute or Repute(AuditConfig())
         self.digests = Digests()
         self._missed_at: dict[str, float] = {}
+        self._members: dict[str, str] = {}
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
 
@@ -184,9 +185,10 @@ class Router:
         return plan(candidates(strangers, self._met(strangers)), start, end)
 
     def _member(self, peer: str) -> str:
-        """Whose a peer is, by the certificate that it has shown; itself where we have no link."""
-        link = self.open_link(peer)
-        return link.standing.member if link is not None else peer
+        """Whose a peer is, by the certificate that it has shown last; itself if we never met."""
+        if (link := self.open_link(peer)) is not None:
+            self._members[peer] = link.standing.member
+        return self._members.get(peer, peer)
 
     def form(self, model: str, peer: str) -> str:
         """The form of a peer's weights, as it says; empty if it says nothing any more."""
@@ -223,7 +225,10 @@ class Router:
 
     async def link(self, hop: Hop) -> Link:
         """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
-        return await self._neighbours.link(hop.peer, hop.addresses)
+        link = await self._neighbours.link(hop.peer, hop.addresses)
+        # One that hangs up does not become a stranger to its owner's other peers.
+        self._members[hop.peer] = link.standing.member
+        return link
 
     def miss(self, entry: Announcement) -> None:
         """A peer was not there: it is not dialled again at once, unless it announces itself anew.

@@ -16,6 +16,7 @@ from swarm.errors import PeerError, SwarmError
 
 from ..exchange import Exchange
 from ..model_key import ModelKey
+from ..route import Hop
 from ..router import Router
 from .config import AuditConfig
 from .repute import Repute
@@ -93,6 +94,18 @@ class Auditor:
         self._active.set()
 
     # What is found out
+
+    async def witnessed(self, key: ModelKey, hop: Hop) -> bool:
+        """Whether anybody else serves a hop's blocks: else it need not show what it has done."""
+        try:
+            found = await self._court.convenes(key, hop)
+        except SwarmError as error:
+            self.tally.failed += 1
+            logger.info("no witness met hop=%s why=%s", hop, error)
+            return False
+        if not found:
+            self.tally.unwitnessed += 1
+        return found
 
     async def judge(self, key: ModelKey, evidence: Evidence) -> Result | None:
         """Has others do a hop's work again; None if that came to nothing."""
@@ -181,7 +194,7 @@ class Auditor:
             await self._active.wait()
             self._active.clear()
             try:
-                for suspect in await self._reports.suspects():
+                for suspect in await self._reports.news():
                     self.repute.watch(suspect, _now())
             except SwarmError as error:
                 logger.debug("reports not read why=%s", error)

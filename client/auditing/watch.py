@@ -186,6 +186,8 @@ class Watch:
 
     async def _check(self, point: Point, index: int) -> None:
         try:
+            if not await self._auditor.witnessed(self._key, point.hops[index].hop):
+                return
             async with self._gathering:
                 evidence = await self._gather(point, index)
             if evidence is not None:
