@@ -5,6 +5,7 @@ Peers are made to lie by changing their runner or their commitments from outside
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 
@@ -192,11 +193,30 @@ async def test_x11_a_witness_that_lies_is_the_one_that_is_caught(world, asker):
 
 
 async def test_x11_nobody_witnesses_what_only_one_serves(world, asker):
+    """Nor has anybody to show what nobody could compare."""
     await world.chain(0, 1, 3, 4)
     with_other_weights(world.peers["peer-1"])
+    for peer in world.peers.values():
+        peer.hosting.handler._on_copy = lambda link, message: pytest.fail("shown in vain")
     await asker(await world.client(audit_config=ALWAYS)).greedy(PROMPT, NUM_TOKENS)
     tally = await checked(world)
     assert tally.unwitnessed >= 3 and tally.checked == tally.caught == 0
+
+
+async def test_a_witness_that_is_full_is_not_waited_for(world, asker):
+    """Who needs an answer comes first, and loses nothing to a check."""
+    await chain_and_wholes(world)
+    for number in range(2):
+        leases = world.peers[f"whole-{number}"].hosting.handler._leases
+        assert leases.try_hold("s" * 16, leases.free, "somebody")
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    await asker(await world.client(audit_config=ALWAYS)).greedy(PROMPT, NUM_TOKENS)
+    tally = await checked(world)
+    assert tally.failed >= 3 and tally.checked == tally.caught == 0
+    assert clock() - started < 5.0
+    for number in range(2):
+        world.peers[f"whole-{number}"].hosting.handler._leases.release("s" * 16)
 
 
 async def test_x11_a_chain_of_witnesses(world, asker):
