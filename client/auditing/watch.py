@@ -52,8 +52,6 @@ class Watch:
         self._glanced: set[str] = set()
         self._accused: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
-        # One copy at a time: a hop refuses many.
-        self._gathering = asyncio.Lock()
         self._finished = False
         self._missing: int | None = None
         # Peers that this session leaves, without anything being proved.
@@ -186,12 +184,12 @@ class Watch:
 
     async def _check(self, point: Point, index: int) -> None:
         try:
-            if not await self._auditor.witnessed(self._key, point.hops[index].hop):
-                return
-            async with self._gathering:
+            async with self._auditor.turn:
+                if not await self._auditor.witnessed(self._key, point.hops[index].hop):
+                    return
                 evidence = await self._gather(point, index)
-            if evidence is not None:
-                await self._auditor.judge(self._key, evidence)
+                if evidence is not None:
+                    await self._auditor.judge(self._key, evidence)
         except Exception:
             logger.exception("check failed")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from swarm.auditing.report import decode_reports, num_reporters
 from swarm.client.auditing.config import AuditConfig
+from swarm.client.auditing.watch import Watch
 from swarm.client.config import SessionConfig
 from swarm.directory import Shelf
 from swarm.errors import ConfigError
@@ -364,6 +366,41 @@ async def test_a_death_in_the_middle_of_a_check_is_no_finding(world, asker, vict
     del watch
     tally = await checked(world)
     assert (tally.caught, tally.undecided) == (0, 0)
+
+
+async def test_who_leaves_does_not_wait_for_a_check(world, asker):
+    """A session that has ended has nothing to hand over."""
+    await chain_and_wholes(world)
+    model = await world.client(audit_config=ALWAYS)
+    async with model._access.auditor.turn:
+        await asker(model).greedy(PROMPT, NUM_TOKENS)
+        assert world.peers["peer-1"].hosting.handler.num_sessions == 1
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        await world.leave("peer-1")
+        assert clock() - started < 2.0
+    tally = await checked(world)
+    assert (tally.caught, tally.undecided) == (0, 0)
+    assert not model._access.router._avoided()
+
+
+async def test_what_is_compared_is_held_for_one_check_only(world, asker, monkeypatch):
+    """Beginnings of many long texts at once would else fill the client's memory."""
+    await chain_and_wholes(world)
+    gather, held, most = Watch._gather, [], []
+
+    async def gathered(self, point, index):
+        evidence = await gather(self, point, index)
+        if evidence is not None:
+            held.append(weakref.ref(evidence))
+        most.append(sum(ref() is not None for ref in held))
+        return evidence
+
+    monkeypatch.setattr(Watch, "_gather", gathered)
+    model = await world.client(audit_config=ALWAYS)
+    await asyncio.gather(*(asker(model).greedy(PROMPT[n:], 8) for n in range(4)))
+    await checked(world)
+    assert len(held) >= 8 and max(most) == 1
 
 
 async def test_x11_reports_of_others_are_a_reason_to_look_closer(world, asker):
