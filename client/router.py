@@ -171,20 +171,20 @@ class Router:
         shunned = self._avoided() | excluded
         found = [entry for entry in await self.find(model.fingerprint) if entry.serving]
         able = [entry for entry in found if entry.peer not in shunned]
-        members = {self._member(peer) for peer in excluded}
+        members = {self.member(peer) for peer in excluded}
         whole = [entry for entry in able if entry.start <= start and end <= entry.end]
         for entry in secrets.SystemRandom().sample(whole, len(whole)):
             hop = Hop(entry.peer, start, end, entry.addresses)
             with contextlib.suppress(PeerError):
                 await self.link(hop)
-                if self._member(entry.peer) not in members:
+                if self.member(entry.peer) not in members:
                     return (hop,)
         parts = [entry for entry in able if entry not in whole]
         await self._meet_all(parts)
-        strangers = [entry for entry in parts if self._member(entry.peer) not in members]
+        strangers = [entry for entry in parts if self.member(entry.peer) not in members]
         return plan(candidates(strangers, self._met(strangers)), start, end)
 
-    def _member(self, peer: str) -> str:
+    def member(self, peer: str) -> str:
         """Whose a peer is, by the certificate that it has shown last; itself if we never met."""
         if (link := self.open_link(peer)) is not None:
             self._members[peer] = link.standing.member

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from random import SystemRandom
 
 from swarm.auditing.report import Report
@@ -160,12 +161,13 @@ class Auditor:
         self.tally.contradictions += 1
         self.repute.doubt(peer, _now())
 
-    def quarrel(self, before: str, after: str) -> None:
-        """Of two neighbours one lies about what passed between them: they are kept apart."""
-        logger.warning("hops contradict each other before=%s after=%s", before, after)
+    def quarrel(self, *peers: str) -> None:
+        """Of hops in a row one lies about what passed between them: they are kept apart."""
+        logger.warning("hops contradict each other peers=%s", " ".join(peers))
         self.tally.contradictions += 1
-        self.repute.quarrel(before, after, _now())
-        self._router.separate(before, after)
+        self.repute.quarrel({peer: self._router.member(peer) for peer in peers}, _now())
+        for before, after in pairwise(peers):
+            self._router.separate(before, after)
 
     def caught(self) -> frozenset[str]:
         """Peers that were found out."""

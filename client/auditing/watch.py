@@ -267,16 +267,15 @@ class Watch:
             self._left.add(hop.hop.peer)
 
     def _miss(self, index: int) -> None:
-        """The commitments of hop `index` are not there: it, or one after it, has seen to that."""
+        """The commitments of hop `index` are not there: it, or any after it, has seen to that."""
         hops = self._chain.hops
         if not hops or hops[index].session in self._accused:
             return
         hop = hops[index]
         self._accused.add(hop.session)
-        if index + 1 == len(hops):
+        peers = [each.hop.peer for each in hops[index:]]
+        if len(peers) == 1:
             self._auditor.doubt(hop.hop.peer, "it does not say what it has computed")
         else:
-            after = hops[index + 1].hop.peer
-            self._auditor.quarrel(hop.hop.peer, after)
-            self._left.add(after)
-        self._left.add(hop.hop.peer)
+            self._auditor.quarrel(*peers)
+        self._left.update(peers)

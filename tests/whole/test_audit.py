@@ -347,6 +347,22 @@ async def test_x11_a_later_hop_cannot_speak_for_an_earlier_one(world, asker):
     assert not await world.registry.read(Shelf.REPORTS)
 
 
+async def test_x11_who_spoils_an_early_hops_words_is_left_with_it(world, asker):
+    """All hops after it pass them on: it is not always the next one that has spoilt them."""
+    await chain_and_wholes(world)
+    handler = world.peers["peer-2"].hosting.handler
+    take = handler._on_step
+
+    def spoiling(link, step, payload):
+        times = tuple(replace(t, tag=b"") if t.start == 0 else t for t in step.times)
+        take(link, replace(step, times=times), payload)
+
+    handler._on_step = spoiling
+    asked = asker(await world.client())
+    assert await asked.greedy(PROMPT, NUM_TOKENS) == world.tiny.greedy(PROMPT, NUM_TOKENS)
+    assert "peer-2" not in {hop.peer for hop in asked.reply.route}
+
+
 async def test_nothing_is_committed_where_nothing_is_checked(world, asker):
     await world.chain(0, 2, 4)
     watch = world.watch()
