@@ -64,6 +64,7 @@ class Router:
         self._repute = repute or Repute(AuditConfig())
         self.digests = Digests()
         self._missed_at: dict[str, float] = {}
+        self._members: dict[str, str] = {}
         self._found: tuple[Announcement, ...] = ()
         self._found_at = float("-inf")
 
@@ -170,23 +171,24 @@ class Router:
         shunned = self._avoided() | excluded
         found = [entry for entry in await self.find(model.fingerprint) if entry.serving]
         able = [entry for entry in found if entry.peer not in shunned]
-        members = {self._member(peer) for peer in excluded}
+        members = {self.member(peer) for peer in excluded}
         whole = [entry for entry in able if entry.start <= start and end <= entry.end]
         for entry in secrets.SystemRandom().sample(whole, len(whole)):
             hop = Hop(entry.peer, start, end, entry.addresses)
             with contextlib.suppress(PeerError):
                 await self.link(hop)
-                if self._member(entry.peer) not in members:
+                if self.member(entry.peer) not in members:
                     return (hop,)
         parts = [entry for entry in able if entry not in whole]
         await self._meet_all(parts)
-        strangers = [entry for entry in parts if self._member(entry.peer) not in members]
+        strangers = [entry for entry in parts if self.member(entry.peer) not in members]
         return plan(candidates(strangers, self._met(strangers)), start, end)
 
-    def _member(self, peer: str) -> str:
-        """Whose a peer is, by the certificate that it has shown; itself where we have no link."""
-        link = self.open_link(peer)
-        return link.standing.member if link is not None else peer
+    def member(self, peer: str) -> str:
+        """Whose a peer is, by the certificate that it has shown last; itself if we never met."""
+        if (link := self.open_link(peer)) is not None:
+            self._members[peer] = link.standing.member
+        return self._members.get(peer, peer)
 
     def form(self, model: str, peer: str) -> str:
         """The form of a peer's weights, as it says; empty if it says nothing any more."""
@@ -223,7 +225,10 @@ class Router:
 
     async def link(self, hop: Hop) -> Link:
         """The link to a hop's peer; raises `PeerError` if it cannot be reached."""
-        return await self._neighbours.link(hop.peer, hop.addresses)
+        link = await self._neighbours.link(hop.peer, hop.addresses)
+        # One that hangs up does not become a stranger to its owner's other peers.
+        self._members[hop.peer] = link.standing.member
+        return link
 
     def miss(self, entry: Announcement) -> None:
         """A peer was not there: it is not dialled again at once, unless it announces itself anew.

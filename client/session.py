@@ -271,6 +271,9 @@ class Session:
                 self._chain.lose(lost)
 
     def _on_leaving(self, hop: OpenHop) -> None:
+        if self._closed:
+            self._chain.close()  # Only a check held it open: whoever leaves does not wait for that.
+            return
         for other in self._chain.on(hop.hop.peer):
             other.leaving = True
         self._succession.begin(self._progress, self._feed)

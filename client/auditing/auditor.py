@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from random import SystemRandom
 
 from swarm.auditing.report import Report
@@ -16,6 +17,7 @@ from swarm.errors import PeerError, SwarmError
 
 from ..exchange import Exchange
 from ..model_key import ModelKey
+from ..route import Hop
 from ..router import Router
 from .config import AuditConfig
 from .repute import Repute
@@ -71,7 +73,8 @@ class Auditor:
         self._router = router
         self._reports = reports
         self._court = Court(router, exchange)
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Held by whoever checks: what is compared takes memory, and everybody's lines."""
         self._active = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,16 +97,27 @@ class Auditor:
 
     # What is found out
 
+    async def witnessed(self, key: ModelKey, hop: Hop) -> bool:
+        """Whether anybody else serves a hop's blocks: else it need not show what it has done."""
+        try:
+            found = await self._court.convenes(key, hop)
+        except SwarmError as error:
+            self.tally.failed += 1
+            logger.info("no witness met hop=%s why=%s", hop, error)
+            return False
+        if not found:
+            self.tally.unwitnessed += 1
+        return found
+
     async def judge(self, key: ModelKey, evidence: Evidence) -> Result | None:
         """Has others do a hop's work again; None if that came to nothing."""
         tally, hop = self.tally, evidence.hop
-        async with self._turn:
-            try:
-                result = await self._court.hold(key, evidence)
-            except PeerError as error:
-                tally.failed += 1
-                logger.info("check failed hop=%s why=%s", hop, error)
-                return None
+        try:
+            result = await self._court.hold(key, evidence)
+        except PeerError as error:
+            tally.failed += 1
+            logger.info("check failed hop=%s why=%s", hop, error)
+            return None
         if result is None:
             tally.unwitnessed += 1
             return None
@@ -147,12 +161,13 @@ class Auditor:
         self.tally.contradictions += 1
         self.repute.doubt(peer, _now())
 
-    def quarrel(self, before: str, after: str) -> None:
-        """Of two neighbours one lies about what passed between them: they are kept apart."""
-        logger.warning("hops contradict each other before=%s after=%s", before, after)
+    def quarrel(self, *peers: str) -> None:
+        """Of hops in a row one lies about what passed between them: they are kept apart."""
+        logger.warning("hops contradict each other peers=%s", " ".join(peers))
         self.tally.contradictions += 1
-        self.repute.quarrel(before, after, _now())
-        self._router.separate(before, after)
+        self.repute.quarrel({peer: self._router.member(peer) for peer in peers}, _now())
+        for before, after in pairwise(peers):
+            self._router.separate(before, after)
 
     def caught(self) -> frozenset[str]:
         """Peers that were found out."""
@@ -181,7 +196,7 @@ class Auditor:
             await self._active.wait()
             self._active.clear()
             try:
-                for suspect in await self._reports.suspects():
+                for suspect in await self._reports.news():
                     self.repute.watch(suspect, _now())
             except SwarmError as error:
                 logger.debug("reports not read why=%s", error)

@@ -15,7 +15,11 @@ from ..exchange import Exchange
 from ..hop import OpenHop
 
 _PATIENCE = 8.0
-"""Seconds until something of a copy arrives, again and again."""
+"""Seconds until the next part of a copy arrives."""
+
+_PART_LEN = 1 << 17
+"""Bytes that are asked for at once. Outputs of the session may have to wait behind them: for 2 s on
+a line of 0.5 Mbit/s."""
 
 
 class CopyOf:
@@ -38,20 +42,27 @@ class CopyOf:
 
         Raises `PeerError` where they do not come, in time or at all.
         """
-        until = tuple(length if index == row else 0 for index, length in enumerate(lengths))
-        nothing = (0,) * len(lengths)
-        self._row, self._num_bytes = row, lengths[row] * self._position_len
+        self._row, length = row, lengths[row]
         exchange.register(self._name, self)
         self._hop.on_close.append(self._end)
         try:
-            session = self._hop.session
-            self._hop.link.post(Copy(session, epoch, Next(None, self._name, (), nothing), until))
-            while len(self._data) < self._num_bytes:
-                await self._wait()
+            step = max(1, _PART_LEN // self._position_len)
+            for position in range(0, length, step):
+                self._ask(epoch, len(lengths), position, min(position + step, length))
+                while len(self._data) < self._num_bytes:
+                    await self._wait()
             return memoryview(self._data)
         finally:
             exchange.unregister(self._name)
             self._hop.on_close.remove(self._end)
+
+    def _ask(self, epoch: int, num_rows: int, start: int, end: int) -> None:
+        def of_row(position: int) -> tuple[int, ...]:
+            return tuple(position if row == self._row else 0 for row in range(num_rows))
+
+        self._num_bytes = end * self._position_len
+        next_ = Next(None, self._name, (), of_row(start))
+        self._hop.link.post(Copy(self._hop.session, epoch, next_, of_row(end)))
 
     async def _wait(self) -> None:
         if self._error is not None:

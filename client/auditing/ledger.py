@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from swarm.session.feed import Computed
 from swarm.session.trace import Trace, tag
@@ -17,14 +18,15 @@ _MAX_POINTS = 64
 """Points that are remembered of one row; the first and the newest stay."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
     """What every hop of a chain has committed to for the first `end` positions of a row.
 
-    `received` has one mark more than there are hops: the last is of what nobody but the client can
-    have received. `sent` begins with the client's own mark.
+    That was in an `epoch` of the chain. `received` has one mark more than there are hops: the last
+    is of what nobody but the client can have received. `sent` begins with the client's own mark.
     """
 
+    epoch: int
     row: int
     end: int
     hops: tuple[OpenHop, ...]
@@ -36,14 +38,6 @@ class Point:
         return self.sent[index] == self.received[index]
 
 
-@dataclass(frozen=True)
-class Dispute:
-    """Hop `index` of a point and what comes before it contradict each other."""
-
-    point: Point
-    index: int
-
-
 class Ledger:
     """Follows the rows of one session; `position_len` is the bytes of one position."""
 
@@ -52,13 +46,16 @@ class Ledger:
         self._own = [Trace(position_len) for _ in range(num_rows)]
         self._got: list[dict[int, bytes]] = [{} for _ in range(num_rows)]
         self._points: list[list[Point]] = [[] for _ in range(num_rows)]
+        # Those that somebody may still hold, though `_points` has no room for them.
+        self._valid: WeakSet[Point] = WeakSet()
+        self._epoch = 0
 
     def send(self, computed: Computed) -> None:
         """The client sends a step; what it rolls back is forgotten."""
         if computed.reorder is not None:
             self._own = [self._own[s].head(len(self._own[s])) for s in computed.reorder]
             self._got = [dict(self._got[source]) for source in computed.reorder]
-            self._points = [[] for _ in self._points]
+            self._forget_points()
         offset = 0
         for span in computed.rows:
             size = span.count * self._position_len
@@ -74,6 +71,11 @@ class Ledger:
         Returns the points that all hops now agree to be at, and the first hop whose commitments are
         not there or not its own, if there is one. What is sent again after a loss has none at all.
         """
+        if output.epoch != self._epoch:
+            # A hop that was mended, or has come, may have computed anew what came out before, and
+            # rounded it otherwise.
+            self._epoch, self._got = output.epoch, [{} for _ in self._got]
+            self._forget_points()
         self._note(output, payload)
         if not output.times:
             return [], None
@@ -93,8 +95,12 @@ class Ledger:
         return known, None
 
     def valid(self, point: Point) -> bool:
-        """Whether the positions of a point are still those that they were."""
-        return point.sent[0] == self._own[point.row].mark(point.end)
+        """Whether the positions of a point are still those that were computed then.
+
+        What was rolled back and then sent again is not: the same inputs, in steps of other lengths,
+        may be rounded otherwise.
+        """
+        return point in self._valid
 
     def first(self, row: int) -> Point | None:
         """The earliest point of a row."""
@@ -123,16 +129,24 @@ class Ledger:
             return None
         sent = (self._own[row].mark(end), *(each[0].sent for each in of_row))
         received = (*(each[0].received for each in of_row), of_row[-1][0].sent)
-        return Point(row, end, tuple(hops), received, sent)
+        return Point(self._epoch, row, end, tuple(hops), received, sent)
 
     def _add(self, point: Point) -> None:
+        self._valid.add(point)
         points = self._points[point.row]
         points.append(point)
         if len(points) > _MAX_POINTS:
             del points[1]
 
+    def _forget_points(self) -> None:
+        self._points = [[] for _ in self._points]
+        self._valid.clear()
+
     def _forget(self, row: int, position: int) -> None:
         points = self._points[row]
+        if points and points[-1].end > position:
+            for point in [p for p in self._valid if p.row == row and p.end > position]:
+                self._valid.discard(point)
         while points and points[-1].end > position:
             points.pop()
         got = self._got[row]

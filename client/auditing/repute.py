@@ -5,11 +5,16 @@ Policy only: no clock. Times are in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .config import AuditConfig
 
 ENOUGH_QUARRELS = 3
-"""Neighbours with whom one has quarrelled until it is not them: each quarrel has a liar, and a liar
-is in all of its own."""
+"""Quarrels with different others until it is not them: each has a liar, and a liar is in all of its
+own. Where one of the others was in all of them too, it may be that one."""
+
+_MAX_QUARRELS = 16
+"""Quarrels that are remembered of one peer."""
 
 ENOUGH_REFUSALS = 5
 """Checks in a row that came to nothing because a peer did not show what it had committed to."""
@@ -25,7 +30,7 @@ class Repute:
         self._caught: dict[str, float] = {}
         self._doubted: dict[str, float] = {}
         self._watched: dict[str, float] = {}
-        self._quarrels: dict[str, set[str]] = {}
+        self._quarrels: dict[str, list[frozenset[str]]] = {}
         self._refusals: dict[str, int] = {}
         self.num_caught = 0
         """Times that somebody was caught; what peers kept before may come from it."""
@@ -35,15 +40,21 @@ class Repute:
         self._caught[peer] = now + self._config.avoid_seconds
         self.num_caught += 1
 
-    def quarrel(self, one: str, other: str, now: float) -> None:
-        """Two neighbours contradict each other: one of them lies, and it is not known which."""
-        for peer, partner in ((one, other), (other, one)):
-            partners = self._quarrels.setdefault(peer, set())
-            partners.add(partner)
+    def quarrel(self, owners: Mapping[str, str], now: float) -> None:
+        """One of these peers lies about what passed between them, and it is not known which.
+
+        `owners` names the member behind each: a member's many peers count as one against others.
+        """
+        for peer, owner in owners.items():
+            others = frozenset(each for each in owners.values() if each != owner)
+            known = self._quarrels.setdefault(peer, [])
+            if others not in known:
+                known.append(others)
+            del known[:-_MAX_QUARRELS]
             self.watch(peer, now)
-            if len(partners) >= ENOUGH_QUARRELS:
+            if len(known) >= ENOUGH_QUARRELS and not frozenset.intersection(*known):
                 self._doubted[peer] = now + _DOUBT_SECONDS
-                partners.clear()
+                known.clear()
 
     def refuse(self, peer: str, now: float) -> None:
         """A peer did not show what it had committed to. It may have lost it."""

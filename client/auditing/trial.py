@@ -70,6 +70,14 @@ class Court:
         self._router = router
         self._exchange = exchange
 
+    async def convenes(self, key: ModelKey, hop: Hop) -> bool:
+        """Whether anybody else could do a hop's work again."""
+        try:
+            await self._router.others(key, (hop.start, hop.end), frozenset({hop.peer}))
+        except NoRouteError:
+            return False
+        return True
+
     async def hold(self, key: ModelKey, evidence: Evidence) -> Result | None:
         """Has others do a hop's work again; None where there are no others.
 

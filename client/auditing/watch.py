@@ -52,8 +52,6 @@ class Watch:
         self._glanced: set[str] = set()
         self._accused: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
-        # One copy at a time: a hop refuses many.
-        self._gathering = asyncio.Lock()
         self._finished = False
         self._missing: int | None = None
         # Peers that this session leaves, without anything being proved.
@@ -186,10 +184,12 @@ class Watch:
 
     async def _check(self, point: Point, index: int) -> None:
         try:
-            async with self._gathering:
+            async with self._auditor.turn:
+                if not await self._auditor.witnessed(self._key, point.hops[index].hop):
+                    return
                 evidence = await self._gather(point, index)
-            if evidence is not None:
-                await self._auditor.judge(self._key, evidence)
+                if evidence is not None:
+                    await self._auditor.judge(self._key, evidence)
         except Exception:
             logger.exception("check failed")
 
@@ -213,8 +213,8 @@ class Watch:
             pieces = self._feed.history.read(point.row, 0, point.end)
             data = memoryview(b"".join(piece.data for piece in pieces))
             return data if self._stands(point) else None
-        hop, epoch = point.hops[index - 1], self._chain.epoch
-        if hop not in self._chain.hops:
+        hop, epoch = point.hops[index - 1], point.epoch
+        if hop not in self._chain.hops or self._chain.epoch != epoch:
             return None
         lengths = tuple(
             point.end if row == point.row else 0 for row in range(len(self._feed.history.lengths))
@@ -226,8 +226,8 @@ class Watch:
             if self._chain.epoch == epoch and hop in self._chain.hops and self._stands(point):
                 self._auditor.refused(hop.hop.peer, str(error))
             return None
-        if not self._stands(point):
-            return None
+        if not self._stands(point) or self._chain.epoch != epoch:
+            return None  # What it shows may be newer than the point.
         if traced(data, self._position_len) != point.sent[index]:
             self._contradicts(hop, "what it shows is not what it committed to")
             return None
@@ -267,16 +267,15 @@ class Watch:
             self._left.add(hop.hop.peer)
 
     def _miss(self, index: int) -> None:
-        """The commitments of hop `index` are not there: it, or one after it, has seen to that."""
+        """The commitments of hop `index` are not there: it, or any after it, has seen to that."""
         hops = self._chain.hops
         if not hops or hops[index].session in self._accused:
             return
         hop = hops[index]
         self._accused.add(hop.session)
-        if index + 1 == len(hops):
+        peers = [each.hop.peer for each in hops[index:]]
+        if len(peers) == 1:
             self._auditor.doubt(hop.hop.peer, "it does not say what it has computed")
         else:
-            after = hops[index + 1].hop.peer
-            self._auditor.quarrel(hop.hop.peer, after)
-            self._left.add(after)
-        self._left.add(hop.hop.peer)
+            self._auditor.quarrel(*peers)
+        self._left.update(peers)

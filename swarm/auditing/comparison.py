@@ -14,22 +14,31 @@ _QUIET = 0.1
 """Channels that change less than this part of the median channel count as if they changed so."""
 
 
+_FEW, _MANY = 4, 16
+"""Positions whose median says nothing, and whose median says how far apart positions usually are.
+
+A text's first position is far from all others, and rounds badly: honest medians of one position
+were up to 0.69, of two up to 0.19, of four up to 0.13, of sixteen up to 0.09."""
+
+
 @dataclass(frozen=True)
 class Difference:
-    """Distances over several positions: the median one and the largest one (see `distances`)."""
+    """Distances over `count` positions: the median one and the largest one (see `distances`)."""
 
     usual: float
     largest: float
+    count: int
 
     def within(self, tolerance: Tolerance) -> bool:
-        """Whether honest peers may differ so much."""
-        return self.usual <= tolerance.usual and self.largest <= tolerance.largest
+        """Whether honest peers may differ so much; of few positions the median may be larger."""
+        usual = tolerance.usual if self.count >= _MANY else 2 * tolerance.usual
+        return self.largest <= tolerance.largest and (self.usual <= usual or self.count < _FEW)
 
 
 def difference(one: torch.Tensor, other: torch.Tensor, inputs: torch.Tensor) -> Difference:
     """How far apart two results for `inputs` are; all three are `[n, hidden_size]`, `n` > 0."""
     apart = distances(one, other, inputs)
-    return Difference(float(apart.median()), float(apart.max()))
+    return Difference(float(apart.median()), float(apart.max()), len(apart))
 
 
 def distances(one: torch.Tensor, other: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

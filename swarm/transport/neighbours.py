@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from swarm.errors import Misbehaved, NotAMember, PeerError, Silent, Unreachable
@@ -49,6 +50,8 @@ class Neighbours:
         self._opened: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link | PeerError]] = {}
         self._links: set[Link] = set()
+        # How many links each account has opened to us.
+        self._accepted: Counter[str] = Counter()
         self._backlogs: Quota[Link] = Quota(self._config.backlog, self._config.backlogs)
         self._alarms: dict[str, tuple[float, float]] = {}
         # Of links that have ended; `traffic` adds the open ones.
@@ -103,10 +106,15 @@ class Neighbours:
         """Serves a stream that somebody opened to us, until it ends."""
         link = await accept(stream, self._membership, self._config)
         link.backlogs = self._backlogs
-        if sum(other.account == link.account for other in self._links) >= self._config.links:
+        account = link.account
+        if self._accepted[account] >= self._config.links:
             await link.aclose()
             raise Misbehaved(link.peer, "has too many links")
-        await self._keep(link)
+        self._accepted[account] += 1
+        try:
+            await self._keep(link)
+        finally:
+            self._accepted -= Counter([account])
 
     def close(self, peer: str, why: str) -> None:
         """Ends our link to `peer`, as one does with a peer that is thought dead."""

@@ -25,13 +25,15 @@ class Hop:
         self.key = os.urandom(16)
         self.received, self.sent = Trace(SIZE), Trace(SIZE)
 
-    def run(self, position: int, data: bytes, generation: int = 0) -> tuple[bytes, HopTime]:
+    def run(
+        self, position: int, data: bytes, generation: int = 0, epoch: int = 1
+    ) -> tuple[bytes, HopTime]:
         out = bytes(255 - each for each in data)
         self.received.write(position, memoryview(data))
         self.sent.write(position, memoryview(out))
         end = position + len(data) // SIZE
         made = (Commitment(0, end, self.received.mark(end), self.sent.mark(end)),)
-        word = tag(self.key, 1, generation, made)
+        word = tag(self.key, epoch, generation, made)
         return out, HopTime(self.hop.start, self.hop.end, 0, 0, 1, made, word)
 
 
@@ -42,15 +44,17 @@ class Scene:
         self.ledger = Ledger(1, SIZE)
         self.hops: list[Any] = [Hop(0), Hop(1), Hop(2)]
 
-    def step(self, position: int, count: int, generation: int = 0) -> tuple[Output, bytes]:
-        data = os.urandom(count * SIZE)
+    def step(
+        self, position: int, count: int, generation: int = 0, data: bytes = b"", epoch: int = 1
+    ) -> tuple[Output, bytes]:
+        data = data or os.urandom(count * SIZE)
         rows = (RowRange(0, position, count),)
         self.ledger.send(Computed(rows, memoryview(data), Want.ALL, generation))
         times = []
         for hop in self.hops:
-            data, time = hop.run(position, data, generation)
+            data, time = hop.run(position, data, generation, epoch)
             times.append(time)
-        return Output("s" * 16, 1, 0, generation, rows, Want.ALL, tuple(times)), data
+        return Output("s" * 16, epoch, 0, generation, rows, Want.ALL, tuple(times)), data
 
 
 @pytest.fixture
@@ -77,6 +81,43 @@ def test_a_point_that_is_rolled_back_is_no_longer_valid(scene: Scene) -> None:
     scene.step(3, 2, generation=1)
     assert not scene.ledger.valid(point)
     assert scene.ledger.newest(0, 100) is None
+
+
+def test_nor_is_one_whose_bytes_are_sent_again(scene: Scene) -> None:
+    """In a step of another length they may be rounded otherwise: no hop has lied."""
+    data = os.urandom(5 * SIZE)
+    output, payload = scene.step(0, 5, data=data)
+    (point,), _ = scene.ledger.receive(output, payload, scene.hops)
+    output, payload = scene.step(3, 2, generation=1, data=data[3 * SIZE :])
+    (other,), _ = scene.ledger.receive(output, payload, scene.hops)
+    assert point.sent[0] == other.sent[0]
+    assert scene.ledger.valid(other) and not scene.ledger.valid(point)
+
+
+def test_a_point_that_had_to_go_for_others_is_still_rolled_back(scene: Scene) -> None:
+    held = None
+    for position in range(100):
+        output, payload = scene.step(position, 1)
+        (point,), _ = scene.ledger.receive(output, payload, scene.hops)
+        held = point if position == 10 else held
+    assert held is not None and scene.ledger.valid(held)
+    scene.step(50, 1, generation=1)
+    assert scene.ledger.valid(held)
+    scene.step(5, 1, generation=2)
+    assert not scene.ledger.valid(held)
+
+
+def test_a_mended_chain_begins_anew(scene: Scene) -> None:
+    """Whoever takes over rounds in its own way, and did not send what came out before."""
+    output, payload = scene.step(0, 5)
+    (point,), _ = scene.ledger.receive(output, payload, scene.hops)
+    output, payload = scene.step(5, 1, epoch=2)
+    (other,), _ = scene.ledger.receive(output, payload, scene.hops)
+    assert (point.epoch, other.epoch) == (1, 2)
+    assert scene.ledger.valid(other) and not scene.ledger.valid(point)
+    assert scene.ledger.first(0) is other
+    assert scene.ledger.received_as(0, 4, memoryview(bytes(SIZE)))
+    assert not scene.ledger.received_as(0, 5, memoryview(bytes(SIZE)))
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ def serves(peer: str, start: int = 0, end: int = 4, **more: Any) -> Announcement
 class FakeLink:
     def __init__(self, peer: str) -> None:
         self.peer, self.round_trip = peer, 0.01
+        self.standing = SimpleNamespace(member=peer.split(".")[0])
         self.measured = asyncio.Event()
         self.measured.set()
 
@@ -314,3 +316,21 @@ async def test_the_outlook_is_the_route_that_would_be_taken_and_asks_nobody(benc
     bench.found.pop(1)
     await bench.router.find("model", fresh=True)
     assert bench.router.outlook(KEY) == []
+
+
+async def test_a_second_opinion_is_another_members(bench: Bench) -> None:
+    bench.found = [serves("ann.1"), serves("ann.2"), serves("bob.1"), serves("bob.2")]
+    await bench.router.link(Hop("ann.1", 0, 4))
+    route = await bench.router.others(KEY, (0, 4), frozenset({"ann.1"}))
+    assert route[0].peer.startswith("bob")
+    with pytest.raises(NoRouteError):
+        await bench.router.others(KEY, (0, 4), frozenset({"ann.1", route[0].peer}))
+
+
+async def test_who_hangs_up_does_not_become_a_stranger_to_its_owners_peers(bench: Bench) -> None:
+    """Else its second peer could speak for it against an honest witness."""
+    bench.found = [serves("ann.1"), serves("ann.2")]
+    await bench.router.link(Hop("ann.1", 0, 4))
+    bench.neighbours.links.clear()
+    with pytest.raises(NoRouteError):
+        await bench.router.others(KEY, (0, 4), frozenset({"ann.1"}))

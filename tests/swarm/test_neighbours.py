@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,29 @@ async def test_messages_come_back_over_the_same_link(make: Make) -> None:
     b.neighbours._on_message = answer
     (await a.neighbours.link("b")).post(Close(SESSION))
     assert await a.messages.get() == ("b", Close(SESSION), b"back")
+
+
+async def test_links_that_we_open_take_nobody_the_right_to_his(make: Make) -> None:
+    """Peers of one owner that all send to each other have twice as many between them."""
+    a, b = await make("a"), await make("b")
+    for one in (a, b):
+        one.neighbours._config = replace(CONFIG, links=1)
+    await a.neighbours.link("b")
+    await b.neighbours.link("a")
+    assert a.neighbours.num_links == b.neighbours.num_links == 2
+    link = await a.neighbours.link("b")
+    link.post(Close(SESSION))
+    assert await b.messages.get() == ("a", Close(SESSION), b"")
+
+
+async def test_a_place_is_free_again_when_a_link_has_ended(make: Make) -> None:
+    a, b = await make("a"), await make("b")
+    b.neighbours._config = replace(CONFIG, links=1)
+    for _ in range(3):
+        await (await a.neighbours.link("b")).aclose()
+        await b.lost.get()
+        await a.lost.get()
+    assert not b.neighbours._accepted
 
 
 async def test_who_is_not_there_is_unreachable_and_may_come_later(make: Make) -> None:

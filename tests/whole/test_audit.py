@@ -5,8 +5,10 @@ Peers are made to lie by changing their runner or their commitments from outside
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
+import weakref
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from msgspec.structs import replace
 
 from swarm.auditing.report import decode_reports, num_reporters
 from swarm.client.auditing.config import AuditConfig
+from swarm.client.auditing.watch import Watch
 from swarm.client.config import SessionConfig
 from swarm.directory import Shelf
 from swarm.errors import ConfigError
@@ -192,11 +195,30 @@ async def test_x11_a_witness_that_lies_is_the_one_that_is_caught(world, asker):
 
 
 async def test_x11_nobody_witnesses_what_only_one_serves(world, asker):
+    """Nor has anybody to show what nobody could compare."""
     await world.chain(0, 1, 3, 4)
     with_other_weights(world.peers["peer-1"])
+    for peer in world.peers.values():
+        peer.hosting.handler._on_copy = lambda link, message: pytest.fail("shown in vain")
     await asker(await world.client(audit_config=ALWAYS)).greedy(PROMPT, NUM_TOKENS)
     tally = await checked(world)
     assert tally.unwitnessed >= 3 and tally.checked == tally.caught == 0
+
+
+async def test_a_witness_that_is_full_is_not_waited_for(world, asker):
+    """Who needs an answer comes first, and loses nothing to a check."""
+    await chain_and_wholes(world)
+    for number in range(2):
+        leases = world.peers[f"whole-{number}"].hosting.handler._leases
+        assert leases.try_hold("s" * 16, leases.free, "somebody")
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    await asker(await world.client(audit_config=ALWAYS)).greedy(PROMPT, NUM_TOKENS)
+    tally = await checked(world)
+    assert tally.failed >= 3 and tally.checked == tally.caught == 0
+    assert clock() - started < 5.0
+    for number in range(2):
+        world.peers[f"whole-{number}"].hosting.handler._leases.release("s" * 16)
 
 
 async def test_x11_a_chain_of_witnesses(world, asker):
@@ -325,6 +347,22 @@ async def test_x11_a_later_hop_cannot_speak_for_an_earlier_one(world, asker):
     assert not await world.registry.read(Shelf.REPORTS)
 
 
+async def test_x11_who_spoils_an_early_hops_words_is_left_with_it(world, asker):
+    """All hops after it pass them on: it is not always the next one that has spoilt them."""
+    await chain_and_wholes(world)
+    handler = world.peers["peer-2"].hosting.handler
+    take = handler._on_step
+
+    def spoiling(link, step, payload):
+        times = tuple(replace(t, tag=b"") if t.start == 0 else t for t in step.times)
+        take(link, replace(step, times=times), payload)
+
+    handler._on_step = spoiling
+    asked = asker(await world.client())
+    assert await asked.greedy(PROMPT, NUM_TOKENS) == world.tiny.greedy(PROMPT, NUM_TOKENS)
+    assert "peer-2" not in {hop.peer for hop in asked.reply.route}
+
+
 async def test_nothing_is_committed_where_nothing_is_checked(world, asker):
     await world.chain(0, 2, 4)
     watch = world.watch()
@@ -344,6 +382,41 @@ async def test_a_death_in_the_middle_of_a_check_is_no_finding(world, asker, vict
     del watch
     tally = await checked(world)
     assert (tally.caught, tally.undecided) == (0, 0)
+
+
+async def test_who_leaves_does_not_wait_for_a_check(world, asker):
+    """A session that has ended has nothing to hand over."""
+    await chain_and_wholes(world)
+    model = await world.client(audit_config=ALWAYS)
+    async with model._access.auditor.turn:
+        await asker(model).greedy(PROMPT, NUM_TOKENS)
+        assert world.peers["peer-1"].hosting.handler.num_sessions == 1
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        await world.leave("peer-1")
+        assert clock() - started < 2.0
+    tally = await checked(world)
+    assert (tally.caught, tally.undecided) == (0, 0)
+    assert not model._access.router._avoided()
+
+
+async def test_what_is_compared_is_held_for_one_check_only(world, asker, monkeypatch):
+    """Beginnings of many long texts at once would else fill the client's memory."""
+    await chain_and_wholes(world)
+    gather, held, most = Watch._gather, [], []
+
+    async def gathered(self, point, index):
+        evidence = await gather(self, point, index)
+        if evidence is not None:
+            held.append(weakref.ref(evidence))
+        most.append(sum(ref() is not None for ref in held))
+        return evidence
+
+    monkeypatch.setattr(Watch, "_gather", gathered)
+    model = await world.client(audit_config=ALWAYS)
+    await asyncio.gather(*(asker(model).greedy(PROMPT[n:], 8) for n in range(4)))
+    await checked(world)
+    assert len(held) >= 8 and max(most) == 1
 
 
 async def test_x11_reports_of_others_are_a_reason_to_look_closer(world, asker):
