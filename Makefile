@@ -60,10 +60,11 @@ schedules: setup
 
 # Two at a time. Where atheris does not install, hypothesis draws the inputs, without its guidance.
 FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= 0
 FUZZ ?=
 FUZZ_READY := $(VENV)/.fuzz-ready
 fuzz: setup $(FUZZ_READY)
-	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) $(FUZZ)
 
 $(FUZZ_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris \

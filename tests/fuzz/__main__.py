@@ -1,6 +1,7 @@
 """Fuzzers of everything that reads bytes from outside, for as long as one likes.
 
-    python tests/fuzz [--seconds 600] [--jobs 2] [--engine atheris|hypothesis] [NAME …]
+    python tests/fuzz [--seconds 600] [--jobs 2] [--engine atheris|hypothesis] [--seed N]
+        [NAME …]
 
 Each runs in a process of its own, `jobs` of them at a time. What has reached new code, and what has
 failed, is kept in `.fuzz`, from which the next run goes on. Exits with 1 where an input failed, and
@@ -34,7 +35,7 @@ def main() -> int:
     """Runs them, or in a child process one."""
     given = _parser().parse_args()
     if given.drive:
-        Drive(given.drive, given.seconds, given.folder).run(given.engine)
+        Drive(given.drive, given.seconds, given.folder, given.seed).run(given.engine)
     console = Console(stderr=True, width=110, highlight=False)
     console.print(f"engine={given.engine} seconds={given.seconds:g} folder={given.folder}")
     return asyncio.run(_run_all(given, console))
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=600.0, help="for each fuzzer")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
     parser.add_argument("--engine", type=Engine, default=best(), choices=list(Engine))
+    parser.add_argument("--seed", type=int, default=0, help="0: other inputs each time")
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="where findings are kept")
     parser.add_argument("--drive", choices=NAMES, help=argparse.SUPPRESS)
     return parser
@@ -75,6 +77,8 @@ async def _run(name: str, given: argparse.Namespace, console: Console) -> bool:
             *options,
             "--engine",
             given.engine,
+            "--seed",
+            str(given.seed),
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_CLOCKWORK)},
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib.util
+import itertools
 import os
 import random
 import resource
@@ -20,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 from fuzzers import load
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
@@ -48,10 +50,14 @@ def best() -> Engine:
 
 
 class Drive:
-    """One fuzzer's run of so many seconds; what it finds is kept below `folder`."""
+    """One fuzzer's run of so many seconds; what it finds is kept below `folder`.
 
-    def __init__(self, name: str, seconds: float, folder: Path) -> None:
+    With a `seed` other than 0 it begins with the same inputs each time.
+    """
+
+    def __init__(self, name: str, seconds: float, folder: Path, seed: int = 0) -> None:
         self._name = name
+        self._seed = seed
         self._seconds = seconds
         self._end = 0.0
         self._corpus = folder / name / "corpus"
@@ -93,6 +99,7 @@ class Drive:
             return mutated
 
         options = [f"-max_len={_LONGEST}", "-len_control=0", "-verbosity=0", "-rss_limit_mb=0"]
+        options.append(f"-seed={self._seed}")
         # Else inputs that were slow on a busy machine turn up wherever this was started.
         options.append(f"-artifact_prefix={self._corpus.parent}/")
         atheris.Setup([sys.argv[0], *options, str(self._corpus)], target, custom_mutator=mutate)
@@ -106,8 +113,8 @@ class Drive:
             self._tick()
 
         test = self._test(fuzzer.inputs, check, phases=[Phase.reuse, Phase.generate, Phase.shrink])
-        while True:  # Others each time.
-            test()
+        for number in itertools.count(self._seed):
+            (hypothesis.seed(number)(test) if self._seed else test)()  # Others each time.
 
     def _test(self, inputs: Any, check: Callable[[Any], None], **options: Any) -> Any:
         # Hypothesis files what failed under the function that it was found by: always this one.
