@@ -127,14 +127,16 @@ class Daemon:
     async def alive_for(self, work: Coroutine[Any, Any, None]) -> None:
         """Does `work`, which hivemind does with the process, and might wait for it for ever.
 
-        Raises `Unreachable` (of ourselves) as soon as the process has ended.
+        Raises `Unreachable` (of ourselves) as soon as the process has ended, or after a while.
         """
         doing = asyncio.ensure_future(work)
         ended = asyncio.ensure_future(self._ended.wait())
         try:
-            await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if self.ended:
-                raise Unreachable(self.peer_id, "our own libp2p daemon has ended")
+            await asyncio.wait(
+                {doing, ended}, timeout=_STOP_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+            )
+            if self.ended or not doing.done():
+                raise Unreachable(self.peer_id, "our own libp2p daemon does not answer any more")
             doing.result()
         finally:
             for task in (doing, ended):

@@ -190,6 +190,18 @@ async def test_acquaintances_lead_back_while_the_bootstrap_is_away(
             assert [each.peer for each in await returned.directory.find()] == [member.peer_id]
 
 
+def daemons() -> list[psutil.Process]:
+    """The libp2p daemons of this process, which other tests may have given other children."""
+    return [child for child in psutil.Process().children() if "p2pd" in _name(child)]
+
+
+def _name(child: psutil.Process) -> str:
+    try:
+        return child.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 async def test_a_daemon_that_dies_is_started_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,13 +211,13 @@ async def test_a_daemon_that_dies_is_started_again(
     )
     async with asyncio.timeout(60):
         invite = await ready.get()
-        (daemon,) = psutil.Process().children()
+        (daemon,) = daemons()
         os.kill(daemon.pid, signal.SIGKILL)
         # A newcomer gets in as soon as the new daemon listens.
         while True:
             with socket.socket() as probe:
                 port = int(invite.addresses[0].split("/")[4])
-                if psutil.Process().children() not in ([], [daemon]):
+                if daemons() not in ([], [daemon]):
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
             await asyncio.sleep(0.02)
