@@ -238,7 +238,8 @@ async def test_a_peer_of_the_demo_that_fails_takes_the_others_along(tmp_path):
                 ended.append(self.name)
             raise AssertionError
 
-    async def start(name: str, _: list[str]) -> Child:
+    async def start(name: str, arguments: list[str], secrets: dict[str, str]) -> Child:
+        assert not set(secrets.values()) & set(arguments)
         return Child(name)
 
     with pytest.raises(SwarmError, match="peer-2 ended"):
