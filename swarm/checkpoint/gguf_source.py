@@ -211,6 +211,8 @@ def dequantized(tensor: GgufTensor, stored: bytes | memoryview) -> np.ndarray[An
     try:
         if plain is not None:
             return raw.view(plain).reshape(tensor.shape).astype(np.float32, copy=False)
+        if not tensor.shape:
+            raise ValueError("a single number cannot be stored in blocks")
         shape = gguf.quant_shape_to_byte_shape(tensor.shape, tensor.kind)
         values: np.ndarray[Any, Any] = gguf.dequantize(raw.reshape(shape), tensor.kind)
     except (ValueError, NotImplementedError) as error:

@@ -90,6 +90,7 @@ FOUND: dict[str, dict[str, Callable[[], Any]]] = {
     },
     "gguf": {
         "a quantized tensor without dimensions": lambda: _gguf(struct.pack("<IIQ", 0, 2, 0)),
+        "a K-quantized tensor without dimensions": lambda: _gguf(struct.pack("<IIQ", 0, 24, 0)),
     },
     "weights": {
         "scales for a vector": lambda: _weights(w=("f8", [4]), w_scale_inv=("f32", [2])),

@@ -227,6 +227,8 @@ def _changed(draw: st.DrawFn, move: Say | HangUp) -> Say | HangUp:
         return move
     kind = inspect.type_info(type(move.message))
     assert isinstance(kind, inspect.StructType)
+    if not kind.fields:
+        return move
     field = draw(st.sampled_from(kind.fields))
     value = draw(valid(field.type))
     payload = move.payload
