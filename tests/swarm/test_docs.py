@@ -12,7 +12,7 @@ from swarm import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-PARTS = ("swarm", "peer", "client", "bootstrap")
+PARTS = ("swarm", "peer", "client", "bootstrap", "gateway")
 OTHERS = ("tests", "benchmarks")
 COMMANDS = typer.main.get_command(cli.build()).commands  # type: ignore[attr-defined]
 

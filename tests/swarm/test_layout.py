@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"swarm": ROOT / "swarm", "peer": ROOT / "peer", "client": ROOT / "client"}
-PARTS["bootstrap"] = ROOT / "bootstrap"
+PARTS |= {"bootstrap": ROOT / "bootstrap", "gateway": ROOT / "gateway"}
 FOREIGN = {"hivemind": {"swarm/transport/light_hivemind.py"}}
 
 
 def _part_of(module: str) -> str:
     second = module.split(".")[1:2]
-    return second[0] if second and second[0] in ("peer", "client", "bootstrap") else "swarm"
+    return second[0] if second and second[0] in PARTS else "swarm"
 
 
 def _imports(path: Path) -> set[str]:
@@ -46,11 +46,18 @@ def test_parts_import_swarm_and_never_each_other():
     arrows = _arrows()
     assert ("peer", "swarm") in arrows and ("client", "swarm") in arrows, "the walk found nothing"
     for (source, target), places in arrows.items():
-        if source == target or target == "swarm":
+        if source == target or target == "swarm" or (source, target) == ("gateway", "client"):
             continue
         assert source == "swarm", f"{places} import swarm.{target}"
         outside = {place for place in places if not place.startswith("swarm/cli/")}
         assert not outside, f"{outside} import swarm.{target}; only the command line may"
+
+
+def test_the_gateway_uses_what_a_user_of_the_client_uses():
+    """Only names that `swarm.client` lists: it is one more program that asks."""
+    for path in PARTS["gateway"].rglob("*.py"):
+        modules = {name for name in _imports(path) if name.startswith("swarm.client.")}
+        assert not {name for name in modules if name.removeprefix("swarm.client.").islower()}, path
 
 
 def test_relative_imports_stay_in_their_part():

@@ -1,0 +1,48 @@
+"""The gateway as an aiohttp application: every endpoint, with one way of refusing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from swarm.errors import SwarmError
+
+from .answer import Answerer, Caller
+from .body import read_body
+from .config import GatewayConfig
+from .endpoint import Call, Dialect, Endpoint
+from .refusals import Refusal, translate
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    endpoints: Iterable[Endpoint], answerer: Answerer, config: GatewayConfig
+) -> web.Application:
+    """An application that answers at these endpoints."""
+    app = web.Application(client_max_size=config.most_body)
+    for endpoint in endpoints:
+        app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, answerer))
+    return app
+
+
+def _handler(endpoint: Endpoint, answerer: Answerer) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            body = await read_body(request, endpoint.body) if endpoint.body else None
+            return await endpoint.handler(Call(request, body, Caller("local"), answerer))
+        except SwarmError as error:
+            return refused(translate(error), endpoint.dialect)
+
+    return handle
+
+
+def refused(refusal: Refusal, dialect: Dialect) -> web.Response:
+    """A refusal in an API's words."""
+    headers = {}
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
+    return web.json_response(dialect.refuse(refusal), status=refusal.status, headers=headers)

@@ -1,0 +1,54 @@
+"""One path of the gateway: what it takes, who answers it, and in whose words it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from .answer import Answerer, Caller
+from .refusals import Refusal
+
+
+class Dialect(Protocol):
+    """How an API says no."""
+
+    name: str
+
+    def refuse(self, refusal: Refusal) -> dict[str, Any]:
+        """The body of an answer, or of an event in a stream, that says so."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request at an endpoint. `body` is an instance of the endpoint's `body`, or None."""
+
+    request: web.Request
+    body: Any
+    caller: Caller
+    answerer: Answerer
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A method and a path, such as `/v1/models/{model}`.
+
+    `body` is the type of what is sent, `answer` of what comes back, both described by their fields;
+    `events` are the types of a stream's events, where it may be one. `open` ones need no key.
+    """
+
+    method: str
+    path: str
+    summary: str
+    dialect: Dialect
+    handler: Handler
+    body: type[msgspec.Struct] | None = None
+    answer: Any = None
+    events: Any = None
+    open: bool = False
