@@ -10,8 +10,8 @@ from typing import Any
 from swarm.client import SamplingConfig
 
 Message = Mapping[str, Any]
-"""As chat templates take it: `role`, `content` (text), and where they apply `tool_call_id`, `name` and
-`tool_calls`, each `{"id", "type": "function", "function": {"name", "arguments": an object}}`."""
+"""As chat templates take it: `role`, `content` (text), and where they apply `tool_call_id`, `name`
+and `tool_calls`, each `{"id", "type": "function", "function": {"name", "arguments": object}}`."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ class GatewayConfig:
 
     At most `most_running` requests run at a time, `most_waiting` wait for their turn, of them
     `most_waiting_each` from one caller. A body may have `most_body` bytes, and an answer
-    `most_choices`. `origins` are the web pages that may ask (CORS). When the gateway is stopped, what
-    runs may go on for `drain` seconds.
+    `most_choices`. `origins` are the web pages that may ask (CORS). When the gateway is stopped,
+    what runs may go on for `drain` seconds.
     """
 
     host: str = "127.0.0.1"
