@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .auditing.config import AuditConfig
     from .chunks import RowInput
     from .model import RemoteModel
+    from .piece import ChosenToken, Piece
     from .pretrained import SwarmModelForCausalLM
     from .reply import Finish, Reply
     from .sampling import SamplingConfig
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditConfig",
+    "ChosenToken",
     "Finish",
     "ModelOptions",
+    "Piece",
     "RemoteModel",
     "Reply",
     "RowInput",
@@ -31,8 +34,10 @@ __all__ = [
 
 _HOMES = {
     "AuditConfig": "auditing.config",
+    "ChosenToken": "piece",
     "Finish": "reply",
     "ModelOptions": "swarm",
+    "Piece": "piece",
     "RemoteModel": "model",
     "Reply": "reply",
     "RowInput": "chunks",

@@ -25,6 +25,7 @@ import torch
 from swarm.wire.messages import Want
 
 from .chunks import RowInput
+from .logprobs import score
 from .readout import Readout
 from .reply import Finish, Reply
 from .sampling import SamplingConfig
@@ -119,6 +120,8 @@ class Decoding:
             for logits, guess in zip(part, guesses[start:], strict=False):
                 token = self._sampler.choose(self._ids, logits)
                 self._ids = torch.cat([self._ids, torch.tensor([token])])
+                if self._sampling.logprobs is not None:
+                    reply.scores[len(reply.ids)] = score(logits, token, self._sampling.logprobs)
                 reply.ids.append(token)
                 if token in self._ends:
                     reply.finish = Finish.EOS

@@ -18,6 +18,7 @@ from .access import Access
 from .decoding import Decoding
 from .head import Head
 from .model_key import ModelKey
+from .piece import Piece
 from .readout import Readout
 from .reply import Finish, Reply
 from .sampling import SamplingConfig
@@ -25,6 +26,8 @@ from .session import Session
 from .speculation import SpeculationConfig, quick_drafters
 from .speculation.draft_model import DraftModel
 from .speculation.speculator import Speculator
+from .spelling import Spelling
+from .telling import Telling
 from .text import TextStream
 from .transcript import Transcript, transcript_key
 from .wire import AUTO, Sender, choose, wire_type
@@ -60,6 +63,7 @@ class RemoteModel:
         self._exact = wire_dtype(head.dtype)
         self._wire = wire_type(wire, self._exact)
         self._chosen: DType | None = None
+        self._spelling: Spelling | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -180,27 +184,46 @@ class RemoteModel:
         `speculation` changes how fast it comes, never what comes. A reply that an error has cut
         short goes on where it was: what it has is not yielded again.
         """
-        self._check_room(reply, sampling)
-        text = TextStream(self.tokenizer, sampling.stop)
-        for token in reply.ids:
-            text.push(token)
+        async with aclosing(self.pieces(reply, sampling, speculation)) as pieces:
+            async for piece in pieces:
+                if piece.text:
+                    yield piece.text
+
+    async def pieces(
+        self,
+        reply: Reply,
+        sampling: SamplingConfig,
+        speculation: SpeculationConfig | None = None,
+    ) -> AsyncGenerator[Piece, None]:
+        """`reply` with the tokens of each piece, and their logprobs where they were asked for.
+
+        Every token that is part of the text comes once, in order; one that ends the reply, or
+        belongs to a stop string alone, does not.
+        """
+        self._check(reply, sampling)
+        telling = self._telling(reply, sampling)
+        for token in reply.ids[:-1] if reply.finish is Finish.EOS else reply.ids:
+            if piece := telling.push(token):
+                yield piece
+            if telling.finished:
+                return
         async with self.session() as session:
             # Closed with the session, not when the garbage is collected.
             async with aclosing(self._tokens(session, reply, sampling, speculation)) as tokens:
                 async for token in tokens:
-                    piece = text.push(token)
-                    if text.finished:
-                        reply.finish = Finish.STOP
-                    if piece:
-                        reply.text += piece
+                    if piece := telling.push(token):
                         yield piece
-                    if text.finished:
+                    if telling.finished:
                         return
-        if rest := text.flush():
-            reply.text += rest
-            yield rest
-        if text.finished:
-            reply.finish = Finish.STOP
+        if piece := telling.flush():
+            yield piece
+
+    def _telling(self, reply: Reply, sampling: SamplingConfig) -> Telling:
+        tokenizer = self.tokenizer
+        if self._spelling is None:
+            self._spelling = Spelling(tokenizer)
+        stream = TextStream(tokenizer, self._spelling, sampling.stop)
+        return Telling(reply, stream, self._spelling)
 
     def _tokens(
         self,
@@ -222,7 +245,9 @@ class RemoteModel:
             ends = self.tokenizer.eos_token_id
         return set() if ends is None else set(ends if isinstance(ends, list) else [ends])
 
-    def _check_room(self, reply: Reply, sampling: SamplingConfig) -> None:
+    def _check(self, reply: Reply, sampling: SamplingConfig) -> None:
+        """Raises `RequestError` for what this model cannot do."""
+        sampling.check_vocabulary(self.head.vocab_size)
         needed = len(reply.prompt_ids) + sampling.max_new_tokens
         limit = self.key.context_length
         if limit and needed > limit:

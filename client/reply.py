@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from swarm.wire.messages import HopTimes
 
+from .logprobs import Score
 from .route import Route
 from .sampling import Sampler, SamplingConfig
 
@@ -28,13 +29,18 @@ class Reply:
     decode steps may have brought more tokens than that. `num_cached` positions of the prompt were
     computed by no peer, as all had kept them from earlier replies. `distrusted` are peers that the
     reply went through and that were found to compute wrongly, perhaps after its end: its words may
-    be wrong from the beginning.
+    be wrong from the beginning. `scores` are the logprobs of its tokens, by their place in `ids`,
+    where they were asked for. Of its tokens `num_told` have been part of a `Piece`. `stopped_by` is
+    the stop string that ended it.
     """
 
     prompt_ids: list[int]
     ids: list[int] = field(default_factory=list)
     text: str = ""
     finish: Finish | None = None
+    stopped_by: str | None = None
+    scores: dict[int, Score] = field(default_factory=dict)
+    num_told: int = 0
     route: Route = ()
     hop_seconds: list[tuple[float, float]] = field(default_factory=list)
     prefill_seconds: float = 0.0
@@ -56,7 +62,7 @@ class Reply:
     def sampler(self, sampling: SamplingConfig) -> Sampler:
         """Who chooses the tokens; the same one, and its random state, where a reply goes on."""
         if self._sampler is None or self._sampler.config != sampling:
-            self._sampler = Sampler(sampling)
+            self._sampler = Sampler(sampling, len(self.prompt_ids))
         return self._sampler
 
     def note_times(self, times: HopTimes) -> None:

@@ -1,12 +1,15 @@
 """How the next token is chosen: transformers' own logits processors, applied at the client.
 
 The order is transformers': penalties first, then temperature, then the filters. With a seed the
-draws are those of `torch.manual_seed(seed)` followed by `generate()`.
+draws are those of `torch.manual_seed(seed)` followed by `generate()`. A caller's bias comes after
+the penalties, so that none of them changes it; what a `Matcher` forbids comes after that, so that
+no bias brings it back and the filters choose among what is allowed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from transformers import (
@@ -20,13 +23,19 @@ from transformers import (
 
 from swarm.errors import RequestError
 
+from .penalties import LogitBias, ReplyPenalty
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """What a caller may ask for; the defaults are greedy.
 
     `temperature` 0 always takes the likeliest token. `top_k` 0, `top_p` 1 and `min_p` 0 filter
-    nothing, `repetition_penalty` 1 punishes nothing. Text ends before the first of `stop`.
+    nothing, `repetition_penalty` 1 punishes nothing. `presence_penalty` and `frequency_penalty`, -2
+    to 2, make tokens less likely that the reply, not its prompt, has (`swarm.client.penalties`);
+    `logit_bias` adds -100 to 100 to single tokens' logits, in pairs of token id and bias. Text ends
+    before the first of `stop`. With `logprobs` each token's is told, and those of so many likeliest
+    ones (`swarm.client.logprobs`); that changes no reply.
     """
 
     max_new_tokens: int = 256
@@ -35,9 +44,13 @@ class SamplingConfig:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -47,19 +60,54 @@ class SamplingConfig:
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
             "min_p must be between 0 and 1": 0 <= self.min_p <= 1,
             "repetition_penalty must be above 0": self.repetition_penalty > 0,
+            "presence_penalty must be between -2 and 2": -2 <= self.presence_penalty <= 2,
+            "frequency_penalty must be between -2 and 2": -2 <= self.frequency_penalty <= 2,
+            "logit_bias must be between -100 and 100": all(
+                -100 <= bias <= 100 for _, bias in self.logit_bias
+            ),
+            "logit_bias names a token twice": len(self.logit_bias) == len(dict(self.logit_bias)),
+            "logprobs must be 0 or more": self.logprobs is None or self.logprobs >= 0,
             "a stop string cannot be empty": all(self.stop),
         }
         if wrong := [text for text, holds in checks.items() if not holds]:
             raise RequestError("; ".join(wrong))
 
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raises `RequestError` for what a vocabulary of this size cannot give."""
+        strangers = [token for token, _ in self.logit_bias if not 0 <= token < vocab_size]
+        if strangers:
+            raise RequestError(
+                f"logit_bias names token {strangers[0]}; the model has {vocab_size} tokens"
+            )
+        if self.logprobs is not None and self.logprobs > vocab_size:
+            raise RequestError(f"logprobs {self.logprobs}; the model has {vocab_size} tokens")
+
+
+class Matcher(Protocol):
+    """Says which tokens may come next, by all that were chosen; of one reply, like its sampler."""
+
+    def mask(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores `[vocab_size]` with minus infinity for what may not come."""
+
+    def advance(self, token: int) -> None:
+        """This token was chosen."""
+
 
 class Sampler:
-    """Chooses tokens by one configuration; holds the state of its random generator."""
+    """Chooses tokens by one configuration; holds the state of its random generator.
 
-    def __init__(self, config: SamplingConfig) -> None:
+    The first `prompt_len` tokens of what it is shown are a prompt's. With a `matcher` only what
+    that allows is chosen.
+    """
+
+    def __init__(
+        self, config: SamplingConfig, prompt_len: int = 0, matcher: Matcher | None = None
+    ) -> None:
         self.config = config
         self._greedy = config.temperature == 0
-        self._processors = _processors(config)
+        self._penalties = _penalties(config, prompt_len)
+        self._matcher = matcher
+        self._warpers = _warpers(config)
         self._generator = torch.Generator()
         if config.seed is None:
             self._generator.seed()
@@ -68,17 +116,35 @@ class Sampler:
 
     def choose(self, ids: torch.Tensor, logits: torch.Tensor) -> int:
         """The next token after `ids` `[n]`, from `logits` `[vocab_size]` in float32."""
-        scores = self._processors(ids[None], logits[None])
+        scores = self._penalties(ids[None], logits[None])
+        if self._matcher is not None:
+            scores = self._matcher.mask(scores[0])[None]
+        token = self._draw(self._warpers(ids[None], scores))
+        if self._matcher is not None:
+            self._matcher.advance(token)
+        return token
+
+    def _draw(self, scores: torch.Tensor) -> int:
         if self._greedy:
             return int(torch.argmax(scores, dim=-1))
         chances = torch.softmax(scores, dim=-1)
         return int(torch.multinomial(chances, 1, generator=self._generator))
 
 
-def _processors(config: SamplingConfig) -> LogitsProcessorList:
+def _penalties(config: SamplingConfig, prompt_len: int) -> LogitsProcessorList:
     processors = LogitsProcessorList()
     if config.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    if config.presence_penalty or config.frequency_penalty:
+        penalties = config.presence_penalty, config.frequency_penalty
+        processors.append(ReplyPenalty(*penalties, prompt_len))
+    if config.logit_bias:
+        processors.append(LogitBias(config.logit_bias))
+    return processors
+
+
+def _warpers(config: SamplingConfig) -> LogitsProcessorList:
+    processors = LogitsProcessorList()
     if config.temperature == 0:
         return processors
     if config.temperature != 1:

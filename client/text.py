@@ -7,8 +7,12 @@ text.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from .spelling import Spelled, Spelling
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _MAX_HELD = 8
@@ -22,51 +26,107 @@ class Decoder(Protocol):
         """The text of some tokens."""
 
 
-class TextStream:
-    """Turns tokens into pieces of text; `finished` is set when a stop string has come."""
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Text that has become certain, and the tokens that it is made of."""
 
-    def __init__(self, decoder: Decoder, stop: Sequence[str] = ()) -> None:
+    text: str = ""
+    tokens: tuple[Spelled, ...] = ()
+
+
+class TextStream:
+    """Turns tokens into text; `stopped_by` is the stop string that has come.
+
+    Text comes with whole tokens: one that may be part of a stop string is held back as a whole.
+    """
+
+    def __init__(self, decoder: Decoder, spelling: Spelling, stop: Sequence[str] = ()) -> None:
         self._decoder = decoder
+        self._spelling = spelling
         self._stop = tuple(stop)
         self._ids: list[int] = []
         self._context = 0
         self._emitted = 0
-        self._held = ""
-        self.finished = False
+        self._held: deque[Passage] = deque()
+        self.stopped_by: str | None = None
 
-    def push(self, token: int) -> str:
+    @property
+    def finished(self) -> bool:
+        """Whether a stop string has come: nothing that follows is text."""
+        return self.stopped_by is not None
+
+    def push(self, token: int) -> Passage:
         """The text that this token makes certain; may be empty."""
         self._ids.append(token)
         before = self._decode(self._ids[self._context : self._emitted])
         after = self._decode(self._ids[self._context :])
         waited = len(self._ids) - self._emitted
         if len(after) <= len(before) or (after.endswith(_UNFINISHED) and waited < _MAX_HELD):
-            return ""
-        self._context, self._emitted = self._emitted, len(self._ids)
-        return self._release(after[len(before) :])
+            return Passage()
+        self._hold(after[len(before) :])
+        return self._release()
 
-    def flush(self) -> str:
+    def flush(self) -> Passage:
         """What was held back and is now certain to be text."""
         before = self._decode(self._ids[self._context : self._emitted])
         after = self._decode(self._ids[self._context :])
-        self._context = self._emitted = len(self._ids)
-        piece = self._release(after[len(before) :])
-        held, self._held = self._held, ""
-        return piece if self.finished else piece + held
+        self._hold(after[len(before) :])
+        piece = self._release()
+        return piece if self.finished else _joined([piece, *self._held])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._decoder.decode(ids, skip_special_tokens=True)
 
-    def _release(self, piece: str) -> str:
+    def _hold(self, text: str) -> None:
+        """The newest tokens, together, are this text."""
+        ids = self._ids[self._emitted :]
+        self._context, self._emitted = self._emitted, len(self._ids)
+        self._held.append(Passage(text, self._spelling.spell(ids, text)))
+
+    def _release(self) -> Passage:
         """Cuts at a stop string; holds back an end that may become one."""
-        text = self._held + piece
-        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        text = "".join(passage.text for passage in self._held)
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
-            self.finished, self._held = True, ""
-            return text[: min(found)]
+            # The one that was complete first, however the text is cut into tokens.
+            _, start, self.stopped_by = min(found)
+            return self._cut(start)
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        return self._take(len(text) - keep)
+
+    def _take(self, room: int) -> Passage:
+        """Whole passages of at most `room` characters together."""
+        taken = []
+        while self._held and len(self._held[0].text) <= room:
+            taken.append(self._held.popleft())
+            room -= len(taken[-1].text)
+        return _joined(taken)
+
+    def _cut(self, length: int) -> Passage:
+        """The first `length` characters; a token beyond is dropped, one across it is cut."""
+        whole = self._take(length)
+        rest = length - len(whole.text)
+        if not rest:
+            return whole
+        text = self._held[0].text[:rest]
+        tokens: list[Spelled] = []
+        room = _num_bytes(b"".join(token.raw for token in self._held[0].tokens), text)
+        for token in self._held[0].tokens:
+            if room > 0:
+                tokens.append(Spelled(token.id, token.raw[:room]))
+                room -= len(token.raw)
+        return _joined([whole, Passage(text, tuple(tokens))])
+
+
+def _joined(passages: Sequence[Passage]) -> Passage:
+    tokens = tuple(token for passage in passages for token in passage.tokens)
+    return Passage("".join(passage.text for passage in passages), tokens)
+
+
+def _num_bytes(raw: bytes, text: str) -> int:
+    """How many of these bytes read as `text`, with which what they read as begins."""
+    lengths = range(len(raw), -1, -1)
+    return next((n for n in lengths if raw[:n].decode(errors="replace") == text), len(raw))
 
 
 def _overlap(text: str, stop: str) -> int:

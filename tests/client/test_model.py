@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swarm.checkpoint import open_checkpoint
-from swarm.client import Finish, RemoteModel, Reply, SamplingConfig, SpeculationConfig
+from swarm.client import Finish, Piece, RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.errors import ConfigError, RequestError
@@ -138,6 +138,103 @@ async def test_a_stop_string_ends_a_reply(model: LocalModel) -> None:
     reply = await model.generate("hello", raw=True, max_new_tokens=16, stop=(stop,))
     assert reply.finish is Finish.STOP and reply.text == whole.text[: whole.text.index(stop)]
     assert len(reply.ids) < 16 and not model.sessions[-1].open
+
+
+async def told(model: LocalModel, reply: Reply, **options: Any) -> list[Piece]:
+    """All pieces of a reply; those that an error cuts short stay in it."""
+    return [piece async for piece in model.pieces(reply, SamplingConfig(**options))]
+
+
+async def test_pieces_are_their_tokens_with_the_models_own_logprobs(model: LocalModel) -> None:
+    reply = await model.prepare("hello", raw=True)
+    # What bends the choice bends no logprob.
+    bent = {"logit_bias": ((70, 4.0),), "frequency_penalty": 1.0, "ignore_eos": True}
+    pieces = await told(model, reply, max_new_tokens=16, logprobs=3, **bent)
+    tokens = [token for piece in pieces for token in piece.tokens]
+    assert [token.id for token in tokens] == reply.ids and 70 in reply.ids
+    assert "".join(piece.text for piece in pieces) == reply.text
+    for piece in pieces:
+        raw = b"".join(token.raw for token in piece.tokens)
+        assert raw.decode(errors="replace") == piece.text
+    with torch.no_grad():
+        logits = model.reference(torch.tensor([reply.prompt_ids + reply.ids])).logits[0]
+    expected = torch.log_softmax(logits[len(reply.prompt_ids) - 1 : -1].float(), -1)
+    for token, row in zip(tokens, expected, strict=True):
+        assert token.logprob == pytest.approx(float(row[token.id]), abs=1e-3)
+        best = row.topk(3)
+        assert [other for other, _, _ in token.top] == best.indices.tolist()
+        assert [value for *_, value in token.top] == pytest.approx(best.values.tolist(), abs=1e-3)
+
+
+async def test_logprobs_change_no_reply(model: LocalModel) -> None:
+    options = {"max_new_tokens": 12, "temperature": 1.1, "seed": 3, "presence_penalty": 0.7}
+    plain = await model.generate("hello", raw=True, **options)
+    scored = await model.generate("hello", raw=True, logprobs=2, **options)
+    assert plain.ids == scored.ids and plain.scores == {}
+    assert sorted(scored.scores) == list(range(len(scored.ids)))
+
+
+async def test_the_stop_string_that_came_is_told(model: LocalModel) -> None:
+    whole = await model.generate("hello", raw=True, max_new_tokens=16)
+    stop = whole.text[6:8]
+    reply = await model.prepare("hello", raw=True)
+    pieces = await told(model, reply, max_new_tokens=16, stop=("never", stop), logprobs=0)
+    assert reply.stopped_by == stop and whole.stopped_by is None
+    tokens = [token for piece in pieces for token in piece.tokens]
+    raw = b"".join(token.raw for token in tokens)
+    assert raw.decode(errors="replace") == reply.text == whole.text[: whole.text.index(stop)]
+    assert len(tokens) < len(reply.ids) and reply.num_told == len(tokens)
+
+
+@pytest.mark.parametrize("stop", [(), ("\N{REPLACEMENT CHARACTER}" * 7,)])
+@pytest.mark.parametrize("end", [Finish.LENGTH, Finish.EOS])
+async def test_a_reply_that_goes_on_after_errors_tells_no_token_twice(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch, end: Finish, stop: tuple[str, ...]
+) -> None:
+    options = {"max_new_tokens": 14, "temperature": 1.2, "seed": 4, "logprobs": 2, "stop": stop}
+    options |= {"frequency_penalty": 0.8, "ignore_eos": end is not Finish.EOS}
+    if end is Finish.EOS:
+        probe = await model.generate("hello", raw=True, **{**options, "ignore_eos": True})
+        monkeypatch.setattr(LocalModel, "eos_ids", {probe.ids[9]})
+    whole = await model.prepare("hello", raw=True)
+    expected = await told(model, whole, **options)
+    assert whole.finish is end
+
+    class Lost(Exception):
+        pass
+
+    reply, pieces, steps = Reply(list(whole.prompt_ids)), [], 0
+    step = LocalSession.step
+
+    async def breaks(self: LocalSession, rows: Any, want: Want = Want.LAST) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps % 3 == 0:
+            raise Lost
+        return await step(self, rows, want)
+
+    monkeypatch.setattr(LocalSession, "step", breaks)
+    for _ in range(40):
+        try:
+            async for piece in model.pieces(reply, SamplingConfig(**options)):
+                pieces.append(piece)
+            break
+        except Lost:
+            continue
+    assert steps > 3 and reply.finish is end
+    assert reply.ids == whole.ids and reply.text == whole.text
+    assert [(piece.text, [token.id for token in piece.tokens]) for piece in pieces] == [
+        (piece.text, [token.id for token in piece.tokens]) for piece in expected
+    ]
+    assert await told(model, reply, **options) == [], "all of it was told"
+
+
+async def test_what_the_vocabulary_does_not_have_is_refused_before_anything_is_sent(
+    model: LocalModel,
+) -> None:
+    with pytest.raises(RequestError, match="logit_bias names token 300; the model has 300"):
+        await model.generate("hello", raw=True, logit_bias=((300, 1.0),))
+    assert model.sessions == []
 
 
 async def test_who_stops_reading_closes_the_session(model: LocalModel) -> None:

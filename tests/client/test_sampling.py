@@ -75,6 +75,13 @@ def test_without_a_seed_two_draws_differ() -> None:
         ({"top_p": 1.1}, "top_p"),
         ({"min_p": -0.5}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"frequency_penalty": -2.1}, "frequency_penalty"),
+        ({"frequency_penalty": float("nan")}, "frequency_penalty"),
+        ({"logit_bias": ((1, 101.0),)}, "logit_bias must"),
+        ({"logit_bias": ((1, float("nan")),)}, "logit_bias must"),
+        ({"logit_bias": ((1, 1.0), (1, 2.0))}, "twice"),
+        ({"logprobs": -1}, "logprobs"),
         ({"stop": ("a", "")}, "stop string"),
         ({"temperature": float("nan")}, "temperature"),
     ],
@@ -87,3 +94,17 @@ def test_what_means_nothing_is_refused(options, message) -> None:
 def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(RequestError, match="temperature must be 0 or more; top_p"):
         SamplingConfig(temperature=-1, top_p=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"logit_bias": ((10, 1.0),)}, "token 10; the model has 10"),
+        ({"logit_bias": ((-1, 1.0),)}, "token -1"),
+        ({"logprobs": 11}, "logprobs 11"),
+    ],
+)
+def test_what_the_vocabulary_does_not_have_is_refused(options, message) -> None:
+    SamplingConfig(logit_bias=((9, 1.0),), logprobs=10).check_vocabulary(10)
+    with pytest.raises(RequestError, match=message):
+        SamplingConfig(**options).check_vocabulary(10)

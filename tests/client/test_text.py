@@ -3,21 +3,36 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.client.text import TextStream
+from swarm.client.spelling import Spelling
+from swarm.client.text import Passage, TextStream
 
 MERGES = [("h", "e"), ("l", "l"), ("he", "ll"), ("Ġ", "w"), ("ð", "Ł"), ("ðŁ", "ĺ")]
 WORDS = ["▁Hello", "▁world", "▁", "llo", "wor", "▁a", "b", ".", "ü"]
 
 
-def streamed(tokenizer, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[list[str], TextStream]:
-    stream = TextStream(tokenizer, stop)
-    pieces = []
+def streamed_passages(
+    tokenizer, ids: list[int], stop: tuple[str, ...] = ()
+) -> tuple[list[Passage], TextStream]:
+    """What a stream makes of tokens, each of which is to come once and to be what the text is."""
+    stream = TextStream(tokenizer, Spelling(tokenizer), stop)
+    found = []
     for token in ids:
-        pieces.append(stream.push(token))
+        found.append(stream.push(token))
         if stream.finished:
-            return pieces, stream
-    pieces.append(stream.flush())
-    return pieces, stream
+            break
+    else:
+        found.append(stream.flush())
+    for passage in found:
+        raw = b"".join(token.raw for token in passage.tokens)
+        assert raw.decode(errors="replace") == passage.text
+    told = [token.id for passage in found for token in passage.tokens]
+    assert told == ids[: len(told)] and (stream.finished or told == ids)
+    return found, stream
+
+
+def streamed(tokenizer, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[list[str], TextStream]:
+    found, stream = streamed_passages(tokenizer, ids, stop)
+    return [passage.text for passage in found], stream
 
 
 def test_a_character_of_several_tokens_comes_whole(make_byte_level) -> None:
@@ -75,13 +90,45 @@ def test_the_first_of_several_stop_strings_counts(make_byte_level) -> None:
     tokenizer = make_byte_level([("a", "b"), ("ab", "c")])
     pieces, stream = streamed(tokenizer, tokenizer("xabcy")["input_ids"], ("c", "bc"))
     assert stream.finished and "".join(pieces) == "xa"
+    assert stream.stopped_by == "bc"
+
+
+def test_a_stop_string_cuts_the_token_that_it_begins_in(make_byte_level) -> None:
+    tokenizer = make_byte_level([("a", "b"), ("ab", "c"), ("x", "y")])
+    ids = tokenizer("xyabcd")["input_ids"]
+    found, stream = streamed_passages(tokenizer, ids, ("cd",))
+    assert [passage.text for passage in found] == ["xy", "", "ab"]
+    assert [token.raw for token in found[-1].tokens] == [b"ab"] and stream.stopped_by == "cd"
+
+
+def test_a_stop_string_within_bytes_that_are_no_characters(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    half, letter = tokenizer("😀")["input_ids"][:2], tokenizer("E")["input_ids"]
+    found, stream = streamed_passages(tokenizer, [*half, *letter], ("E",))
+    assert stream.finished
+    (passage,) = [passage for passage in found if passage.text]
+    assert passage.text == "\N{REPLACEMENT CHARACTER}"
+    assert b"".join(token.raw for token in passage.tokens) == "😀".encode()[:2]
+
+
+def test_which_stop_string_came_does_not_depend_on_how_text_is_cut(make_byte_level) -> None:
+    for merges in ([], [("a", "b"), ("c", "d"), ("ab", "cd")]):
+        tokenizer = make_byte_level(merges)
+        pieces, stream = streamed(tokenizer, tokenizer("abcd")["input_ids"], ("bcd", "c"))
+        assert "".join(pieces) == "ab" and stream.stopped_by == "c"
+
+
+def test_special_tokens_come_though_they_are_no_text(make_byte_level) -> None:
+    found, _ = streamed_passages(make_byte_level(), [1, 0])
+    (passage,) = [passage for passage in found if passage.tokens]
+    assert passage.tokens == ((1, b""), (0, b"")) and passage.text == ""
 
 
 def test_a_stop_string_that_ends_with_the_last_token(make_byte_level) -> None:
     tokenizer = make_byte_level()
-    stream = TextStream(tokenizer, ("é",))
+    stream = TextStream(tokenizer, Spelling(tokenizer), ("é",))
     ids = tokenizer("aé")["input_ids"]
-    assert [stream.push(token) for token in ids[:-1]] == ["a", ""]
+    assert [stream.push(token).text for token in ids[:-1]] == ["a", ""]
     stream.push(ids[-1])
     assert stream.finished
 
