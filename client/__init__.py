@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auditing.config import AuditConfig
     from .chunks import RowInput
+    from .grammar import Grammar, Layout
     from .model import RemoteModel
     from .pretrained import SwarmModelForCausalLM
     from .reply import Finish, Reply
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditConfig",
     "Finish",
+    "Grammar",
+    "Layout",
     "ModelOptions",
     "RemoteModel",
     "Reply",
@@ -32,6 +35,8 @@ __all__ = [
 _HOMES = {
     "AuditConfig": "auditing.config",
     "Finish": "reply",
+    "Grammar": "grammar",
+    "Layout": "grammar",
     "ModelOptions": "swarm",
     "RemoteModel": "model",
     "Reply": "reply",

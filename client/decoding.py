@@ -76,7 +76,7 @@ class Decoding:
             async with aclosing(self._draw(outputs, drafts)) as tokens:
                 async for token in tokens:
                     drawn.append(token)
-                    if reply.finish is not Finish.EOS:
+                    if token not in self._ends:
                         yield token
                     # Lets a caller who only consumes be cancelled and others' messages through.
                     await asyncio.sleep(0)
@@ -120,7 +120,7 @@ class Decoding:
                 token = self._sampler.choose(self._ids, logits)
                 self._ids = torch.cat([self._ids, torch.tensor([token])])
                 reply.ids.append(token)
-                if token in self._ends:
+                if token in self._ends or self._sampler.finished:
                     reply.finish = Finish.EOS
                 elif not self._room:
                     reply.finish = Finish.LENGTH

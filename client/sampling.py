@@ -20,13 +20,17 @@ from transformers import (
 
 from swarm.errors import RequestError
 
+from .grammar import Grammar
+from .grammar.matcher import Matcher
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """What a caller may ask for; the defaults are greedy.
 
     `temperature` 0 always takes the likeliest token. `top_k` 0, `top_p` 1 and `min_p` 0 filter
-    nothing, `repetition_penalty` 1 punishes nothing. Text ends before the first of `stop`.
+    nothing, `repetition_penalty` 1 punishes nothing. Text ends before the first of `stop`. With a
+    `grammar` no token is drawn that leads out of it, and the text ends where it must.
     """
 
     max_new_tokens: int = 256
@@ -38,6 +42,7 @@ class SamplingConfig:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -48,16 +53,24 @@ class SamplingConfig:
             "min_p must be between 0 and 1": 0 <= self.min_p <= 1,
             "repetition_penalty must be above 0": self.repetition_penalty > 0,
             "a stop string cannot be empty": all(self.stop),
+            "a grammar says where a text ends: ignore_eos cannot hold": not (
+                self.ignore_eos and self.grammar
+            ),
         }
         if wrong := [text for text, holds in checks.items() if not holds]:
             raise RequestError("; ".join(wrong))
 
 
 class Sampler:
-    """Chooses tokens by one configuration; holds the state of its random generator."""
+    """Chooses tokens by one configuration; holds the state of its random generator.
 
-    def __init__(self, config: SamplingConfig) -> None:
+    `matcher` follows the reply through the configuration's grammar, if there is one.
+    """
+
+    def __init__(self, config: SamplingConfig, matcher: Matcher | None = None) -> None:
+        assert (matcher is None) == (config.grammar is None)
         self.config = config
+        self.matcher = matcher
         self._greedy = config.temperature == 0
         self._processors = _processors(config)
         self._generator = torch.Generator()
@@ -68,7 +81,19 @@ class Sampler:
 
     def choose(self, ids: torch.Tensor, logits: torch.Tensor) -> int:
         """The next token after `ids` `[n]`, from `logits` `[vocab_size]` in float32."""
-        scores = self._processors(ids[None], logits[None])
+        if self.matcher is not None:
+            logits = self.matcher.mask(logits)
+        token = self._draw(self._processors(ids[None], logits[None]))
+        if self.matcher is not None:
+            self.matcher.advance(token)
+        return token
+
+    @property
+    def finished(self) -> bool:
+        """Whether the grammar lets nothing follow."""
+        return self.matcher is not None and self.matcher.finished
+
+    def _draw(self, scores: torch.Tensor) -> int:
         if self._greedy:
             return int(torch.argmax(scores, dim=-1))
         chances = torch.softmax(scores, dim=-1)
