@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auditing.config import AuditConfig
     from .chunks import RowInput
+    from .grammar import Grammar, Layout
     from .model import RemoteModel
     from .piece import ChosenToken, Piece
     from .pretrained import SwarmModelForCausalLM
@@ -20,6 +21,8 @@ __all__ = [
     "AuditConfig",
     "ChosenToken",
     "Finish",
+    "Grammar",
+    "Layout",
     "ModelOptions",
     "Piece",
     "RemoteModel",
@@ -36,6 +39,8 @@ _HOMES = {
     "AuditConfig": "auditing.config",
     "ChosenToken": "piece",
     "Finish": "reply",
+    "Grammar": "grammar",
+    "Layout": "grammar",
     "ModelOptions": "swarm",
     "Piece": "piece",
     "RemoteModel": "model",

@@ -77,7 +77,7 @@ class Decoding:
             async with aclosing(self._draw(outputs, drafts)) as tokens:
                 async for token in tokens:
                     drawn.append(token)
-                    if reply.finish is not Finish.EOS:
+                    if token not in self._ends:
                         yield token
                     # Lets a caller who only consumes be cancelled and others' messages through.
                     await asyncio.sleep(0)
@@ -123,7 +123,7 @@ class Decoding:
                 if self._sampling.logprobs is not None:
                     reply.scores[len(reply.ids)] = score(logits, token, self._sampling.logprobs)
                 reply.ids.append(token)
-                if token in self._ends:
+                if token in self._ends or self._sampler.finished:
                     reply.finish = Finish.EOS
                 elif not self._room:
                     reply.finish = Finish.LENGTH

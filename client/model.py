@@ -16,6 +16,7 @@ from swarm.wire.tensors import wire_dtype
 
 from .access import Access
 from .decoding import Decoding
+from .grammar.compiler import Compiler
 from .head import Head
 from .model_key import ModelKey
 from .piece import Piece
@@ -25,6 +26,7 @@ from .sampling import SamplingConfig
 from .session import Session
 from .speculation import SpeculationConfig, quick_drafters
 from .speculation.draft_model import DraftModel
+from .speculation.forced import Forced
 from .speculation.speculator import Speculator
 from .spelling import Spelling
 from .telling import Telling
@@ -64,6 +66,7 @@ class RemoteModel:
         self._wire = wire_type(wire, self._exact)
         self._chosen: DType | None = None
         self._spelling: Spelling | None = None
+        self._grammars = Compiler(lambda: self.tokenizer, head.vocab_size, lambda: self.eos_ids)
 
     @property
     def tokenizer(self) -> Any:
@@ -201,8 +204,10 @@ class RemoteModel:
         belongs to a stop string alone, does not.
         """
         self._check(reply, sampling)
+        await self._constrain(reply, sampling)
         telling = self._telling(reply, sampling)
-        for token in reply.ids[:-1] if reply.finish is Finish.EOS else reply.ids:
+        ends = set() if sampling.ignore_eos else self.eos_ids
+        for token in (token for token in reply.ids if token not in ends):
             if piece := telling.push(token):
                 yield piece
             if telling.finished:
@@ -234,7 +239,10 @@ class RemoteModel:
     ) -> AsyncGenerator[int, None]:
         ends = set() if sampling.ignore_eos else self.eos_ids
         slow = self._draft_model.drafter() if self._draft_model is not None else None
-        speculator = Speculator(speculation or SpeculationConfig(), quick_drafters(), slow)
+        drafters = quick_drafters()
+        if (matcher := reply.sampler(sampling).matcher) is not None:
+            drafters.insert(0, Forced(matcher))
+        speculator = Speculator(speculation or SpeculationConfig(), drafters, slow)
         return Decoding(session, self.readout, reply, sampling, ends, speculator).tokens()
 
     @property
@@ -244,6 +252,12 @@ class RemoteModel:
         if ends is None:
             ends = self.tokenizer.eos_token_id
         return set() if ends is None else set(ends if isinstance(ends, list) else [ends])
+
+    async def _constrain(self, reply: Reply, sampling: SamplingConfig) -> None:
+        """Readies the grammar, once for each reply: one that goes on is where it was."""
+        if not reply.is_constrained(sampling):
+            assert sampling.grammar is not None
+            reply.constrain(sampling, await self._grammars.matcher(sampling.grammar))
 
     def _check(self, reply: Reply, sampling: SamplingConfig) -> None:
         """Raises `RequestError` for what this model cannot do."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from swarm.wire.messages import HopTimes
 
+from .grammar.matcher import Matcher
 from .logprobs import Score
 from .route import Route
 from .sampling import Sampler, SamplingConfig
@@ -60,10 +61,24 @@ class Reply:
         return (len(self.ids) - 1) / self.decode_seconds if self.decode_seconds else 0.0
 
     def sampler(self, sampling: SamplingConfig) -> Sampler:
-        """Who chooses the tokens; the same one, and its random state, where a reply goes on."""
+        """Who chooses the tokens; the same one, and its random state, where a reply goes on.
+
+        With a grammar, `constrain` has made it.
+        """
         if self._sampler is None or self._sampler.config != sampling:
             self._sampler = Sampler(sampling, len(self.prompt_ids))
         return self._sampler
+
+    def is_constrained(self, sampling: SamplingConfig) -> bool:
+        """Whether nothing is to be done before the sampler can follow the grammar."""
+        known = self._sampler is not None and self._sampler.config == sampling
+        return sampling.grammar is None or known
+
+    def constrain(self, sampling: SamplingConfig, matcher: Matcher) -> None:
+        """Has a sampler follow the grammar, from the first token on."""
+        for token in self.ids:
+            matcher.advance(token)
+        self._sampler = Sampler(sampling, len(self.prompt_ids), matcher)
 
     def note_times(self, times: HopTimes) -> None:
         """Adds one decode step's times; a changed route starts the mean anew."""

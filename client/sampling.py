@@ -9,7 +9,6 @@ no bias brings it back and the filters choose among what is allowed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from transformers import (
@@ -23,6 +22,8 @@ from transformers import (
 
 from swarm.errors import RequestError
 
+from .grammar import Grammar
+from .grammar.matcher import Matcher
 from .penalties import LogitBias, ReplyPenalty
 
 
@@ -35,7 +36,8 @@ class SamplingConfig:
     to 2, make tokens less likely that the reply, not its prompt, has (`swarm.client.penalties`);
     `logit_bias` adds -100 to 100 to single tokens' logits, in pairs of token id and bias. Text ends
     before the first of `stop`. With `logprobs` each token's is told, and those of so many likeliest
-    ones (`swarm.client.logprobs`); that changes no reply.
+    ones (`swarm.client.logprobs`); that changes no reply. With a `grammar` no token is drawn that
+    leads out of it, and the text ends where it must.
     """
 
     max_new_tokens: int = 256
@@ -51,6 +53,7 @@ class SamplingConfig:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -68,6 +71,9 @@ class SamplingConfig:
             "logit_bias names a token twice": len(self.logit_bias) == len(dict(self.logit_bias)),
             "logprobs must be 0 or more": self.logprobs is None or self.logprobs >= 0,
             "a stop string cannot be empty": all(self.stop),
+            "a grammar says where a text ends: ignore_eos cannot hold": not (
+                self.ignore_eos and self.grammar
+            ),
         }
         if wrong := [text for text, holds in checks.items() if not holds]:
             raise RequestError("; ".join(wrong))
@@ -83,30 +89,21 @@ class SamplingConfig:
             raise RequestError(f"logprobs {self.logprobs}; the model has {vocab_size} tokens")
 
 
-class Matcher(Protocol):
-    """Says which tokens may come next, by all that were chosen; of one reply, like its sampler."""
-
-    def mask(self, scores: torch.Tensor) -> torch.Tensor:
-        """The scores `[vocab_size]` with minus infinity for what may not come."""
-
-    def advance(self, token: int) -> None:
-        """This token was chosen."""
-
-
 class Sampler:
     """Chooses tokens by one configuration; holds the state of its random generator.
 
-    The first `prompt_len` tokens of what it is shown are a prompt's. With a `matcher` only what
-    that allows is chosen.
+    The first `prompt_len` tokens of what it is shown are a prompt's. `matcher` follows the reply
+    through the configuration's grammar, if there is one.
     """
 
     def __init__(
         self, config: SamplingConfig, prompt_len: int = 0, matcher: Matcher | None = None
     ) -> None:
+        assert (matcher is None) == (config.grammar is None)
         self.config = config
+        self.matcher = matcher
         self._greedy = config.temperature == 0
         self._penalties = _penalties(config, prompt_len)
-        self._matcher = matcher
         self._warpers = _warpers(config)
         self._generator = torch.Generator()
         if config.seed is None:
@@ -117,12 +114,17 @@ class Sampler:
     def choose(self, ids: torch.Tensor, logits: torch.Tensor) -> int:
         """The next token after `ids` `[n]`, from `logits` `[vocab_size]` in float32."""
         scores = self._penalties(ids[None], logits[None])
-        if self._matcher is not None:
-            scores = self._matcher.mask(scores[0])[None]
+        if self.matcher is not None:
+            scores = self.matcher.mask(scores[0])[None]
         token = self._draw(self._warpers(ids[None], scores))
-        if self._matcher is not None:
-            self._matcher.advance(token)
+        if self.matcher is not None:
+            self.matcher.advance(token)
         return token
+
+    @property
+    def finished(self) -> bool:
+        """Whether the grammar lets nothing follow."""
+        return self.matcher is not None and self.matcher.finished
 
     def _draw(self, scores: torch.Tensor) -> int:
         if self._greedy:
