@@ -76,6 +76,21 @@ class Refusal(SwarmError):
         return STATUSES[self.reason]
 
 
+class TooLong(Refusal):
+    """Prompt and reply do not fit into the model's context. All three are numbers of tokens."""
+
+    def __init__(self, num_prompt: int, num_reply: int, limit: int, *, param: str) -> None:
+        super().__init__(
+            Reason.TOO_LONG,
+            f"this model's context has room for {limit} tokens: the prompt has {num_prompt}, and"
+            f" the reply is to have up to {num_reply}",
+            param=param,
+        )
+        self.num_prompt = num_prompt
+        self.num_reply = num_reply
+        self.limit = limit
+
+
 _NO_ROUTE_RETRY = 10.0
 """Seconds after which a gap may have been closed: peers look for gaps about as often."""
 
