@@ -47,7 +47,7 @@ STATUSES = {
     Reason.NO_ROUTE: 503,
     Reason.FAILED: 500,
 }
-"""The HTTP status of each."""
+"""The HTTP status of each, where an API has no others."""
 
 
 class Refusal(SwarmError):
@@ -69,11 +69,6 @@ class Refusal(SwarmError):
         self.reason = reason
         self.param = param
         self.retry_after = retry_after
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return STATUSES[self.reason]
 
 
 class TooLong(Refusal):
