@@ -15,6 +15,7 @@ from .body import read_body
 from .config import GatewayConfig
 from .endpoint import Call, Dialect, Endpoint
 from .refusals import Refusal, translate
+from .request_id import begin_request
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,15 @@ def create_app(
 
 def _handler(endpoint: Endpoint, answerer: Answerer) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
+        name = begin_request()
         try:
             body = await read_body(request, endpoint.body) if endpoint.body else None
-            return await endpoint.handler(Call(request, body, Caller("local"), answerer))
+            response = await endpoint.handler(Call(request, body, Caller("local"), answerer))
         except SwarmError as error:
-            return refused(translate(error), endpoint.dialect)
+            response = refused(translate(error), endpoint.dialect)
+        if not response.prepared:
+            response.headers[endpoint.dialect.id_header] = name
+        return response
 
     return handle
 
@@ -45,4 +50,6 @@ def refused(refusal: Refusal, dialect: Dialect) -> web.Response:
     headers = {}
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
-    return web.json_response(dialect.refuse(refusal), status=refusal.status, headers=headers)
+    return web.json_response(
+        dialect.refuse(refusal), status=dialect.status(refusal), headers=headers
+    )

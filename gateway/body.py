@@ -8,13 +8,16 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
-from swarm.quoting import quoted
+from swarm.quoting import quoted, shortened
 
 from .refusals import Reason, Refusal
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
+_VALUE = re.compile(r"Invalid (?:enum )?value (?P<value>.*)", re.DOTALL)
+_NOTHING = re.compile(r"Expected `null`, got .*")
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 
 
@@ -45,7 +48,22 @@ def _refusal(text: str) -> Refusal:
     param = place["place"] if place else ""
     what = _PLACE.sub("", text)
     if unknown := _UNKNOWN.fullmatch(what):
-        param = f"{param}.{unknown['field']}" if param else unknown["field"]
-        return Refusal(Reason.UNSUPPORTED, f"{quoted(param)} is not supported", param=param)
+        return _unsupported(_within(param, unknown["field"]))
+    if _NOTHING.fullmatch(what):
+        # A field that bodies have for the sake of those who send null for what they leave out.
+        return _unsupported(param)
+    if missing := _MISSING.fullmatch(what):
+        param = _within(param, missing["field"])
+        return Refusal(Reason.INVALID, f"{quoted(param)} is missing", param=param)
+    if value := _VALUE.fullmatch(what):
+        what = f"{shortened(value['value'])} is not supported"
     where = f"{quoted(param)}: " if param else ""
-    return Refusal(Reason.INVALID, where + what, param=param or None)
+    return Refusal(Reason.INVALID, where + shortened(what), param=param or None)
+
+
+def _unsupported(param: str) -> Refusal:
+    return Refusal(Reason.UNSUPPORTED, f"{quoted(param)} is not supported", param=param)
+
+
+def _within(place: str, field: str) -> str:
+    return shortened(f"{place}.{field}" if place else field)

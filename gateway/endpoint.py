@@ -14,9 +14,18 @@ from .refusals import Refusal
 
 
 class Dialect(Protocol):
-    """How an API says no."""
+    """How an API says no, and what all of its answers have in common.
+
+    `id_header` is where an answer says what its request is called. A stream sends `idle` while
+    nothing else comes, so that nobody on the way takes it for dead.
+    """
 
     name: str
+    id_header: str
+    idle: bytes
+
+    def status(self, refusal: Refusal) -> int:
+        """The HTTP status of an answer that says so."""
 
     def refuse(self, refusal: Refusal) -> dict[str, Any]:
         """The body of an answer, or of an event in a stream, that says so."""

@@ -9,7 +9,7 @@ from swarm.client import RemoteModel, SamplingConfig
 
 from .ask import Ask, Prompt, Talk, Text, Tokens
 from .reading import PlainReading, Reading
-from .refusals import Reason, Refusal
+from .refusals import TooLong
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,8 @@ def _fitted(model: RemoteModel, ask: Ask, num_prompt: int) -> SamplingConfig:
     sampling = ask.sampling
     wanted = sampling.max_new_tokens if ask.bounded else 1
     if limit and num_prompt + wanted > limit:
-        raise Refusal(
-            Reason.TOO_LONG,
-            f"this model's context has room for {limit} tokens: the prompt has {num_prompt}, and"
-            f" the reply is to have up to {wanted}",
-            param="messages" if isinstance(ask.prompt, Talk) else "prompt",
-        )
+        param = "messages" if isinstance(ask.prompt, Talk) else "prompt"
+        raise TooLong(num_prompt, wanted, limit, param=param)
     if ask.bounded or not limit:
         return sampling
     return replace(sampling, max_new_tokens=limit - num_prompt)

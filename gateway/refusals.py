@@ -47,7 +47,7 @@ STATUSES = {
     Reason.NO_ROUTE: 503,
     Reason.FAILED: 500,
 }
-"""The HTTP status of each."""
+"""The HTTP status of each, where an API has no others."""
 
 
 class Refusal(SwarmError):
@@ -70,10 +70,20 @@ class Refusal(SwarmError):
         self.param = param
         self.retry_after = retry_after
 
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return STATUSES[self.reason]
+
+class TooLong(Refusal):
+    """Prompt and reply do not fit into the model's context. All three are numbers of tokens."""
+
+    def __init__(self, num_prompt: int, num_reply: int, limit: int, *, param: str) -> None:
+        super().__init__(
+            Reason.TOO_LONG,
+            f"this model's context has room for {limit} tokens: the prompt has {num_prompt}, and"
+            f" the reply is to have up to {num_reply}",
+            param=param,
+        )
+        self.num_prompt = num_prompt
+        self.num_reply = num_reply
+        self.limit = limit
 
 
 _NO_ROUTE_RETRY = 10.0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from ..refusals import Reason, Refusal
+from swarm.quoting import quoted
+
+from ..refusals import STATUSES, Reason, Refusal, TooLong
+from ..request_id import request_id
 
 TYPES = {
     Reason.INVALID: "invalid_request_error",
@@ -23,18 +27,52 @@ TYPES = {
 }
 """The `type` of each refusal."""
 
+_INDEX = re.compile(r"\[(\d+)\]")
+"""Anthropic writes `messages.0.role` for `messages[0].role`."""
+
+_OVERLOADED = 529
+"""A status of Anthropic's own: its clients wait and try again, as a gap in the swarm asks for."""
+
 
 class AnthropicDialect:
-    """Errors as `{"type": "error", "error": {"type", "message"}}`."""
+    """Errors as `{"type": "error", "error": {"type", "message"}, "request_id"}`."""
 
     name = "anthropic"
+    id_header = "request-id"
+    idle = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+    def status(self, refusal: Refusal) -> int:
+        """See `Dialect.status`."""
+        return _OVERLOADED if refusal.reason is Reason.NO_ROUTE else STATUSES[refusal.reason]
 
     def refuse(self, refusal: Refusal) -> dict[str, Any]:
         """See `Dialect.refuse`."""
         return {
             "type": "error",
-            "error": {"type": TYPES[refusal.reason], "message": str(refusal)},
+            "error": {"type": TYPES[refusal.reason], "message": _message(refusal)},
+            "request_id": request_id(),
         }
+
+
+def _message(refusal: Refusal) -> str:
+    """As Anthropic words it: the field comes first.
+
+    Clients read the numbers of what is too long out of the text: after the one message they ask for
+    fewer tokens, after the other they shorten the conversation.
+    """
+    if isinstance(refusal, TooLong):
+        if refusal.num_prompt >= refusal.limit:
+            return f"prompt is too long: {refusal.num_prompt} tokens > {refusal.limit} maximum"
+        return (
+            "input length and `max_tokens` exceed context limit:"
+            f" {refusal.num_prompt} + {refusal.num_reply} > {refusal.limit},"
+            " decrease input length or `max_tokens` and try again"
+        )
+    if refusal.param is None:
+        return str(refusal)
+    said = str(refusal).removeprefix(quoted(refusal.param)).lstrip(": ")
+    place = _INDEX.sub(r".\1", refusal.param)
+    return f"{place}: {said}"
 
 
 ANTHROPIC = AnthropicDialect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..refusals import Reason, Refusal
+from ..refusals import STATUSES, Reason, Refusal
 
 TYPES = {
     Reason.INVALID: "invalid_request_error",
@@ -38,6 +38,12 @@ class OpenAIDialect:
     """Errors as `{"error": {"message", "type", "param", "code"}}`."""
 
     name = "openai"
+    id_header = "x-request-id"
+    idle = b": idle\n\n"
+
+    def status(self, refusal: Refusal) -> int:
+        """See `Dialect.status`."""
+        return STATUSES[refusal.reason]
 
     def refuse(self, refusal: Refusal) -> dict[str, Any]:
         """See `Dialect.refuse`."""
