@@ -59,6 +59,7 @@ class Decoding:
         self._ids = torch.tensor([*reply.prompt_ids, *reply.ids])
         self._clock = 0.0
         self._seconds = 0.0
+        self._step_seconds = 0.0
 
     async def tokens(self) -> AsyncGenerator[int, None]:
         """Adds tokens to the reply, and yields each that is part of its text."""
@@ -73,6 +74,8 @@ class Decoding:
             outputs = await self._step(position, fresh, drafts)
             self._note(prefill=prefill)
             disturbed = prefill or self._num_recoveries != num_recoveries
+            if not prefill:
+                self._time(disturbed=disturbed)
             drawn: list[int] = []
             async with aclosing(self._draw(outputs, drafts)) as tokens:
                 async for token in tokens:
@@ -103,9 +106,12 @@ class Decoding:
         started = time.perf_counter()
         ids = [*fresh.tolist(), *drafts]
         row = RowInput(0, position, self._readout.head.embed(torch.tensor(ids)), tuple(ids))
+        embedded = time.perf_counter()
         (outputs,) = await self._session.step([row], Want.ALL if drafts else Want.LAST)
         self._reply.num_drafted += len(drafts)
-        self._seconds = time.perf_counter() - started
+        now = time.perf_counter()
+        self._reply.timing.head += embedded - started
+        self._step_seconds, self._seconds = now - embedded, now - started
         return outputs
 
     async def _draw(
@@ -116,9 +122,13 @@ class Decoding:
         for start in range(0, len(outputs), _HEAD_LEN):
             started = time.perf_counter()
             part = await self._readout.logits(outputs[start : start + _HEAD_LEN])
-            self._seconds += time.perf_counter() - started
+            taken = time.perf_counter() - started
+            self._seconds += taken
+            reply.timing.head += taken
             for logits, guess in zip(part, guesses[start:], strict=False):
+                started = time.perf_counter()
                 token = self._sampler.choose(self._ids, logits)
+                reply.timing.sampling += time.perf_counter() - started
                 self._ids = torch.cat([self._ids, torch.tensor([token])])
                 if self._sampling.logprobs is not None:
                     reply.scores[len(reply.ids)] = score(logits, token, self._sampling.logprobs)
@@ -146,4 +156,13 @@ class Decoding:
         if session.route != reply.route or prefill:
             self._speculator.expect(sum(hop.prefill_seconds for hop in session.route))
         reply.route, reply.num_recoveries = session.route, session.num_recoveries
+        reply.num_handovers = session.num_handovers
         reply.distrusted = session.distrusted
+
+    def _time(self, *, disturbed: bool) -> None:
+        """Notes where the time of a decode step went."""
+        timing = self._reply.timing
+        if disturbed:
+            timing.disturb(self._step_seconds)
+        else:
+            timing.add(self._session.passage, self._step_seconds)

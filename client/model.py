@@ -21,7 +21,7 @@ from .head import Head
 from .model_key import ModelKey
 from .piece import Piece
 from .readout import Readout
-from .reply import Finish, Reply
+from .reply import Reply
 from .sampling import SamplingConfig
 from .session import Session
 from .speculation import SpeculationConfig, quick_drafters

@@ -11,6 +11,7 @@ from .grammar.matcher import Matcher
 from .logprobs import Score
 from .route import Route
 from .sampling import Sampler, SamplingConfig
+from .timing import Timing
 
 
 class Finish(StrEnum):
@@ -28,11 +29,11 @@ class Reply:
     `hop_seconds` holds, for each hop of the route, the mean queue and compute time of a decode
     step. Of `num_drafted` guesses that travelled with it, `num_accepted` came true; so `num_steps`
     decode steps may have brought more tokens than that. `num_cached` positions of the prompt were
-    computed by no peer, as all had kept them from earlier replies. `distrusted` are peers that the
-    reply went through and that were found to compute wrongly, perhaps after its end: its words may
-    be wrong from the beginning. `scores` are the logprobs of its tokens, by their place in `ids`,
-    where they were asked for. Of its tokens `num_told` have been part of a `Piece`. `stopped_by` is
-    the stop string that ended it.
+    computed by no peer, as all had kept them from earlier replies. `timing` tells where the time of
+    decode steps went. `distrusted` are peers that the reply went through and that were found to
+    compute wrongly, perhaps after its end: its words may be wrong from the beginning. `scores` are
+    the logprobs of its tokens, by their place in `ids`, where they were asked for. Of its tokens
+    `num_told` have been part of a `Piece`. `stopped_by` is the stop string that ended it.
     """
 
     prompt_ids: list[int]
@@ -46,7 +47,9 @@ class Reply:
     hop_seconds: list[tuple[float, float]] = field(default_factory=list)
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    timing: Timing = field(default_factory=Timing)
     num_recoveries: int = 0
+    num_handovers: int = 0
     num_cached: int = 0
     num_steps: int = 0
     num_drafted: int = 0

@@ -56,6 +56,7 @@ from .progress import Progress
 from .recovery import Recovery, pause_before
 from .route import Route
 from .succession import Succession
+from .timing import Passage
 from .transcript import Transcript
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,14 @@ class Session:
     def route(self) -> Route:
         """The hops that the session goes through now."""
         return self._chain.route
+
+    @property
+    def passage(self) -> Passage:
+        """The way of the newest step, if the route is still the same."""
+        links = [hop.link for hop in self._chain.hops]
+        first_trip = (links[0].round_trip or 0.0) / 2 if links else 0.0
+        names = tuple(link.standing.name for link in links)
+        return Passage(self.route, names, self.last_times, first_trip)
 
     def close(self) -> None:
         """Frees the session on all its hops and ends a step under way; may be called again."""

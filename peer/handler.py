@@ -174,6 +174,8 @@ class Handler:
             return
         if done.last:
             self._inbox.remove(session, done.arrival)
+        if session.next_link is not None:
+            done = done.sent(session.next_link.round_trip)
         message = session.feed.push(done.committed(session).computed())
         if session.pending_hold is not None:
             self._hold(session, session.pending_hold)

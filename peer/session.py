@@ -211,6 +211,13 @@ class Done:
         tag = commitments.tag(session.epoch, self.arrival.step.generation, made)
         return replace(self, time=msgspec.structs.replace(self.time, commitments=made, tag=tag))
 
+    def sent(self, round_trip: float | None) -> Done:
+        """The same, to be sent over a link with this round trip in seconds, if one is known."""
+        if round_trip is None:
+            return self
+        trip = int(round_trip / 2 * 1e6)
+        return replace(self, time=msgspec.structs.replace(self.time, trip=trip))
+
     def computed(self) -> Computed:
         """As the session's feed takes it."""
         step = self.arrival.step

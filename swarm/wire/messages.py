@@ -322,7 +322,8 @@ Commitments = Annotated[tuple[Commitment, ...], msgspec.Meta(max_length=MAX_TRAC
 class HopTime(msgspec.Struct, frozen=True, array_like=True):
     """How long one hop took over a step, in microseconds, and in how large a batch.
 
-    `tag` shows the client that the hop itself has made these `commitments` in this step.
+    `tag` shows the client that the hop itself has made these `commitments` in this step. `trip` is
+    half the round trip of heartbeats to whom it sends the step on; 0 while that is not known.
     """
 
     start: Count
@@ -332,6 +333,7 @@ class HopTime(msgspec.Struct, frozen=True, array_like=True):
     batch: Count
     commitments: Commitments = ()
     tag: Annotated[bytes, msgspec.Meta(max_length=TAG_LEN)] = b""
+    trip: Counter = 0
 
 
 RowRanges = Annotated[tuple[RowRange, ...], msgspec.Meta(max_length=MAX_ROWS)]

@@ -10,6 +10,8 @@ from swarm.checkpoint import open_checkpoint
 from swarm.client import Finish, Piece, RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
+from swarm.client.route import Hop
+from swarm.client.timing import Passage
 from swarm.errors import ConfigError, RequestError
 from swarm.wire.messages import DType, HopTime, Want
 
@@ -25,6 +27,7 @@ class LocalSession:
     num_handovers = 0
     distrusted: tuple[str, ...] = ()
     last_times = (HopTime(0, 2, 1000, 3000, 1),)
+    passage = Passage((Hop("peer", 0, 2),), ("ann",), (HopTime(0, 2, 1, 3, 1),), 0.0)
 
     def __init__(self, reference: Any) -> None:
         self._reference = reference
@@ -115,6 +118,12 @@ async def test_a_reply_knows_its_times(model: LocalModel) -> None:
     assert reply.tokens_per_second == pytest.approx(3 / reply.decode_seconds)
     assert reply.hop_seconds == [pytest.approx((0.001, 0.003))]
     assert reply.num_cached == 16
+    (hop,) = reply.timing.hops.values()
+    assert (hop.name, hop.num_steps) == ("ann", reply.num_steps)
+    assert hop.compute == pytest.approx(3e-6 * reply.num_steps)
+    assert reply.timing.head > 0 and reply.timing.sampling > 0
+    spent = hop.queue + hop.compute + hop.wire + reply.timing.back
+    assert 0 < spent < reply.decode_seconds
     assert Reply([1]).tokens_per_second == 0
 
 

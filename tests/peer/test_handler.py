@@ -51,6 +51,7 @@ class FakeLink:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.closed = False
+        self.round_trip: float | None = None
         self.attended = self.charged = 0.0
         self.posted: list[Any] = []
 
@@ -417,10 +418,11 @@ async def test_the_silence_of_the_next_hop_is_looked_for_that_of_the_client_is_n
 
 async def test_outputs_go_to_the_next_hop_or_to_the_client(bench: Bench) -> None:
     link = bench.neighbours.links["next"] = FakeLink("next")
+    link.round_trip = 0.030
     await run_in_the_middle_and_at_the_end(bench)
     (step,) = link.take()
     assert isinstance(step, Step) and (step.session, step.seq) == (OTHER, 0)
-    assert [hop.start for hop in step.times] == [2]
+    assert [(hop.start, hop.trip) for hop in step.times] == [(2, 15_000)]
     (output,) = bench.client.take()
     assert isinstance(output, Output) and output.session == OTHER
 

@@ -1,0 +1,103 @@
+"""Where the time of a reply's decode steps goes: hop by hop at the peers, on the way, and here.
+
+What is measured, and by whom: the whole of a step by our clock; queue and computation by each hop's
+own. What no hop admits of a step was spent on the way: in lines, and in sending and receiving on both
+ends of them. That sum is measured, too. How it divides among the trips is not, as no two clocks agree
+well enough to time a message in one direction. It is apportioned: each trip has what half of a
+heartbeat's round trip over the same link takes (hops say so of their links in `HopTime.trip`), and
+what remains, sending and receiving, is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from swarm.wire.messages import HopTimes
+
+from .route import Route
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A step's way: its hops, their members' names in the group, and what each said of the step.
+
+    `first_trip` is half the round trip to the first hop in seconds; 0 while it is not known.
+    """
+
+    route: Route
+    names: tuple[str, ...]
+    times: HopTimes
+    first_trip: float
+
+
+@dataclass
+class HopTiming:
+    """Seconds that `num_steps` decode steps have spent in all at one hop, and on the way to it."""
+
+    peer: str
+    name: str
+    start: int
+    end: int
+    num_steps: int = 0
+    queue: float = 0.0
+    compute: float = 0.0
+    wire: float = 0.0
+
+
+@dataclass
+class Timing:
+    """Where decode steps' time went, in seconds in all.
+
+    `hops` are all that the reply has gone through, in the order in which it came to them. `back` is
+    the way from the last hop to the client. `num_disturbed` steps, during which the route changed,
+    took `disturbed` and are in none of the others. `head` is embedding tokens and computing logits,
+    with waiting for others' in the same process; `sampling` is choosing tokens. Both count for the
+    prompt, too.
+    """
+
+    hops: dict[tuple[str, int, int], HopTiming] = field(default_factory=dict)
+    num_steps: int = 0
+    back: float = 0.0
+    num_disturbed: int = 0
+    disturbed: float = 0.0
+    head: float = 0.0
+    sampling: float = 0.0
+
+    def add(self, passage: Passage, seconds: float) -> None:
+        """A decode step took so long; one whose hops are not those of the route counts nowhere."""
+        spans = [(time.start, time.end) for time in passage.times]
+        if not spans or spans != [(hop.start, hop.end) for hop in passage.route]:
+            return
+        spent = [(time.queue / 1e6, time.compute / 1e6) for time in passage.times]
+        wire = max(0.0, seconds - sum(map(sum, spent)))
+        trips = [passage.first_trip, *(time.trip / 1e6 for time in passage.times)]
+        *ways, back = apportioned(wire, trips)
+        self.num_steps += 1
+        self.back += back
+        for hop, name, (queue, compute), way in zip(
+            passage.route, passage.names, spent, ways, strict=True
+        ):
+            key = hop.peer, hop.start, hop.end
+            timing = self.hops.setdefault(key, HopTiming(hop.peer, name, hop.start, hop.end))
+            timing.num_steps += 1
+            timing.queue += queue
+            timing.compute += compute
+            timing.wire += way
+
+    def disturb(self, seconds: float) -> None:
+        """A decode step during which the route changed took so long."""
+        self.num_disturbed += 1
+        self.disturbed += seconds
+
+
+def apportioned(total: float, trips: Sequence[float]) -> list[float]:
+    """`total` seconds shared among trips that take so long by themselves, as far as is known.
+
+    What is left goes to all alike; if they claim more than there is, to each in proportion.
+    """
+    known = sum(trips)
+    if known > total:
+        return [total * trip / known for trip in trips]
+    rest = (total - known) / len(trips)
+    return [trip + rest for trip in trips]
