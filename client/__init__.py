@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from .session import Session
     from .speculation import SpeculationConfig
     from .swarm import ModelOptions, Swarm
+    from .template import ChatTemplate, TemplateError
 
 __all__ = [
     "AuditConfig",
+    "ChatTemplate",
     "Finish",
     "ModelOptions",
     "RemoteModel",
@@ -27,10 +29,12 @@ __all__ = [
     "SpeculationConfig",
     "Swarm",
     "SwarmModelForCausalLM",
+    "TemplateError",
 ]
 
 _HOMES = {
     "AuditConfig": "auditing.config",
+    "ChatTemplate": "template",
     "Finish": "reply",
     "ModelOptions": "swarm",
     "RemoteModel": "model",
@@ -41,6 +45,7 @@ _HOMES = {
     "SpeculationConfig": "speculation",
     "Swarm": "swarm",
     "SwarmModelForCausalLM": "pretrained",
+    "TemplateError": "template",
 }
 
 
