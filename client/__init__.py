@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from .session import Session
     from .speculation import SpeculationConfig
     from .swarm import ModelOptions, Swarm
+    from .template import ChatTemplate, TemplateError
 
 __all__ = [
     "AuditConfig",
+    "ChatTemplate",
     "ChosenToken",
     "Finish",
     "Grammar",
@@ -33,11 +35,13 @@ __all__ = [
     "SpeculationConfig",
     "Swarm",
     "SwarmModelForCausalLM",
+    "TemplateError",
 ]
 
 _HOMES = {
     "AuditConfig": "auditing.config",
     "ChosenToken": "piece",
+    "ChatTemplate": "template",
     "Finish": "reply",
     "Grammar": "grammar",
     "Layout": "grammar",
@@ -51,6 +55,7 @@ _HOMES = {
     "SpeculationConfig": "speculation",
     "Swarm": "swarm",
     "SwarmModelForCausalLM": "pretrained",
+    "TemplateError": "template",
 }
 
 

@@ -30,6 +30,7 @@ from .speculation.forced import Forced
 from .speculation.speculator import Speculator
 from .spelling import Spelling
 from .telling import Telling
+from .template import ChatTemplate
 from .text import TextStream
 from .transcript import Transcript, transcript_key
 from .wire import AUTO, Sender, choose, wire_type
@@ -67,11 +68,19 @@ class RemoteModel:
         self._chosen: DType | None = None
         self._spelling: Spelling | None = None
         self._grammars = Compiler(lambda: self.tokenizer, head.vocab_size, lambda: self.eos_ids)
+        self._template: ChatTemplate | None = None
 
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer, a transformers `PreTrainedTokenizerBase`."""
         return self.checkpoint.tokenizer()
+
+    @property
+    def template(self) -> ChatTemplate:
+        """How the model reads a conversation. Raises `RequestError` if it was not taught any."""
+        if self._template is None:
+            self._template = ChatTemplate(self.tokenizer, self.checkpoint.name)
+        return self._template
 
     def session(self, num_rows: int = 1, dtype: DType | None = None) -> Session:
         """A new session; `async with` closes it.
@@ -116,21 +125,18 @@ class RemoteModel:
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.
 
-        A conversation is a list of `{"role": …, "content": …}`. Raises `RequestError` for an empty
-        prompt and for a conversation with a model that has no chat template.
+        A conversation is a list of `{"role": …, "content": …}`; in its contents, names of control
+        tokens are text. Raises `RequestError` for an empty prompt and for a conversation with a
+        model that has no chat template, or one that does not take it.
         """
         if not prompt or (isinstance(prompt, str) and not prompt.strip()):
             raise RequestError("the prompt is empty")
         tokenizer = self.tokenizer
         if isinstance(prompt, str) and (raw or not tokenizer.chat_template):
             ids = tokenizer(prompt)["input_ids"]
-        elif not tokenizer.chat_template:
-            raise RequestError(f"{self.checkpoint.name} has no chat template; give a plain prompt")
         else:
             talk = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-            ids = tokenizer.apply_chat_template(
-                list(talk), add_generation_prompt=True, return_dict=True
-            )["input_ids"]
+            ids = self.template.encode(talk)
         if not ids:
             raise RequestError("the prompt holds no tokens")
         return [int(token) for token in ids]
