@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -14,11 +14,11 @@ from .refusals import Reason, Refusal
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
-_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
-_VALUE = re.compile(r"Invalid (?:enum )?value (?P<value>.*)", re.DOTALL)
-_NOTHING = re.compile(r"Expected `null`, got .*")
-_PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>.*)`", re.DOTALL)
+_UNKNOWN_TYPE = re.compile(r"Invalid value (?P<value>'.*')", re.DOTALL)
+_NOT_NULL = re.compile(r"Expected `null`, got `[^`]*`")
+_PLACE = re.compile(r" - at (?:`(?:key|\.\.\.)` in )?`\$\.?(?P<place>[^`]*)`$")
 
 
 async def read_body(request: web.Request, kind: type[Body]) -> Body:
@@ -43,27 +43,36 @@ def parse(raw: bytes, kind: type[Body]) -> Body:
         raise Refusal(Reason.INVALID, f"the body is no valid JSON: {error}") from error
 
 
-def _refusal(text: str) -> Refusal:
-    place = _PLACE.search(text)
-    param = place["place"] if place else ""
-    what = _PLACE.sub("", text)
+def convert(value: Any, kind: type[Body], place: str) -> Body:
+    """What JSON was decoded to, as a `kind`; raises `Refusal` that names the field within `place`."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), place) from error
+
+
+def unsupported(param: str, value: Any = None) -> Refusal:
+    """The refusal of a field, or of one value of it, that an API has and this gateway has not."""
+    what = quoted(param) if value is None else f"{quoted(param)}: {quoted(value)}"
+    return Refusal(Reason.UNSUPPORTED, f"{what} is not supported", param=param)
+
+
+def _refusal(text: str, within: str = "") -> Refusal:
+    found = _PLACE.search(text)
+    param = shortened(_joined(within, found["place"] if found else ""))
+    what = shortened(_PLACE.sub("", text))
     if unknown := _UNKNOWN.fullmatch(what):
-        return _unsupported(_within(param, unknown["field"]))
-    if _NOTHING.fullmatch(what):
-        # A field that bodies have for the sake of those who send null for what they leave out.
-        return _unsupported(param)
+        return unsupported(shortened(_joined(param, unknown["field"])))
+    if unknown := _UNKNOWN_TYPE.fullmatch(what):
+        return unsupported(param, unknown["value"][1:-1])
+    if _NOT_NULL.fullmatch(what):  # the field is known, and nothing that it could be asked for is
+        return unsupported(param)
     if missing := _MISSING.fullmatch(what):
-        param = _within(param, missing["field"])
+        param = shortened(_joined(param, missing["field"]))
         return Refusal(Reason.INVALID, f"{quoted(param)} is missing", param=param)
-    if value := _VALUE.fullmatch(what):
-        what = f"{shortened(value['value'])} is not supported"
     where = f"{quoted(param)}: " if param else ""
-    return Refusal(Reason.INVALID, where + shortened(what), param=param or None)
+    return Refusal(Reason.INVALID, where + what, param=param or None)
 
 
-def _unsupported(param: str) -> Refusal:
-    return Refusal(Reason.UNSUPPORTED, f"{quoted(param)} is not supported", param=param)
-
-
-def _within(place: str, field: str) -> str:
-    return shortened(f"{place}.{field}" if place else field)
+def _joined(outer: str, inner: str) -> str:
+    return f"{outer}.{inner}" if outer and inner and inner[0] != "[" else outer + inner
