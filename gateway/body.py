@@ -44,7 +44,7 @@ def parse(raw: bytes, kind: type[Body]) -> Body:
 
 
 def convert(value: Any, kind: type[Body], place: str) -> Body:
-    """What JSON was decoded to, as a `kind`; raises `Refusal` that names the field within `place`."""
+    """What JSON was decoded to, as a `kind`; a `Refusal` names the field within `place`."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -41,7 +41,6 @@ REFUSED = {
     '{"shapes": [{"type": "square"}]}': (Reason.INVALID, "shapes[0].side"),
     '{"labels": {"long": 1}}': (Reason.INVALID, "labels"),
     '{"labels": {"a": "1"}}': (Reason.INVALID, "labels[...]"),
-    '{"labels": {"a": 1e999}}': (Reason.INVALID, None),
     "[]": (Reason.INVALID, None),
     "{": (Reason.INVALID, None),
     "[" * 100_000: (Reason.INVALID, None),
