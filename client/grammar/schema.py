@@ -15,10 +15,12 @@ from urllib.parse import unquote
 from swarm.errors import RequestError
 from swarm.quoting import quoted
 
+from .intersections import MAX_TOGETHER, expressions
+
 MAX_DEPTH = 64
 """Schemas and values within one another."""
 
-MAX_NODES = 10_000
+MAX_NODES = 5000
 """Schemas, and values in `enum` and `const`, altogether."""
 
 MAX_CHARS = 1 << 18
@@ -92,7 +94,14 @@ def checked(schema: Mapping[str, Any] | bool) -> dict[str, Any]:
     check.references()
     if held is False:
         raise RequestError("this JSON schema allows nothing")
-    return {} if held is True else held
+    if isinstance(held, bool):
+        return {}
+    if (number := expressions(held)) > MAX_TOGETHER:
+        raise RequestError(
+            f"this JSON schema lays {number} patterns, formats and lengths over one another,"
+            f" {MAX_TOGETHER} at most can be followed"
+        )
+    return held
 
 
 class _Check:
