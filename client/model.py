@@ -122,6 +122,13 @@ class RemoteModel:
             )
         return senders if len(senders) > 1 else []
 
+    async def missing(self) -> tuple[tuple[int, int], ...]:
+        """The blocks that nobody serves now, as half-open ranges: empty where there is a route.
+
+        By what peers announce and what is known of them here; nobody is dialled.
+        """
+        return await self._access.router.missing(self.key)
+
     def encode(self, prompt: str | Conversation, *, raw: bool = False) -> list[int]:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.
 

@@ -26,7 +26,17 @@ from .crowd import Crowd
 from .experience import Experience
 from .model_key import ModelKey
 from .recollection import Recollection
-from .route import UNKNOWN_ROUND_TRIP, Candidate, Hop, Route, candidates, fill, missing, plan
+from .route import (
+    UNKNOWN_ROUND_TRIP,
+    Candidate,
+    Hop,
+    Ranges,
+    Route,
+    candidates,
+    fill,
+    missing,
+    plan,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +147,13 @@ class Router:
             return fill_with({})
         # Not everybody was met: a long route may need some who were not.
         return fill_with({entry.peer: UNKNOWN_ROUND_TRIP for entry in welcome[MAX_MET:]})
+
+    async def missing(self, model: ModelKey) -> Ranges:
+        """The blocks for which no peer is known that a new session could ask now."""
+        serving = [entry for entry in await self.find(model.fingerprint) if entry.serving]
+        usable = {entry.peer for entry in self._welcome(serving)} | set(self._met(serving))
+        usable -= self._avoided()
+        return missing([e for e in serving if e.peer in usable], 0, model.num_blocks)
 
     async def meet(self, model: ModelKey) -> None:
         """Opens links to peers of a model that have joined since, as standbys."""

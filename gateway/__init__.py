@@ -1,3 +1,30 @@
 """The HTTP gateway: other programs' APIs, answered by the swarm."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import GatewayConfig
+    from .keys import KeyFile, Keys
+    from .service import Door, Gateway, serve
+
+__all__ = ["Door", "Gateway", "GatewayConfig", "KeyFile", "Keys", "serve"]
+
+_HOMES = {
+    "Door": "service",
+    "Gateway": "service",
+    "GatewayConfig": "config",
+    "KeyFile": "keys",
+    "Keys": "keys",
+    "serve": "service",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What makes answers imports torch and transformers, which takes seconds; keys need neither.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -26,6 +26,10 @@ class Caller:
     name: str
 
 
+NOBODY = Caller("")
+"""Who has shown no key where one is needed: may look at what is open to all."""
+
+
 class Work(Protocol):
     """What is being made: its events, and what it has used up by now."""
 
@@ -49,12 +53,13 @@ class Answer:
 @dataclass(frozen=True)
 class ModelCard:
     """What is told of a model: its name, when it was opened (Unix seconds), its context length
-    in tokens (0: not known), and whether all of its blocks are served now."""
+    in tokens (0: not known), and whether all of its blocks are served now, or which are not."""
 
     name: str
     created: int
     context_length: int
     has_route: bool
+    missing: tuple[tuple[int, int], ...] = ()
 
 
 class Answerer(Protocol):

@@ -1,48 +1,171 @@
-"""The gateway as an aiohttp application: every endpoint, with one way of refusing."""
+"""The gateway as an aiohttp application: every endpoint, with one way in and one of refusing."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from swarm.errors import SwarmError
+from swarm.quoting import quoted
 
+from .admission import Admission
 from .answer import Answerer, Caller
+from .anthropic.dialect import ANTHROPIC
 from .body import read_body
 from .config import GatewayConfig
+from .cors import add_cors
 from .endpoint import Call, Dialect, Endpoint
-from .refusals import Refusal, translate
-from .request_id import begin_request
+from .keys import Keys
+from .openai.dialect import OPENAI
+from .refusals import Reason, Refusal, translate
+from .request_id import begin_request, request_id
+from .traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
+ID = web.RequestKey("id", str)
+CALLER = web.RequestKey("caller", Caller)
+STARTED = web.RequestKey("started", web.StreamResponse)
+"""What a request remembers: its id, who asks, and the response that has been begun."""
+
 
 def create_app(
-    endpoints: Iterable[Endpoint], answerer: Answerer, config: GatewayConfig
+    endpoints: Iterable[Endpoint],
+    answerer: Answerer,
+    config: GatewayConfig,
+    keys: Keys | None = None,
+    traffic: Traffic | None = None,
 ) -> web.Application:
-    """An application that answers at these endpoints."""
-    app = web.Application(client_max_size=config.most_body)
+    """An application that answers at these endpoints those who may ask."""
+    endpoints = tuple(endpoints)
+    admission = Admission(config, keys or Keys())
+    front = _Front(endpoints, admission, config, traffic or Traffic())
+    app = web.Application(client_max_size=config.most_body, middlewares=[front.answer])
+    app.on_response_prepare.append(front.head)
     for endpoint in endpoints:
-        app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, answerer))
+        handler = _handler(endpoint, answerer, config.patience)
+        route = app.router.add_route(endpoint.method, endpoint.path, handler)
+        if endpoint.method == "GET":
+            app.router.add_route("HEAD", endpoint.path, handler)
+        if endpoint.open:
+            front.open.add(route.resource)
     return app
 
 
-def _handler(endpoint: Endpoint, answerer: Answerer) -> Handler:
+def _handler(endpoint: Endpoint, answerer: Answerer, patience: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        name = begin_request()
-        try:
-            body = await read_body(request, endpoint.body) if endpoint.body else None
-            response = await endpoint.handler(Call(request, body, Caller("local"), answerer))
-        except SwarmError as error:
-            response = refused(translate(error), endpoint.dialect)
-        if not response.prepared:
-            response.headers[endpoint.dialect.id_header] = name
-        return response
+        body = await read_body(request, endpoint.body, patience) if endpoint.body else None
+        return await endpoint.handler(Call(request, body, request[CALLER], answerer))
 
     return handle
+
+
+class _Front:
+    """What every request passes: admission, one form of errors, an id, a line in the log."""
+
+    def __init__(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        admission: Admission,
+        config: GatewayConfig,
+        traffic: Traffic,
+    ) -> None:
+        self._endpoints = endpoints
+        self.open: set[web.AbstractResource | None] = set()
+        self._admission = admission
+        self._origins = config.origins
+        self._traffic = traffic
+
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The answer to a request, whatever happens on the way."""
+        request[ID] = begin_request()
+        with _logged(request) as done:
+            response = await self._answer(request, handler)
+            done.append(response.status)
+            return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            with self._traffic.request():
+                return await self._admitted(request, handler)
+        except web.HTTPMethodNotAllowed as error:
+            return self._other_method(request, error)
+        except web.HTTPNotFound:
+            refusal = Refusal(Reason.NOT_FOUND, f"there is nothing at {quoted(request.path)}")
+        except web.HTTPException as error:
+            refusal = Refusal(Reason.INVALID, error.reason)
+        except SwarmError as error:
+            refusal = translate(error)
+        except ConnectionError:
+            raise  # Who asked has gone.
+        except Exception:
+            logger.exception("request failed id=%s", request[ID])
+            refusal = Refusal(Reason.FAILED, "the gateway failed; its log says more")
+        if STARTED in request:
+            # What has begun as an answer cannot become another one, and must not seem whole.
+            raise ConnectionResetError(f"broken off: {refusal}")
+        return refused(refusal, self._dialect(request))
+
+    async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        # Browsers ask what they may, without a key, before they ask.
+        if request.method != "OPTIONS":
+            is_open = request.match_info.route.resource in self.open
+            request[CALLER] = self._admission.caller(request, open=is_open)
+        return await handler(request)
+
+    def _other_method(
+        self, request: web.Request, error: web.HTTPMethodNotAllowed
+    ) -> web.StreamResponse:
+        allow = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={"Allow": allow})
+        refusal = Refusal(Reason.METHOD, f"{quoted(request.method)} is not one of {allow}")
+        response = refused(refusal, self._dialect(request))
+        response.headers["Allow"] = allow
+        return response
+
+    def _dialect(self, request: web.Request) -> Dialect:
+        """The API that is spoken here, or that who asks seems to mean."""
+        if "anthropic-version" in request.headers:
+            return ANTHROPIC
+        path = request.path
+        near = (e for e in self._endpoints if path == e.path or path.startswith(f"{e.path}/"))
+        return next((endpoint.dialect for endpoint in near), OPENAI)
+
+    async def head(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Adds what every answer's head says, when it begins."""
+        request[STARTED] = response
+        response.headers[self._dialect(request).id_header] = request.get(ID) or request_id()
+        response.headers["Server"] = "homeswarm"  # Not which versions of what.
+        add_cors(request, response, self._origins)
+
+
+@contextmanager
+def _logged(request: web.Request) -> Iterator[list[int]]:
+    """One line for each request that has ended; the status is put into the list."""
+    started, done = time.monotonic(), list[int]()
+    try:
+        yield done
+    except (asyncio.CancelledError, ConnectionError):
+        done.append(499)  # As nginx calls it: the client closed the request.
+        raise
+    finally:
+        logger.info(
+            "request ended id=%s caller=%s method=%s path=%s status=%s seconds=%.3f",
+            request[ID],
+            caller.name if (caller := request.get(CALLER)) else "-",
+            quoted(request.method),
+            quoted(request.path),
+            done[0] if done else "-",
+            time.monotonic() - started,
+        )
 
 
 def refused(refusal: Refusal, dialect: Dialect) -> web.Response:
@@ -50,6 +173,8 @@ def refused(refusal: Refusal, dialect: Dialect) -> web.Response:
     headers = {}
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
+    if refusal.reason is Reason.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return web.json_response(
         dialect.refuse(refusal), status=dialect.status(refusal), headers=headers
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, TypeVar
 
@@ -21,15 +22,28 @@ _NOT_NULL = re.compile(r"Expected `null`, got `[^`]*`")
 _PLACE = re.compile(r" - at (?:`(?:key|\.\.\.)` in )?`\$\.?(?P<place>[^`]*)`$")
 
 
-async def read_body(request: web.Request, kind: type[Body]) -> Body:
-    """The request's JSON as a `kind`; raises `Refusal` where it is none."""
+async def read_body(request: web.Request, kind: type[Body], patience: float) -> Body:
+    """The request's JSON as a `kind`; raises `Refusal` where it is none.
+
+    It must be here within `patience` seconds, whatever trickles in meanwhile.
+    """
     if request.content_type != "application/json":
         # A page in a browser can post other types to this machine without asking anybody.
         raise Refusal(Reason.MEDIA_TYPE, "the body must be application/json")
+    limit = request.client_max_size
+    too_large = Refusal(Reason.TOO_LARGE, f"the body is larger than {limit} bytes")
+    if (request.content_length or 0) > limit:
+        raise too_large
     try:
-        raw = await request.read()
+        async with asyncio.timeout(patience):
+            raw = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
-        raise Refusal(Reason.TOO_LARGE, f"the body is larger than {error.text}") from error
+        raise too_large from error
+    except TimeoutError as error:
+        text = f"the body did not come within {patience:g} s"
+        raise Refusal(Reason.SLOW, text) from error
+    except web.RequestPayloadError as error:
+        raise Refusal(Reason.INVALID, f"the body cannot be read: {error}") from error
     return parse(raw, kind)
 
 

@@ -4,41 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from swarm.client import RemoteModel
+from swarm.background import background
+from swarm.client import RemoteModel, SpeculationConfig
 from swarm.errors import SwarmError
+from swarm.quoting import quoted
 
 from .answer import Answer, Caller, ModelCard, Source
 from .ask import Ask, Prompt
+from .config import GatewayConfig
 from .generation import Generation
 from .preparation import Prepared, prepare, prompt_ids
 from .refusals import Reason, Refusal, translate
+from .turnstile import Turnstile
+from .watch import Watch
 
 
 class Core:
     """Answers with models that are open; each is asked by its name."""
 
-    def __init__(self, models: Iterable[RemoteModel]) -> None:
-        self._models = {model.checkpoint.name: model for model in models}
+    def __init__(
+        self,
+        models: Mapping[str, RemoteModel],
+        config: GatewayConfig,
+        speculation: SpeculationConfig | None = None,
+    ) -> None:
+        self._models = dict(models)
+        self._config = config
+        self._speculation = speculation
+        watches = {model: Watch(model, config.wait) for model in self._models.values()}
+        self._watches = {name: watches[model] for name, model in self._models.items()}
         self._created = int(time.time())
+        self._running: set[Generation] = set()
+        self.turnstile = Turnstile(config)
 
     @asynccontextmanager
     async def answering(self, ask: Ask, caller: Caller) -> AsyncIterator[Answer]:
         """See `Answerer.answering`."""
         model = self._model(ask.model)
-        prepared = await _prepared(model, ask)
-        async with Generation.running(model, prepared, ask.num_choices) as generation:
-            await generation.begin()
-            yield Answer(ask.model, Source.SWARM, generation)
+        places = self._places(ask)
+        try:
+            # Reading a long prompt costs something, which nobody pays to be refused afterwards.
+            self.turnstile.check(caller.name, places)
+            prepared = await asyncio.to_thread(prepare, model, ask)
+            async with self._turn(ask.model, caller, places):
+                async with self._generation(model, prepared, ask) as generation:
+                    await generation.begin()
+                    yield Answer(ask.model, Source.SWARM, generation)
+        except SwarmError as error:
+            raise translate(error) from error
 
     async def models(self) -> tuple[ModelCard, ...]:
         """See `Answerer.models`."""
-        return tuple(
-            ModelCard(name, self._created, model.key.context_length, has_route=True)
-            for name, model in self._models.items()
-        )
+        cards = []
+        for name, model in self._models.items():
+            missing = await self._watches[name].missing()
+            length = model.key.context_length
+            cards.append(ModelCard(name, self._created, length, not missing, missing))
+        return tuple(cards)
 
     async def count(self, model: str, prompt: Prompt) -> int:
         """See `Answerer.count`."""
@@ -47,20 +72,49 @@ class Core:
         except SwarmError as error:
             raise translate(error) from error
 
+    def stop(self, refusal: Refusal) -> None:
+        """Ends all that waits and runs with this; nothing new begins."""
+        self.turnstile.close(refusal)
+        for generation in self._running:
+            generation.break_off(refusal)
+
     def _model(self, name: str) -> RemoteModel:
         try:
             return self._models[name]
         except KeyError:
             known = ", ".join(self._models)
-            raise Refusal(
-                Reason.UNKNOWN_MODEL,
-                f"the model {name!r} does not exist; there are: {known}",
-                param="model",
-            ) from None
+            text = f"the model {quoted(name)} does not exist; there are: {known}"
+            raise Refusal(Reason.UNKNOWN_MODEL, text, param="model") from None
 
+    def _places(self, ask: Ask) -> int:
+        """How many answers are made at once."""
+        places = max(ask.num_choices, ask.best_of or 0)
+        if places > (most := self._config.most_choices):
+            param = "best_of" if places > ask.num_choices else "n"
+            text = f"{places} choices are more than the {most} that this gateway makes"
+            raise Refusal(Reason.INVALID, text, param=param)
+        return places
 
-async def _prepared(model: RemoteModel, ask: Ask) -> Prepared:
-    try:
-        return await asyncio.to_thread(prepare, model, ask)
-    except SwarmError as error:
-        raise translate(error) from error
+    @asynccontextmanager
+    async def _turn(self, name: str, caller: Caller, places: int) -> AsyncIterator[None]:
+        """A turn of this caller; nobody waits longer for a model that cannot be asked."""
+        watch = self._watches[name]
+        await watch.ready()
+        turn = self.turnstile.turn(caller.name, places)
+        async with AsyncExitStack() as stack:
+            async with background() as tasks:
+                tasks.create_task(watch.guard())
+                await stack.enter_async_context(turn)
+            yield
+
+    @asynccontextmanager
+    async def _generation(
+        self, model: RemoteModel, prepared: Prepared, ask: Ask
+    ) -> AsyncIterator[Generation]:
+        running = Generation.running(model, prepared, ask.num_choices, self._speculation)
+        async with running as generation:
+            self._running.add(generation)
+            try:
+                yield generation
+            finally:
+                self._running.remove(generation)

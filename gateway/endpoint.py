@@ -17,12 +17,13 @@ class Dialect(Protocol):
     """How an API says no, and what all of its answers have in common.
 
     `id_header` is where an answer says what its request is called. A stream sends `idle` while
-    nothing else comes, so that nobody on the way takes it for dead.
+    nothing else comes, so that nobody on the way takes it for dead. `error` describes what says no.
     """
 
     name: str
     id_header: str
     idle: bytes
+    error: type[msgspec.Struct]
 
     def status(self, refusal: Refusal) -> int:
         """The HTTP status of an answer that says so."""

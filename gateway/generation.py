@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from swarm.background import background
-from swarm.client import RemoteModel, Reply, SamplingConfig
+from swarm.client import RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.errors import SwarmError
 
 from .events import Event, Usage
@@ -22,9 +22,16 @@ _AHEAD = 16
 class Generation:
     """The choices of one answer. Made by `Generation.running`."""
 
-    def __init__(self, model: RemoteModel, prepared: Prepared, num_choices: int) -> None:
+    def __init__(
+        self,
+        model: RemoteModel,
+        prepared: Prepared,
+        num_choices: int,
+        speculation: SpeculationConfig | None = None,
+    ) -> None:
         self._model = model
         self._prepared = prepared
+        self._speculation = speculation
         self.replies = [Reply(list(prepared.ids)) for _ in range(num_choices)]
         self._events: asyncio.Queue[Event | SwarmError | None] = asyncio.Queue(_AHEAD)
         self._first: Event | None = None
@@ -32,10 +39,14 @@ class Generation:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, model: RemoteModel, prepared: Prepared, num_choices: int
+        cls,
+        model: RemoteModel,
+        prepared: Prepared,
+        num_choices: int,
+        speculation: SpeculationConfig | None = None,
     ) -> AsyncIterator[Generation]:
         """Choices that are being made until the block is left."""
-        generation = cls(model, prepared, num_choices)
+        generation = cls(model, prepared, num_choices, speculation)
         async with background() as tasks:
             tasks.create_task(generation._run())
             yield generation
@@ -50,6 +61,12 @@ class Generation:
         while event is not None:
             yield event
             event = await self._next()
+
+    def break_off(self, error: SwarmError) -> None:
+        """What comes next is this error, before all that nobody has taken yet."""
+        while not self._events.empty():
+            self._events.get_nowait()
+        self._events.put_nowait(error)
 
     @property
     def usage(self) -> Usage:
@@ -79,7 +96,8 @@ class Generation:
     async def _write(self, choice: int, reply: Reply) -> None:
         reading = self._prepared.reading(choice)
         sampling = _seeded(self._prepared.sampling, choice)
-        async with aclosing(self._model.pieces(reply, sampling)) as pieces:
+        written = self._model.pieces(reply, sampling, self._speculation)
+        async with aclosing(written) as pieces:
             async for piece in pieces:
                 for event in reading.push(piece):
                     await self._events.put(event)

@@ -25,10 +25,12 @@ class Reason(StrEnum):
     UNKNOWN_MODEL = "unknown model"
     NOT_FOUND = "not found"
     METHOD = "method"
+    SLOW = "slow"
     TOO_LARGE = "too large"
     MEDIA_TYPE = "media type"
     BUSY = "busy"
     NO_ROUTE = "no route"
+    STOPPING = "stopping"
     FAILED = "failed"
 
 
@@ -41,10 +43,12 @@ STATUSES = {
     Reason.UNKNOWN_MODEL: 404,
     Reason.NOT_FOUND: 404,
     Reason.METHOD: 405,
+    Reason.SLOW: 408,
     Reason.TOO_LARGE: 413,
     Reason.MEDIA_TYPE: 415,
     Reason.BUSY: 429,
     Reason.NO_ROUTE: 503,
+    Reason.STOPPING: 503,
     Reason.FAILED: 500,
 }
 """The HTTP status of each, where an API has no others."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from swarm.quoting import quoted
 
@@ -19,10 +21,12 @@ TYPES = {
     Reason.UNKNOWN_MODEL: "not_found_error",
     Reason.NOT_FOUND: "not_found_error",
     Reason.METHOD: "invalid_request_error",
+    Reason.SLOW: "invalid_request_error",
     Reason.TOO_LARGE: "request_too_large",
     Reason.MEDIA_TYPE: "invalid_request_error",
     Reason.BUSY: "rate_limit_error",
     Reason.NO_ROUTE: "overloaded_error",
+    Reason.STOPPING: "overloaded_error",
     Reason.FAILED: "api_error",
 }
 """The `type` of each refusal."""
@@ -34,16 +38,32 @@ _OVERLOADED = 529
 """A status of Anthropic's own: its clients wait and try again, as a gap in the swarm asks for."""
 
 
+class AnthropicError(msgspec.Struct, frozen=True):
+    """What an error says."""
+
+    type: str
+    message: str
+
+
+class AnthropicErrorBody(msgspec.Struct, frozen=True):
+    """The body of an answer that is an error."""
+
+    type: Literal["error"]
+    error: AnthropicError
+
+
 class AnthropicDialect:
     """Errors as `{"type": "error", "error": {"type", "message"}, "request_id"}`."""
 
     name = "anthropic"
+    error: type[msgspec.Struct] = AnthropicErrorBody
     id_header = "request-id"
     idle = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def status(self, refusal: Refusal) -> int:
         """See `Dialect.status`."""
-        return _OVERLOADED if refusal.reason is Reason.NO_ROUTE else STATUSES[refusal.reason]
+        status = STATUSES[refusal.reason]
+        return _OVERLOADED if status == 503 else status
 
     def refuse(self, refusal: Refusal) -> dict[str, Any]:
         """See `Dialect.refuse`."""

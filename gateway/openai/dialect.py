@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from ..refusals import STATUSES, Reason, Refusal
 
 TYPES = {
@@ -15,10 +17,12 @@ TYPES = {
     Reason.UNKNOWN_MODEL: "invalid_request_error",
     Reason.NOT_FOUND: "invalid_request_error",
     Reason.METHOD: "invalid_request_error",
+    Reason.SLOW: "invalid_request_error",
     Reason.TOO_LARGE: "invalid_request_error",
     Reason.MEDIA_TYPE: "invalid_request_error",
     Reason.BUSY: "rate_limit_error",
     Reason.NO_ROUTE: "service_unavailable_error",
+    Reason.STOPPING: "service_unavailable_error",
     Reason.FAILED: "server_error",
 }
 """The `type` of each refusal."""
@@ -34,10 +38,26 @@ CODES = {
 """The `code` of each that has one."""
 
 
+class OpenAIError(msgspec.Struct, frozen=True):
+    """What an error says."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrorBody(msgspec.Struct, frozen=True):
+    """The body of an answer that is an error."""
+
+    error: OpenAIError
+
+
 class OpenAIDialect:
     """Errors as `{"error": {"message", "type", "param", "code"}}`."""
 
     name = "openai"
+    error: type[msgspec.Struct] = OpenAIErrorBody
     id_header = "x-request-id"
     idle = b": idle\n\n"
 

@@ -12,6 +12,7 @@ import psutil
 import typer
 
 if TYPE_CHECKING:
+    from swarm.gateway import Gateway
     from swarm.peer.service import Peer
 
 Counts = Mapping[str, int]
@@ -96,3 +97,14 @@ def of_peer(peer: Peer) -> Counts:
             "kept_pages": kept.num_pages,
         }
     return counts
+
+
+def of_gateway(gateway: Gateway) -> Counts:
+    """What clients take of a gateway."""
+    turnstile = gateway.core.turnstile
+    return {
+        "connections": len(gateway.connections),
+        "requests": gateway.num_running,
+        "waiting": turnstile.num_waiting,
+        "places": turnstile.num_places,
+    }

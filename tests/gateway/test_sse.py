@@ -50,7 +50,9 @@ async def test_a_refusal_in_midstream_is_the_last_event(serve: Any) -> None:
     assert answer.headers["request-id"] in text
 
 
-async def test_an_error_of_ours_breaks_the_stream_off(serve: Any) -> None:
+async def test_an_error_of_ours_breaks_the_stream_off(
+    serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async def say(stream: EventStream) -> None:
         await stream.send({}, event="one")
         raise ZeroDivisionError
@@ -59,6 +61,8 @@ async def test_an_error_of_ours_breaks_the_stream_off(serve: Any) -> None:
         answer = await client.get("/")
         with pytest.raises(Exception, match="payload"):
             await answer.text()
+    assert "request failed" in caplog.text and "ZeroDivisionError" in caplog.text
+    caplog.clear()
 
 
 @pytest.mark.parametrize("dialect", [OPENAI, ANTHROPIC])

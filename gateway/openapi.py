@@ -1,0 +1,159 @@
+"""The gateway described in OpenAPI 3.1, by its endpoints and the types of their bodies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from swarm import __version__
+
+from .endpoint import Call, Endpoint
+from .openai.dialect import OPENAI
+from .refusals import Reason, Refusal
+
+_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_SCHEMA = "#/components/schemas/{name}"
+
+_ALWAYS = (Reason.INVALID, Reason.UNAUTHORIZED, Reason.FORBIDDEN, Reason.FAILED, Reason.STOPPING)
+_OF_BODIES = (
+    Reason.UNKNOWN_MODEL,
+    Reason.SLOW,
+    Reason.TOO_LARGE,
+    Reason.MEDIA_TYPE,
+    Reason.BUSY,
+    Reason.NO_ROUTE,
+)
+_MEANINGS = {
+    400: "The request is wrong, or asks for what is not supported",
+    401: "A key is needed",
+    403: "No key is set, and a web page seems to ask",
+    404: "There is no such model, or nothing of this name",
+    408: "The body did not come in time",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    429: "As many requests wait as may",
+    500: "The gateway failed",
+    503: "There is no route through the swarm, or the gateway is stopping",
+    529: "There is no route through the swarm, or the gateway is stopping",
+}
+
+
+def endpoint(others: Sequence[Endpoint]) -> Endpoint:
+    """The endpoint that describes `others`."""
+    page = msgspec.json.encode(description(others))
+
+    async def show(call: Call) -> web.Response:
+        return web.Response(body=page, content_type="application/json")
+
+    summary = "This description"
+    return Endpoint("GET", "/openapi.json", summary, OPENAI, show, answer=dict[str, Any], open=True)
+
+
+def description(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The whole document."""
+    schemas = _Schemas(endpoints)
+    paths: dict[str, dict[str, Any]] = {}
+    for each in endpoints:
+        path = _PARAMETER.sub(r"{\1}", each.path)
+        paths.setdefault(path, {})[each.method.lower()] = _operation(each, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Homeswarm gateway",
+            "version": __version__,
+            "description": "A swarm's models behind the APIs of OpenAI and Anthropic.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
+    }
+
+
+class _Schemas:
+    """The schemas of all types, and of each the reference to it."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        types: list[Any] = []
+        for each in endpoints:
+            wanted = (each.body, each.answer, each.events, each.dialect.error)
+            types += [kind for kind in wanted if kind is not None and kind not in types]
+        found, self.components = msgspec.json.schema_components(types, ref_template=_SCHEMA)
+        self._found = list(zip(types, found, strict=True))
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a type."""
+        return next(schema for known, schema in self._found if known == kind)
+
+
+def _operation(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _name(each),
+        "summary": each.summary,
+        "security": [*([{}] if each.open else []), {"bearer": []}, {"x-api-key": []}],
+        "responses": _responses(each, schemas),
+    }
+    if names := _PARAMETER.findall(each.path):
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in names
+        ]
+    if each.body is not None:
+        content = {"application/json": {"schema": schemas.of(each.body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _name(each: Endpoint) -> str:
+    words = re.findall(r"\w+", _PARAMETER.sub(r"\1", each.path))
+    return "_".join([each.method.lower(), *words])
+
+
+def _responses(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if each.answer is not None:
+        content["application/json"] = {"schema": schemas.of(each.answer)}
+    if each.events is not None:
+        # One event's data is described; OpenAPI 3.1 knows no streams of them.
+        content["text/event-stream"] = {
+            "schema": {"type": "string", "contentSchema": schemas.of(each.events)}
+        }
+    head = _headers(each.dialect.id_header)
+    responses: dict[str, Any] = {
+        "200": {"description": each.summary, "headers": head, "content": content}
+    }
+    reasons = [*_ALWAYS, *(_OF_BODIES if each.body is not None else ())]
+    if _PARAMETER.search(each.path):
+        reasons.append(Reason.NOT_FOUND)
+    for status in sorted({each.dialect.status(Refusal(reason, "")) for reason in reasons}):
+        responses[str(status)] = _refused(status, each, schemas)
+    return responses
+
+
+def _refused(status: int, each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    schema = schemas.of(each.dialect.error)
+    if status == 503 and each.body is None and each.answer is not None:
+        # What is told of models comes with this status, too.
+        schema = {"anyOf": [schema, schemas.of(each.answer)]}
+    return {
+        "description": _MEANINGS[status],
+        "headers": _headers(each.dialect.id_header, retries=status in (429, 503, 529)),
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+def _headers(id_header: str, *, retries: bool = False) -> dict[str, Any]:
+    headers: dict[str, Any] = {
+        id_header: {"required": True, "schema": {"type": "string"}},
+    }
+    if retries:
+        headers["Retry-After"] = {"schema": {"type": "integer", "minimum": 1}}
+    return headers

@@ -1,0 +1,266 @@
+"""`swarm serve`: other programs ask the swarm, over the APIs that they know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swarm.forms import Form
+
+from . import _keys, _options
+from ._keys import KeysFolderOption
+from ._offers import Offer, announced, parse
+from ._options import CacheOption, JoinOption, RevisionOption
+from .runner import Stopped, run_async
+
+if TYPE_CHECKING:
+    from swarm.client import AuditConfig, ModelOptions, RemoteModel, SpeculationConfig, Swarm
+    from swarm.gateway import Door, Gateway, GatewayConfig, Keys
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command, and those below it."""
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(serve)
+    _keys.register(group)
+    app.add_typer(group, name="serve")
+
+
+def serve(
+    context: typer.Context,
+    join: JoinOption = "",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]MODEL",
+            help="What to serve, and what clients are to call it; repeatable. By default every"
+            " model that the group serves and that has a repo id.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; others than this machine's need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: a free one.")] = 8000,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]KEY",
+            envvar="HOMESWARM_API_KEY",
+            show_envvar=True,
+            help="A key of your own for clients; repeatable. Others of this machine can read a"
+            " command line, but not its environment.",
+        ),
+    ] = None,
+    folder: KeysFolderOption = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain (PEM): serve https.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web pages of this origin may ask; repeatable."),
+    ] = None,
+    most_running: Annotated[
+        int, typer.Option(min=1, help="Answers that are made at a time; others wait.")
+    ] = 32,
+    most_waiting: Annotated[
+        int, typer.Option(min=0, help="Requests that may wait; others are refused.")
+    ] = 128,
+    most_waiting_each: Annotated[
+        int, typer.Option(min=0, help="Of these, as many may be of one key.")
+    ] = 64,
+    most_choices: Annotated[int, typer.Option(min=1, help="Answers to one request (n).")] = 8,
+    most_connections: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 512,
+    most_body: Annotated[
+        str, typer.Option(metavar="SIZE", help="Longest body of a request.")
+    ] = "8MiB",
+    patience: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="For clients that stand still, then hang up."),
+    ] = 60.0,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="When stopped: how long running answers may go on."
+        ),
+    ] = 10.0,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
+    ] = 20.0,
+    dtype: Annotated[
+        str, typer.Option(help="Of the client's part: auto, bfloat16, float16, float32.")
+    ] = "auto",
+    wire: Annotated[
+        str,
+        typer.Option(
+            help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
+            " float16, int8."
+        ),
+    ] = "auto",
+    quantize: Annotated[Form, typer.Option(help="The output head in fewer bits.")] = Form.NONE,
+    threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
+    speculate: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N", help="Guesses that travel along with each token. Changes no text."
+        ),
+    ] = "auto",
+    draft: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A small model of the same family guesses, too."),
+    ] = None,
+    audit: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="RATE",
+            help="Part of the peers' work that others do again, to find who is wrong; 0: none.",
+        ),
+    ] = 0.01,
+    revision: RevisionOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Let other programs ask the swarm, over the APIs of OpenAI and Anthropic.
+
+    On SIGUSR1 one line on stderr says what it holds: tasks, files, memory, requests.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if not join:
+        # Not required as such: `swarm serve keys` needs none.
+        raise typer.BadParameter("give the invite of the group", param_hint="--join")
+    from swarm.client import AuditConfig, ModelOptions, SpeculationConfig
+    from swarm.gateway import GatewayConfig
+    from swarm.gateway.keys import KeyFile, Keys, given
+
+    from ._progress import progress
+
+    config = GatewayConfig(
+        host=host,
+        port=port,
+        certificate=tls_cert,
+        private_key=tls_key,
+        origins=tuple(cors or ()),
+        most_body=_options.size(most_body),
+        most_running=most_running,
+        most_waiting=most_waiting,
+        most_waiting_each=most_waiting_each,
+        most_choices=most_choices,
+        most_connections=most_connections,
+        patience=patience,
+        wait=wait,
+        drain=drain,
+    )
+    offers = parse(model or ())
+    if (revision or draft) and len({offer.source for offer in offers}) != 1:
+        raise typer.BadParameter("--revision and --draft need one --model, to which they belong")
+    small = _options.existing_model(draft) if draft else None
+    options = ModelOptions(revision, dtype, cache, progress(), small, wire, quantize)
+    keys = Keys(given(api_key or ()), KeyFile(folder or _keys.default_folder()))
+    terms = Terms(threads, AuditConfig(rate=audit), SpeculationConfig.parse(speculate))
+    with suppress(Stopped):
+        run_async(_serve(join, offers, options, Listening(config, keys), terms))
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where clients are heard, and which."""
+
+    config: GatewayConfig
+    keys: Keys
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How the swarm is asked: with how many threads of our own (0: all cores), which part of the
+    peers' work is checked, and what is guessed."""
+
+    threads: int
+    audit: AuditConfig
+    speculation: SpeculationConfig
+
+
+async def _serve(
+    invite: str,
+    offers: tuple[Offer, ...],
+    options: ModelOptions,
+    listening: Listening,
+    terms: Terms,
+) -> None:
+    import torch
+
+    from swarm.client import Swarm
+    from swarm.client.config import SessionConfig
+    from swarm.gateway import Door, serve
+
+    from . import _census
+
+    if terms.threads:
+        torch.set_num_threads(terms.threads)
+    config = listening.config
+    joining = Swarm.join(
+        invite,
+        _options.asker(),
+        session_config=SessionConfig(route_patience=config.wait),
+        audit_config=terms.audit,
+    )
+    with Door.opened(config, listening.keys) as door, _census.told_on_signal() as census:
+        async with joining as swarm:
+            models = await _open(swarm, offers, options, config.wait)
+            serving = serve(models, keys=listening.keys, door=door, speculation=terms.speculation)
+            async with serving as gateway:
+                census.add(lambda: _census.of_gateway(gateway))
+                _tell(gateway, list(models), door, keyed=listening.keys.required)
+                with _told_leaving(gateway, config.drain):
+                    await asyncio.Future()
+
+
+async def _open(
+    swarm: Swarm, offers: tuple[Offer, ...], options: ModelOptions, wait: float
+) -> dict[str, RemoteModel]:
+    """Opens what is to be served: each model once, under all of its names."""
+    if not offers:
+        typer.echo("Joined the group. Looking for its models …", err=True)
+        offers = await announced(swarm, wait)
+    opened: dict[str, RemoteModel] = {}
+    for source in dict.fromkeys(offer.source for offer in offers):
+        typer.echo(f"Opening {_options.plain(source)} …", err=True)
+        opened[source] = await swarm.model(source, options)
+        # Read now, not while the first one who asks waits for it.
+        await asyncio.to_thread(opened[source].checkpoint.tokenizer)
+    return {offer.name: opened[offer.source] for offer in offers}
+
+
+def _tell(gateway: Gateway, names: list[str], door: Door, *, keyed: bool) -> None:
+    typer.echo(f"serving {', '.join(names)} at {gateway.url}/v1")
+    lines = [f"  curl {gateway.url}/v1/chat/completions -H 'Content-Type: application/json' \\"]
+    if keyed:
+        lines.append("    -H 'Authorization: Bearer KEY' \\")
+    question = '{"role": "user", "content": "Why is the sky blue?"}'
+    lines.append(f'    -d \'{{"model": "{names[0]}", "messages": [{question}]}}\'')
+    typer.echo("\n".join(["Try it:", *lines]), err=True)
+    if not door.config.is_local and door.tls is None:
+        typer.echo(
+            "Keys and texts cross the network as they are: --tls-cert and --tls-key seal them.",
+            err=True,
+        )
+
+
+@contextmanager
+def _told_leaving(gateway: Gateway, drain: float) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if number := gateway.num_running:
+            typer.echo(
+                f"Stopping. {number} running request{'s' * (number > 1)} may go on for"
+                f" {drain:g} s; Ctrl-C again ends at once …",
+                err=True,
+            )
