@@ -77,7 +77,8 @@ class Ask:
     `sampling.max_new_tokens` counts only where `bounded`; else the reply may fill the model's
     context. With `echo` the prompt is part of the reply, and so are its tokens' chances where
     `sampling.logprobs` asks for any. `best_of` replies are made, of which the `num_choices`
-    likeliest are told.
+    likeliest are told. A `silent` ask is for its echo alone: there is no reply, and
+    `sampling.max_new_tokens` counts for nothing.
     """
 
     model: str
@@ -87,3 +88,4 @@ class Ask:
     num_choices: int = 1
     best_of: int | None = None
     echo: bool = False
+    silent: bool = False

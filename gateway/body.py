@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,9 +18,12 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`", re.DOTALL)
-_UNKNOWN_TYPE = re.compile(r"Invalid value (?P<value>'.*')", re.DOTALL)
+_UNKNOWN_TYPE = re.compile(r"Invalid value '(?P<value>.*)'", re.DOTALL)
+_UNKNOWN_VALUE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 _NOT_NULL = re.compile(r"Expected `null`, got `[^`]*`")
 _PLACE = re.compile(r" - at (?:`(?:key|\.\.\.)` in )?`\$\.?(?P<place>[^`]*)`$")
+
+_NONE: Mapping[str, str] = {}
 
 
 async def read_body(request: web.Request, kind: type[Body], patience: float) -> Body:
@@ -48,11 +52,15 @@ async def read_body(request: web.Request, kind: type[Body], patience: float) -> 
 
 
 def parse(raw: bytes, kind: type[Body]) -> Body:
-    """JSON text as a `kind`; raises `Refusal` that names the field at fault."""
+    """JSON text as a `kind`; raises `Refusal` that names the field at fault.
+
+    A field of type None takes null alone: it is known, and not supported. `kind.HINTS`, where there
+    is such a mapping, says of names of fields and values that are not supported what to do instead.
+    """
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from error
+        raise _refusal(str(error), hints=getattr(kind, "HINTS", {})) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refusal(Reason.INVALID, f"the body is no valid JSON: {error}") from error
 
@@ -65,22 +73,26 @@ def convert(value: Any, kind: type[Body], place: str) -> Body:
         raise _refusal(str(error), place) from error
 
 
-def unsupported(param: str, value: Any = None) -> Refusal:
+def unsupported(param: str, value: Any = None, hint: str | None = None) -> Refusal:
     """The refusal of a field, or of one value of it, that an API has and this gateway has not."""
     what = quoted(param) if value is None else f"{quoted(param)}: {quoted(value)}"
-    return Refusal(Reason.UNSUPPORTED, f"{what} is not supported", param=param)
+    instead = f": {hint}" if hint else ""
+    return Refusal(Reason.UNSUPPORTED, f"{what} is not supported{instead}", param=param)
 
 
-def _refusal(text: str, within: str = "") -> Refusal:
+def _refusal(text: str, within: str = "", hints: Mapping[str, str] = _NONE) -> Refusal:
     found = _PLACE.search(text)
     param = shortened(_joined(within, found["place"] if found else ""))
     what = shortened(_PLACE.sub("", text))
     if unknown := _UNKNOWN.fullmatch(what):
-        return unsupported(shortened(_joined(param, unknown["field"])))
+        name = unknown["field"]
+        return unsupported(shortened(_joined(param, name)), hint=hints.get(name))
     if unknown := _UNKNOWN_TYPE.fullmatch(what):
-        return unsupported(param, unknown["value"][1:-1])
+        return unsupported(param, unknown["value"], hints.get(unknown["value"]))
+    if (unknown := _UNKNOWN_VALUE.fullmatch(what)) and unknown["value"] in hints:
+        return unsupported(param, unknown["value"], hints[unknown["value"]])
     if _NOT_NULL.fullmatch(what):  # the field is known, and nothing that it could be asked for is
-        return unsupported(param)
+        return unsupported(param, hint=hints.get(param.rpartition(".")[2]))
     if missing := _MISSING.fullmatch(what):
         param = shortened(_joined(param, missing["field"]))
         return Refusal(Reason.INVALID, f"{quoted(param)} is missing", param=param)

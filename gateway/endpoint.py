@@ -62,3 +62,8 @@ class Endpoint:
     answer: Any = None
     events: Any = None
     open: bool = False
+
+
+def whole(answer: msgspec.Struct) -> web.Response:
+    """An answer that comes at once, as JSON."""
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

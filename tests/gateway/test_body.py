@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import pytest
@@ -81,3 +81,29 @@ def test_what_was_decoded_before_is_refused_by_its_place() -> None:
 def test_null_stands_for_what_is_left_out() -> None:
     drawing = parse(b'{"shapes": [{"type": "round", "radius": 1, "colour": null}]}', Drawing)
     assert drawing.shapes == [Round(1)]
+
+
+class Hinted(msgspec.Struct, forbid_unknown_fields=True):
+    HINTS: ClassVar[dict[str, str]] = {"hue": "use 'tint'", "star": "draw it", "blue": "it is sad"}
+
+    shapes: list[Round | Square] = []
+    tint: Literal["red"] = "red"
+    star: None = None
+
+
+@pytest.mark.parametrize(
+    "text, reason, said",
+    [
+        ('{"hue": 1}', Reason.UNSUPPORTED, "'hue' is not supported: use 'tint'"),
+        ('{"star": 1}', Reason.UNSUPPORTED, "'star' is not supported: draw it"),
+        ('{"shapes": [{"type": "star"}]}', Reason.UNSUPPORTED, "not supported: draw it"),
+        ('{"tint": "blue"}', Reason.UNSUPPORTED, "'tint': 'blue' is not supported: it is sad"),
+        ('{"tint": "green"}', Reason.INVALID, "Invalid enum value 'green'"),
+        ('{"tint": null}', Reason.INVALID, "tint"),
+    ],
+)
+def test_a_refusal_says_what_to_do_instead(text: str, reason: Reason, said: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        parse(text.encode(), Hinted)
+    assert refused.value.reason is reason
+    assert said in str(refused.value)
