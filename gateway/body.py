@@ -65,10 +65,13 @@ def parse(raw: bytes, kind: type[Body]) -> Body:
         raise Refusal(Reason.INVALID, f"the body is no valid JSON: {error}") from error
 
 
-def convert(value: Any, kind: type[Body], place: str) -> Body:
-    """What JSON was decoded to, as a `kind`; a `Refusal` names the field within `place`."""
+def convert(value: Any, kind: type[Body], place: str = "", *, strict: bool = True) -> Body:
+    """What JSON was decoded to as a `kind`; raises `Refusal` that names the field, in `place`.
+
+    Where it is not `strict`, text may stand for numbers, as in a query.
+    """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise _refusal(str(error), place) from error
 

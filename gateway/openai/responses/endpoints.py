@@ -1,0 +1,226 @@
+"""The paths of OpenAI's Responses API (https://platform.openai.com/docs/api-reference/responses)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from swarm.quoting import quoted
+
+from ...answer import Work
+from ...body import Body, convert
+from ...endpoint import Call, Endpoint
+from ...refusals import Reason, Refusal
+from ...sse import EventStream
+from ..dialect import OpenAIDialect
+from .answer import EVENTS, Deleted, InputTokens, ItemList, Response, StreamEvent
+from .body import CountBody, CreateBody
+from .items import Item, Items, listed, read_items
+from .listing import Page, listing
+from .request import ask, begun, check, scored, talk
+from .store import Kept, Store
+from .tools import Tools, read_tools
+from .truncation import newest
+from .writer import Writer
+
+
+class ResponsesDialect(OpenAIDialect):
+    """What a conversation is called here is `input`."""
+
+    name = "openai-responses"
+
+    def refuse(self, refusal: Refusal) -> dict[str, Any]:
+        """See `Dialect.refuse`."""
+        told = super().refuse(refusal)
+        if refusal.param == "messages":
+            told["error"]["param"] = "input"
+        return told
+
+
+DIALECT = ResponsesDialect()
+
+
+class NoQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """There is nothing to be said."""
+
+
+class Retrieval(Struct, forbid_unknown_fields=True, frozen=True):
+    """A response that is kept is told as a whole."""
+
+    stream: Literal["false"] = "false"
+
+
+def endpoints(store: Store | None = None) -> tuple[Endpoint, ...]:
+    """All of them, over one store of responses."""
+    responses = _Responses(Store() if store is None else store)
+    path = "/v1/responses"
+    one = f"{path}/{{response_id}}"
+    return (
+        Endpoint(
+            "POST",
+            path,
+            "Respond to an input",
+            DIALECT,
+            responses.create,
+            body=CreateBody,
+            answer=Response,
+            events=EVENTS,
+        ),
+        Endpoint(
+            "POST",
+            f"{path}/input_tokens",
+            "Count the tokens of an input",
+            DIALECT,
+            responses.count,
+            body=CountBody,
+            answer=InputTokens,
+        ),
+        Endpoint(
+            "GET", one, "A response that is kept", DIALECT, responses.retrieve, answer=Response
+        ),
+        Endpoint("DELETE", one, "Keep it no longer", DIALECT, responses.delete, answer=Deleted),
+        Endpoint(
+            "GET",
+            f"{one}/input_items",
+            "The items that it was made from",
+            DIALECT,
+            responses.list_items,
+            answer=ItemList,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Responses:
+    store: Store
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        body: CreateBody = call.body
+        check(body)
+        tools = read_tools(body.tools or ())
+        items = await self._items(call, tools)
+        asked = ask(body, tools, items.items)
+        writer = Writer(
+            begun(body, tools, items), scored=scored(body), obfuscating=_is_obfuscating(body)
+        )
+        async with call.answerer.answering(asked, call.caller) as answer:
+            if body.stream:
+                return await self._stream(call, writer, items, answer.work)
+            writer.begin()
+            async for event in answer.work.events():
+                writer.push(event)
+            writer.end(answer.work.usage)
+        self._keep(call, writer.response, items)
+        return _json(writer.response)
+
+    async def _stream(
+        self, call: Call, writer: Writer, items: Items, work: Work
+    ) -> web.StreamResponse:
+        async with EventStream(call.request, DIALECT) as stream:
+            await _send(stream, writer.begin())
+            try:
+                async for event in work.events():
+                    await _send(stream, writer.push(event))
+            except Refusal as refusal:
+                await _send(stream, [writer.fail(refusal, work.usage)])
+            else:
+                last = writer.end(work.usage)
+                self._keep(call, writer.response, items)
+                await _send(stream, [last])
+        return stream.response
+
+    async def count(self, call: Call) -> web.Response:
+        body: CountBody = call.body
+        check(body)
+        tools = read_tools(body.tools or ())
+        items = await self._items(call, tools)
+        prompt = talk(body, tools, items.items)
+        return _json(InputTokens(await call.answerer.count(body.model, prompt)))
+
+    async def retrieve(self, call: Call) -> web.Response:
+        _query(call, Retrieval)
+        return web.Response(body=self._kept(call).response, content_type="application/json")
+
+    async def delete(self, call: Call) -> web.Response:
+        _query(call, NoQuery)
+        self._kept(call)
+        self.store.forget(call.caller.name, _name(call))
+        return _json(Deleted(_name(call)))
+
+    async def list_items(self, call: Call) -> web.Response:
+        page = _query(call, Page)
+        return _json(listing(self._kept(call).inputs(), page))
+
+    async def _items(self, call: Call, tools: Tools) -> Items:
+        """All items that the model is given, those of earlier responses first."""
+        body: CountBody = call.body
+        find = self.store.item(call.caller.name)
+        earlier = self._earlier(call, body.previous_response_id)
+        given = read_items(body.input or [], find)
+        items = (*read_items(earlier, find).items, *given.items)
+        if body.truncation == "auto" and items:
+            items = await _truncated(call, tools, items)
+        return Items(items, given.withheld)
+
+    def _earlier(self, call: Call, name: str | None) -> list[dict[str, Any]]:
+        if name is None:
+            return []
+        kept = self.store.find(call.caller.name, name)
+        if kept is None:
+            message = f"Previous response with id {quoted(name)} not found."
+            raise Refusal(Reason.INVALID, message, param="previous_response_id")
+        return kept.context()
+
+    def _keep(self, call: Call, response: Response, items: Items) -> None:
+        if response.store:
+            raw = msgspec.json.encode([listed(item) for item in items.items])
+            kept = Kept(msgspec.json.encode(response), raw)
+            self.store.keep(call.caller.name, response.id, kept)
+
+    def _kept(self, call: Call) -> Kept:
+        kept = self.store.find(call.caller.name, _name(call))
+        if kept is None:
+            raise Refusal(Reason.NOT_FOUND, f"Response with id {quoted(_name(call))} not found.")
+        return kept
+
+
+async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[Item, ...]:
+    body: CountBody = call.body
+    cards = await call.answerer.models()
+    room = next((card.context_length for card in cards if card.name == body.model), 0)
+    if not room:
+        return tuple(items)
+    reply = (isinstance(body, CreateBody) and body.max_output_tokens) or 1
+
+    async def fits(some: Sequence[Item]) -> bool:
+        num_prompt = await call.answerer.count(body.model, talk(body, tools, some))
+        return num_prompt + reply <= room
+
+    return await newest(items, fits)
+
+
+def _is_obfuscating(body: CreateBody) -> bool:
+    return body.stream_options is None or body.stream_options.include_obfuscation
+
+
+async def _send(stream: EventStream, events: Iterable[StreamEvent]) -> None:
+    for event in events:
+        await stream.send(event, event=str(event.__struct_config__.tag))
+
+
+def _query(call: Call, kind: type[Body]) -> Body:
+    query = {name.removesuffix("[]"): value for name, value in call.request.query.items()}
+    return convert(query, kind, strict=False)
+
+
+def _name(call: Call) -> str:
+    return call.request.match_info["response_id"]
+
+
+def _json(answer: Struct) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
