@@ -14,9 +14,7 @@ import msgspec
 Filled = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class Block(
-    msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_only=True, frozen=True
-):
+class Block(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_only=True):
     """Has a `type`, and nothing that it does not know."""
 
 
@@ -77,7 +75,7 @@ UserBlock = TextBlock | ToolResultBlock
 AssistantBlock = TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBlock
 
 
-class Turn(msgspec.Struct, tag_field="role", forbid_unknown_fields=True, frozen=True):
+class Turn(msgspec.Struct, tag_field="role", forbid_unknown_fields=True):
     """One message."""
 
 

@@ -21,7 +21,7 @@ MOST_STOPS = 64
 MOST_TOOLS = 512
 
 
-class Part(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Part(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Has nothing that it does not know."""
 
 
@@ -110,7 +110,7 @@ class CountBody(Part):
     mcp_servers: None = None
 
 
-class MessagesBody(CountBody):
+class MessagesBody(CountBody, kw_only=True):
     """A conversation that is to be continued."""
 
     max_tokens: Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]
