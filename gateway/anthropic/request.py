@@ -1,0 +1,131 @@
+"""The bodies that clients of the Messages API send, field by field.
+
+https://docs.anthropic.com/en/api/messages; a field of type `None` is one that is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .blocks import AnyTurn, CacheControl, TextBlock
+
+MOST_MESSAGES = 100_000
+"""The API's own limit."""
+
+MOST_STOPS = 64
+"""Each of them is looked for after every token."""
+
+MOST_TOOLS = 512
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Has nothing that it does not know."""
+
+
+class Choice(Part, tag_field="type"):
+    """Whether the model calls tools."""
+
+
+class AutoChoice(Choice, tag="auto"):
+    """As it likes."""
+
+    disable_parallel_tool_use: bool = False
+
+
+class AnyChoice(Choice, tag="any"):
+    """It calls some tool."""
+
+    disable_parallel_tool_use: bool = False
+
+
+class OneChoice(Choice, tag="tool"):
+    """It calls this one."""
+
+    name: str
+    disable_parallel_tool_use: bool = False
+
+
+class NoChoice(Choice, tag="none"):
+    """It calls none."""
+
+
+class CustomTool(Part):
+    """A function of the client's. Tools that Anthropic runs have other types, and are refused."""
+
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,128}$")]
+    input_schema: dict[str, Any]
+    type: Literal["custom"] | None = None
+    description: str = ""
+    strict: bool = False
+    cache_control: CacheControl | None = None
+    allowed_callers: Annotated[list[Literal["direct"]], Meta(min_length=1)] | None = None
+    defer_loading: bool = False
+    eager_input_streaming: bool | None = None
+    input_examples: None = None
+
+
+class NoThinking(Part, tag_field="type", tag="disabled"):
+    """The model answers without thinking first, as here it always does."""
+
+
+class JsonFormat(Part, tag_field="type", tag="json_schema"):
+    """The reply is JSON that this schema allows."""
+
+    schema: dict[str, Any]
+
+
+class OutputConfig(Part):
+    """What the reply looks like. An effort of "high" is what the API takes where none is given."""
+
+    effort: Literal["high"] | None = None
+    format: JsonFormat | None = None
+    task_budget: None = None
+
+
+class Metadata(Part):
+    """Who asks, in the client's words. It is told to nobody."""
+
+    user_id: Annotated[str, Meta(max_length=512)] | None = None
+
+
+class CountBody(Part):
+    """A conversation whose tokens are to be counted."""
+
+    model: str
+    messages: Annotated[list[AnyTurn], Meta(max_length=MOST_MESSAGES)]
+    system: str | list[TextBlock] = ""
+    tools: Annotated[list[CustomTool], Meta(max_length=MOST_TOOLS)] = []
+    tool_choice: AutoChoice | AnyChoice | OneChoice | NoChoice | None = None
+    thinking: NoThinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: JsonFormat | None = None
+    cache_control: CacheControl | None = None
+    speed: Literal["standard"] | None = None
+    billing_policy: None = None
+    compaction: None = None
+    context_management: None = None
+    mcp_servers: None = None
+
+
+class MessagesBody(CountBody, kw_only=True):
+    """A conversation that is to be continued."""
+
+    max_tokens: Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]
+    stream: bool = False
+    stop_sequences: Annotated[
+        list[Annotated[str, Meta(pattern=r"\S")]], Meta(max_length=MOST_STOPS)
+    ] = []
+    temperature: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Meta(ge=0, le=(1 << 31) - 1)] = 0
+    metadata: Metadata | None = None
+    service_tier: Literal["auto", "standard_only"] = "auto"
+    container: None = None
+    diagnostics: None = None
+    fallback_credit_token: None = None
+    fallbacks: None = None
+    inference_geo: None = None
+    thread: None = None
