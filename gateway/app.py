@@ -14,6 +14,8 @@ from .answer import Answerer, Caller
 from .body import read_body
 from .config import GatewayConfig
 from .endpoint import Call, Dialect, Endpoint
+from .metrics import Metrics
+from .observation import install, note, watched
 from .refusals import Refusal, translate
 from .request_id import begin_request
 
@@ -21,10 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    endpoints: Iterable[Endpoint], answerer: Answerer, config: GatewayConfig
+    endpoints: Iterable[Endpoint],
+    answerer: Answerer,
+    config: GatewayConfig,
+    metrics: Metrics | None = None,
 ) -> web.Application:
-    """An application that answers at these endpoints."""
+    """An application that answers at these endpoints; `metrics` are told of each request."""
     app = web.Application(client_max_size=config.most_body)
+    install(app, metrics or Metrics())
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, answerer))
     return app
@@ -35,9 +41,10 @@ def _handler(endpoint: Endpoint, answerer: Answerer) -> Handler:
         name = begin_request()
         try:
             body = await read_body(request, endpoint.body) if endpoint.body else None
-            response = await endpoint.handler(Call(request, body, Caller("local"), answerer))
+            mine = watched(request, answerer)
+            response = await endpoint.handler(Call(request, body, Caller("local"), mine))
         except SwarmError as error:
-            response = refused(translate(error), endpoint.dialect)
+            response = refused(note(request, translate(error)), endpoint.dialect)
         if not response.prepared:
             response.headers[endpoint.dialect.id_header] = name
         return response

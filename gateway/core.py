@@ -31,7 +31,7 @@ class Core:
         prepared = await _prepared(model, ask)
         async with Generation.running(model, prepared, ask.num_choices) as generation:
             await generation.begin()
-            yield Answer(ask.model, Source.SWARM, generation)
+            yield Answer(ask.model, Source.SWARM, generation, replies=generation.replies)
 
     async def models(self) -> tuple[ModelCard, ...]:
         """See `Answerer.models`."""
