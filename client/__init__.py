@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .speculation import SpeculationConfig
     from .swarm import ModelOptions, Swarm
     from .template import ChatTemplate, TemplateError
+    from .timing import HopTiming, Timing
 
 __all__ = [
     "AuditConfig",
@@ -24,6 +25,7 @@ __all__ = [
     "ChosenToken",
     "Finish",
     "Grammar",
+    "HopTiming",
     "Layout",
     "ModelOptions",
     "Piece",
@@ -36,6 +38,7 @@ __all__ = [
     "Swarm",
     "SwarmModelForCausalLM",
     "TemplateError",
+    "Timing",
 ]
 
 _HOMES = {
@@ -44,6 +47,7 @@ _HOMES = {
     "ChatTemplate": "template",
     "Finish": "reply",
     "Grammar": "grammar",
+    "HopTiming": "timing",
     "Layout": "grammar",
     "ModelOptions": "swarm",
     "Piece": "piece",
@@ -56,6 +60,7 @@ _HOMES = {
     "Swarm": "swarm",
     "SwarmModelForCausalLM": "pretrained",
     "TemplateError": "template",
+    "Timing": "timing",
 }
 
 

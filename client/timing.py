@@ -1,11 +1,11 @@
 """Where the time of a reply's decode steps goes: hop by hop at the peers, on the way, and here.
 
 What is measured, and by whom: the whole of a step by our clock; queue and computation by each hop's
-own. What no hop admits of a step was spent on the way: in lines, and in sending and receiving on both
-ends of them. That sum is measured, too. How it divides among the trips is not, as no two clocks agree
-well enough to time a message in one direction. It is apportioned: each trip has what half of a
-heartbeat's round trip over the same link takes (hops say so of their links in `HopTime.trip`), and
-what remains, sending and receiving, is the same for all.
+own. What no hop admits of a step was spent on the way: in lines, and in sending and receiving on
+both ends of them. That sum is measured, too. How it divides among the trips is not, as no two
+clocks agree well enough to time a message in one direction. It is apportioned: each trip has what
+half of a heartbeat's round trip over the same link takes (hops say so of their links in
+`HopTime.trip`), and what remains, sending and receiving, is the same for all.
 """
 
 from __future__ import annotations

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .ask import Ask, Prompt
 from .events import Event, Usage
+
+if TYPE_CHECKING:
+    from swarm.client import Reply
 
 
 class Source(StrEnum):
@@ -43,11 +46,17 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that has begun: by whom, and with which model."""
+    """An answer that has begun: by whom, and with which model.
+
+    It has waited `queued` seconds for its turn. `replies` are what the swarm knows of its choices,
+    and grow; there are none where a fallback answers.
+    """
 
     model: str
     source: Source
     work: Work
+    queued: float = 0.0
+    replies: Sequence[Reply] = ()
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -22,14 +19,15 @@ from .config import GatewayConfig
 from .cors import add_cors
 from .endpoint import Call, Dialect, Endpoint
 from .keys import Keys
+from .metrics import Metrics
+from .observation import install, note, watched
 from .openai.dialect import OPENAI
 from .refusals import Reason, Refusal, translate
-from .request_id import begin_request, request_id
+from .request_id import request_id
 from .traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
-ID = web.RequestKey("id", str)
 CALLER = web.RequestKey("caller", Caller)
 STARTED = web.RequestKey("started", web.StreamResponse)
 """What a request remembers: its id, who asks, and the response that has been begun."""
@@ -41,13 +39,18 @@ def create_app(
     config: GatewayConfig,
     keys: Keys | None = None,
     traffic: Traffic | None = None,
+    metrics: Metrics | None = None,
 ) -> web.Application:
-    """An application that answers at these endpoints those who may ask."""
+    """An application that answers at these endpoints those who may ask.
+
+    `metrics` are told of each request.
+    """
     endpoints = tuple(endpoints)
     admission = Admission(config, keys or Keys())
     front = _Front(endpoints, admission, config, traffic or Traffic())
     app = web.Application(client_max_size=config.most_body, middlewares=[front.answer])
     app.on_response_prepare.append(front.head)
+    install(app, metrics or Metrics())
     for endpoint in endpoints:
         handler = _handler(endpoint, answerer, config.patience)
         route = app.router.add_route(endpoint.method, endpoint.path, handler)
@@ -61,13 +64,14 @@ def create_app(
 def _handler(endpoint: Endpoint, answerer: Answerer, patience: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         body = await read_body(request, endpoint.body, patience) if endpoint.body else None
-        return await endpoint.handler(Call(request, body, request[CALLER], answerer))
+        mine = watched(request, answerer)
+        return await endpoint.handler(Call(request, body, request[CALLER], mine))
 
     return handle
 
 
 class _Front:
-    """What every request passes: admission, one form of errors, an id, a line in the log."""
+    """What every request passes: admission, one form of errors, an id."""
 
     def __init__(
         self,
@@ -85,13 +89,6 @@ class _Front:
     @web.middleware
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The answer to a request, whatever happens on the way."""
-        request[ID] = begin_request()
-        with _logged(request) as done:
-            response = await self._answer(request, handler)
-            done.append(response.status)
-            return response
-
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             with self._traffic.request():
                 return await self._admitted(request, handler)
@@ -106,8 +103,9 @@ class _Front:
         except ConnectionError:
             raise  # Who asked has gone.
         except Exception:
-            logger.exception("request failed id=%s", request[ID])
+            logger.exception("request failed id=%s", request_id())
             refusal = Refusal(Reason.FAILED, "the gateway failed; its log says more")
+        note(request, refusal)
         if STARTED in request:
             # What has begun as an answer cannot become another one, and must not seem whole.
             raise ConnectionResetError(f"broken off: {refusal}")
@@ -142,30 +140,9 @@ class _Front:
     async def head(self, request: web.Request, response: web.StreamResponse) -> None:
         """Adds what every answer's head says, when it begins."""
         request[STARTED] = response
-        response.headers[self._dialect(request).id_header] = request.get(ID) or request_id()
+        response.headers[self._dialect(request).id_header] = request_id()
         response.headers["Server"] = "homeswarm"  # Not which versions of what.
         add_cors(request, response, self._origins)
-
-
-@contextmanager
-def _logged(request: web.Request) -> Iterator[list[int]]:
-    """One line for each request that has ended; the status is put into the list."""
-    started, done = time.monotonic(), list[int]()
-    try:
-        yield done
-    except (asyncio.CancelledError, ConnectionError):
-        done.append(499)  # As nginx calls it: the client closed the request.
-        raise
-    finally:
-        logger.info(
-            "request ended id=%s caller=%s method=%s path=%s status=%s seconds=%.3f",
-            request[ID],
-            caller.name if (caller := request.get(CALLER)) else "-",
-            quoted(request.method),
-            quoted(request.path),
-            done[0] if done else "-",
-            time.monotonic() - started,
-        )
 
 
 def refused(refusal: Refusal, dialect: Dialect) -> web.Response:

@@ -52,7 +52,7 @@ class Core:
             async with self._turn(ask.model, caller, places):
                 async with self._generation(model, prepared, ask) as generation:
                     await generation.begin()
-                    yield Answer(ask.model, Source.SWARM, generation)
+                    yield Answer(ask.model, Source.SWARM, generation, replies=generation.replies)
         except SwarmError as error:
             raise translate(error) from error
 

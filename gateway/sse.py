@@ -15,6 +15,7 @@ from swarm.background import background
 from swarm.errors import SwarmError
 
 from .endpoint import Dialect
+from .observation import last_words, note
 from .refusals import translate
 from .request_id import request_id
 
@@ -68,11 +69,12 @@ class EventStream:
         if not isinstance(error, SwarmError):
             await self._tasks.__aexit__(kind, error, traceback)
             if error is None:
-                await self.response.write_eof()
+                await self._end()
             return False
         await self._tasks.aclose()
-        await self.send(self._dialect.refuse(translate(error)), event="error")
-        await self.response.write_eof()
+        refusal = note(self._request, translate(error))
+        await self.send(self._dialect.refuse(refusal), event="error")
+        await self._end()
         return True
 
     async def send(self, data: Any, event: str | None = None) -> None:
@@ -84,6 +86,11 @@ class EventStream:
     async def comment(self, text: str) -> None:
         """Sends a line that clients pass over."""
         await self._write(f": {text}\n\n".encode())
+
+    async def _end(self) -> None:
+        if (words := last_words(self._request)) is not None:
+            await self.comment(words)
+        await self.response.write_eof()
 
     async def _write(self, data: bytes) -> None:
         await self.response.write(data)

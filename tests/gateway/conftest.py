@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -32,6 +33,8 @@ class Scripted:
     asks: list[Ask] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
     source: Source = Source.SWARM
+    queued: float = 0.0
+    replies: Sequence[Any] = ()
     num_ended: int = 0
 
     @property
@@ -49,7 +52,8 @@ class Scripted:
         if self.events and isinstance(self.events[0], Refusal):
             raise self.events[0]
         try:
-            yield Answer(ask.model, self.source, _Work(self.events, self.usage))
+            work = _Work(self.events, self.usage)
+            yield Answer(ask.model, self.source, work, self.queued, self.replies)
         finally:
             self.num_ended += 1
 
