@@ -18,7 +18,7 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`", re.DOTALL)
-_UNKNOWN_TYPE = re.compile(r"Invalid value '(?P<value>.*)'", re.DOTALL)
+_UNKNOWN_TYPE = re.compile(r"Invalid (?:enum )?value '(?P<value>.*)'", re.DOTALL)
 _UNKNOWN_VALUE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 _NOT_NULL = re.compile(r"Expected `null`, got `[^`]*`")
 _PLACE = re.compile(r" - at (?:`(?:key|\.\.\.)` in )?`\$\.?(?P<place>[^`]*)`$")
