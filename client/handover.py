@@ -75,7 +75,7 @@ class Handover:
         await together(chain.open(heir, standing) for heir in self._heirs)
         if chain.epoch != self._epoch:
             return  # Mended meanwhile: nobody would fill them.
-        self._fill(standing, feed)
+        await self._fill(standing, feed)
         chunks = 2 + max(standing.lengths) / self._config.chunk_len
         seconds = self._config.chunk_len * sum(heir.hop.prefill_seconds for heir in self._heirs)
         try:
@@ -141,30 +141,32 @@ class Handover:
 
     # Filling
 
-    def _fill(self, standing: Standing, feed: Feed) -> None:
+    async def _fill(self, standing: Standing, feed: Feed) -> None:
         """Has every heir fed by the hop before it, or by the client where there is none."""
         nothing: Lengths = (0,) * len(standing.lengths)
         before: OpenHop | None = None
+        ours: Next | None = None
         for index, hop in enumerate(self._hops):
             if hop in self._heirs:
                 next_ = Next(
                     hop.hop.peer, hop.session, hop.hop.addresses, nothing, standing.settled
                 )
-                self._feed_heir(before, next_, feed)
+                if before is None:
+                    ours = next_
+                else:
+                    self._have_fed(before, next_)
                 if index + 1 == len(self._hops) or self._hops[index + 1] not in self._heirs:
                     self._expect(hop, standing.lengths)
             before = hop
+        if ours is not None:
+            link = self._hops[0].link
+            for message, payload in feed.copy(self._epoch, ours):
+                await link.room()
+                link.post(message, payload)
 
-    def _feed_heir(self, before: OpenHop | None, next_: Next, feed: Feed) -> None:
-        if before is None:
-            assert next_.peer is not None
-            first = next(heir for heir in self._heirs if heir.session == next_.session)
-            for message, payload in feed.copy(self._epoch, next_):
-                first.link.post(message, payload)
-        elif before in self._heirs:
-            before.link.post(Wire(before.session, self._epoch, next_))
-        else:
-            before.link.post(Copy(before.session, self._epoch, next_))
+    def _have_fed(self, before: OpenHop, next_: Next) -> None:
+        kind = Wire if before in self._heirs else Copy
+        before.link.post(kind(before.session, self._epoch, next_))
 
     def _expect(self, heir: OpenHop, lengths: Lengths) -> None:
         """The last of a run of heirs reports the last position of each row."""

@@ -55,6 +55,7 @@ from .pace import Patience
 from .progress import Progress
 from .recovery import Recovery, pause_before
 from .route import Route
+from .sending import Sending
 from .succession import Succession
 from .timing import Passage
 from .transcript import Transcript
@@ -100,6 +101,7 @@ class Session:
         self._watch = Watch(key, dtype, self._chain, self._feed, access.auditor, access.tasks)
         self.distrusted = self._watch.distrusted
         """Peers that this session went through and that were then found to compute wrongly."""
+        self._sending = Sending(self._chain, access.tasks, self._on_unsent)
         self._cutter = Cutter(config.chunk_len, dtype)
         self._patience = Patience(config)
         self._expected_seq = 0
@@ -156,6 +158,7 @@ class Session:
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
         self._keeping.tell(0)
+        self._sending.clear()
         self._succession.cancel()
         if self._collector is None:
             # What is checked of it now, its hops must still show.
@@ -310,13 +313,14 @@ class Session:
         return [RowInput(0, length, whole.hidden[length:])]
 
     def _send(self, message: tuple[Step | Output, memoryview] | None) -> None:
-        if message is None or not self._chain.wired:
-            return
-        try:
-            self._chain.hops[0].link.post(*message)
-        except PeerError:
-            self._excluded.add(self._chain.hops[0].hop.peer)
-            self._chain.lose(self._chain.hops[0])
+        if message is not None:
+            self._sending.post(*message)
+
+    def _on_unsent(self) -> None:
+        first = self._chain.hops[0]
+        self._excluded.add(first.hop.peer)
+        self._chain.lose(first)
+        self._news.set()
 
     async def _collect(self, collector: Collector, num_positions: int) -> None:
         """Waits for the outputs, and rebuilds the chain as often as it breaks."""
@@ -332,15 +336,15 @@ class Session:
                 await self._rebuild(rebuilds)
                 continue
             self._news.clear()
-            settled = self._progress.settled
+            settled, sending = self._progress.settled, self._sending.busy
             patience = self._patience.seconds(num_positions, self._lacking, self.route, silences)
             self._chain.attend(patience)
             try:
                 async with asyncio.timeout(patience):
                     await self._news.wait()
             except TimeoutError:
-                if not self._chain.wired:
-                    continue  # It broke in the same turn of the loop.
+                if not self._chain.wired or sending:
+                    continue  # It broke in the same turn of the loop, or was not all sent.
                 silences += 1
                 if silences > self._config.max_silences:
                     last = self._chain.hops[-1].hop.peer
@@ -399,6 +403,7 @@ class Session:
         self._keeping.forget()
         self._lacking = max(map(sub, next_.settled, self._chain.has))
         self._progress.recall(next_.settled)
+        self._sending.clear()
         # Only now: what the old epoch still brought while others were asked has counted there.
         self._expected_seq = 0
         route, epoch = " ".join(str(hop) for hop in self.route), self._chain.epoch

@@ -40,7 +40,10 @@ from .vouching import Vouching, denial
 logger = logging.getLogger(__name__)
 
 _ROOM = 8 * 1024 * 1024
-"""Bytes that may wait while `Link.room` lets more be posted."""
+"""Bytes that may wait while `Link.room` lets more be posted; over a slow line, what it carries in
+`_ROOM_S` seconds, but `_LEAST_ROOM`: what is urgent waits behind it."""
+_ROOM_S = 0.5
+_LEAST_ROOM = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Link:
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
         self._left = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._accepted = False
         self._line = Line()
         self._vigil = Vigil(config, self._line)
@@ -165,14 +169,27 @@ class Link:
         if probe is not None:
             self._put(encode(Ping(probe)), b"")
 
-    async def room(self) -> None:
-        """Returns when little waits to be sent, for those who have much and can wait.
+    @property
+    def crowded(self) -> bool:
+        """Whether whoever has much to post is to wait for `room`."""
+        return self._turn.locked() or self._outbox_bytes > self._room_bytes
 
-        Also when the link has ended: `post` says so.
+    @property
+    def _room_bytes(self) -> float:
+        room = min(_ROOM, self._config.backlog // 2)
+        rate = self.upload_rate
+        return min(room, max(rate * _ROOM_S, _LEAST_ROOM)) if rate else room
+
+    async def room(self) -> None:
+        """Returns when little waits to be sent, for those who have much and can wait: in turn.
+
+        Whoever then posts one message and comes again is behind all others who wait. Also returns
+        when the link has ended: `post` says so.
         """
-        while self._outbox_bytes > _ROOM and not self._closed:
-            self._left.clear()
-            await self._left.wait()
+        async with self._turn:
+            while self._outbox_bytes > self._room_bytes and not self._closed:
+                self._left.clear()
+                await self._left.wait()
 
     def _put(self, header: bytes, payload: Buffer) -> None:
         # Most messages leave at once; waking the sender's task for each costs 0.1 ms per trip.

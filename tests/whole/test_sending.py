@@ -1,0 +1,93 @@
+"""Many long prompts at once over one slow line."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from swarm.client.config import SessionConfig
+from swarm.transport import Buffer
+from swarm.transport.link import Link, LinkConfig
+from swarm.wire.messages import Step
+
+pytestmark = pytest.mark.simulated_time
+
+NUM = 12
+LEN = 300
+RATE = 100e3
+BACKLOG = 400 * 1024
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@dataclass
+class Slow:
+    """A stream whose line carries `RATE` bytes per second; remembers which steps it carried."""
+
+    stream: Any
+    free_at: float = field(default_factory=now)
+
+    def offer(self, header: bytes, payload: Buffer) -> bool:
+        return False
+
+    async def send(self, header: bytes, payload: Buffer) -> None:
+        self.free_at = max(self.free_at, now()) + (len(header) + len(payload)) / RATE
+        await asyncio.sleep(self.free_at - now())
+        await self.stream.send(header, payload)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@pytest.fixture
+def prompts() -> list[list[int]]:
+    """They differ from the first token on, so that nobody has kept anything of them."""
+    return [[10 + i, *((7 * i + 11 * j) % 290 + 5 for j in range(LEN - 1))] for i in range(NUM)]
+
+
+async def slow_link(model: Any) -> Link:
+    """The client's link to the only peer, over a slow line from now on."""
+    (link,) = [await model._access.router.link(hop) for hop in await hops(model)]
+    link._stream = Slow(link._stream)
+    return link
+
+
+async def hops(model: Any) -> Any:
+    return await model._access.router.route(model.key, [], 1, frozenset())
+
+
+async def test_long_prompts_of_many_sessions_wait_for_the_line_in_turn(world, asker, prompts):
+    world.link_config = LinkConfig(1.0, 30.0, 1.0, 30.0, handshake=2.0, backlog=BACKLOG)
+    await world.peer("peer", (0, 4), kv_memory=8 << 20)
+    model = await world.client(config=SessionConfig(chunk_len=50))
+    link, watch = await slow_link(model), world.watch()
+    askers = [asker(model) for _ in prompts]
+    most, started = 0, now()
+
+    async def look() -> None:
+        nonlocal most
+        while True:
+            most = max(most, link._outbox_bytes)
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.ensure_future(look())
+    replies = await asyncio.gather(
+        *(each.greedy(prompt, 3) for each, prompt in zip(askers, prompts, strict=True))
+    )
+    looking.cancel()
+    assert replies == [world.tiny.greedy(prompt, 3) for prompt in prompts]
+    assert NUM * LEN * 256 > 2 * BACKLOG and now() - started > 8, "more than a step's patience"
+    assert not link.closed and most < 0.6 * BACKLOG
+    assert [each.reply.num_recoveries for each in askers] == [0] * NUM
+
+    # Once the line is full, nobody's prompt waits for all of another's: most end together.
+    steps = [frame.message for frame in watch.frames if isinstance(frame.message, Step)]
+    prefill = [step.session for step in steps if sum(span.count for span in step.rows) > 1]
+    assert len(set(prefill)) == NUM
+    ends = {session: index for index, session in enumerate(prefill)}
+    assert sorted(ends.values())[NUM // 3] > 0.8 * len(prefill)
