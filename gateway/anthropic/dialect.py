@@ -31,6 +31,10 @@ TYPES = {
 }
 """The `type` of each refusal."""
 
+DETAILS = {"thread": {"error_code": "thread_unsupported_request"}}
+"""What clients read where a field is refused, to go on without it: tool runners try for a thread
+first, and then send all of the conversation each time."""
+
 _INDEX = re.compile(r"\[(\d+)\]")
 """Anthropic writes `messages.0.role` for `messages[0].role`."""
 
@@ -67,11 +71,10 @@ class AnthropicDialect:
 
     def refuse(self, refusal: Refusal) -> dict[str, Any]:
         """See `Dialect.refuse`."""
-        return {
-            "type": "error",
-            "error": {"type": TYPES[refusal.reason], "message": _message(refusal)},
-            "request_id": request_id(),
-        }
+        error: dict[str, Any] = {"type": TYPES[refusal.reason], "message": _message(refusal)}
+        if refusal.reason is Reason.UNSUPPORTED and refusal.param in DETAILS:
+            error["details"] = DETAILS[refusal.param]
+        return {"type": "error", "error": error, "request_id": request_id()}
 
 
 def _message(refusal: Refusal) -> str:
@@ -91,6 +94,8 @@ def _message(refusal: Refusal) -> str:
     if refusal.param is None:
         return str(refusal)
     said = str(refusal).removeprefix(quoted(refusal.param)).lstrip(": ")
+    if said == "is not supported":
+        said = "Extra inputs are not permitted"
     place = _INDEX.sub(r".\1", refusal.param)
     return f"{place}: {said}"
 

@@ -12,16 +12,16 @@ from swarm.client import Grammar, SamplingConfig
 from ..answer import Answer
 from ..ask import Ask
 from ..endpoint import Call, Endpoint
-from ..refusals import Reason, Refusal
 from ..sse import EventStream
 from .conversation import json_format, talk
 from .dialect import ANTHROPIC
 from .reply import AnyEvent, Message, MessageStart, Usage
 from .request import CountBody, MessagesBody
+from .version import check_fields, version_of
 from .writing import Gathering, Writing
 
-VERSION = "2023-06-01"
-"""The only version of the API since then. What came later is told apart by fields and types."""
+DEFAULT_TEMPERATURE = 1.0
+"""The API's own."""
 
 
 class TokenCount(msgspec.Struct):
@@ -32,8 +32,8 @@ class TokenCount(msgspec.Struct):
 
 async def create_message(call: Call) -> web.StreamResponse:
     """Continues a conversation, in one answer or as events."""
-    check_version(call.request)
     body: MessagesBody = call.body
+    check_fields(version_of(call.request), body)
     ask = Ask(body.model, talk(body), _sampling(body))
     async with call.answerer.answering(ask, call.caller) as answer:
         message = Message(
@@ -49,7 +49,7 @@ async def create_message(call: Call) -> web.StreamResponse:
 
 async def count_tokens(call: Call) -> web.StreamResponse:
     """Counts what a conversation has of tokens, with the template's own."""
-    check_version(call.request)
+    version_of(call.request)
     body: CountBody = call.body
     return json_response(TokenCount(await call.answerer.count(body.model, talk(body))))
 
@@ -84,22 +84,12 @@ def _sampling(body: MessagesBody) -> SamplingConfig:
     schema = json_format(body)
     return SamplingConfig(
         max_new_tokens=body.max_tokens,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
+        temperature=DEFAULT_TEMPERATURE if body.temperature is None else body.temperature,
+        top_k=body.top_k or 0,
+        top_p=1.0 if body.top_p is None else body.top_p,
         stop=tuple(body.stop_sequences),
         grammar=None if schema is None else Grammar.json_schema(schema),
     )
-
-
-def check_version(request: web.Request) -> None:
-    """Raises `Refusal` for a version of the API that means something else by the same words."""
-    if (version := request.headers.get("anthropic-version", VERSION)) != VERSION:
-        raise Refusal(
-            Reason.UNSUPPORTED,
-            f"{version[:20]!r} is not supported, only {VERSION}",
-            param="anthropic-version",
-        )
 
 
 def json_response(body: msgspec.Struct) -> web.Response:

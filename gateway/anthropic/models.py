@@ -15,7 +15,8 @@ from aiohttp import web
 from ..answer import ModelCard
 from ..endpoint import Call
 from ..refusals import Reason, Refusal
-from .messages import check_version, json_response
+from .messages import json_response
+from .version import version_of
 
 _LIMIT = 20
 _MOST = 1000
@@ -48,13 +49,13 @@ def is_asked(request: web.Request) -> bool:
 
 async def list_models(call: Call) -> web.StreamResponse:
     """A page of the models: `limit` of them, after `after_id` or before `before_id`."""
-    check_version(call.request)
+    version_of(call.request)
     return json_response(page(await call.answerer.models(), call.request.query))
 
 
 async def show_model(call: Call) -> web.StreamResponse:
     """One model, `{model}` in the path."""
-    check_version(call.request)
+    version_of(call.request)
     name = call.request.match_info["model"]
     for card in await call.answerer.models():
         if card.name == name:

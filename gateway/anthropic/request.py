@@ -111,16 +111,19 @@ class CountBody(Part):
 
 
 class MessagesBody(CountBody, kw_only=True):
-    """A conversation that is to be continued."""
+    """A conversation that is to be continued.
+
+    The API's second version has neither of `temperature`, `top_p` and `top_k`.
+    """
 
     max_tokens: Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]
     stream: bool = False
     stop_sequences: Annotated[
         list[Annotated[str, Meta(pattern=r"\S")]], Meta(max_length=MOST_STOPS)
     ] = []
-    temperature: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Meta(ge=0, le=(1 << 31) - 1)] = 0
+    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=(1 << 31) - 1)] | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] = "auto"
     container: None = None

@@ -85,18 +85,18 @@ class Gathering:
             case BlockDelta(delta=TextDelta(text=part) | InputDelta(partial_json=part)):
                 self._parts.append(part)
             case BlockStop():
-                _fill(self.message.content[-1], "".join(self._parts))
+                content = self.message.content
+                content[-1] = _filled(content[-1], "".join(self._parts))
             case MessageDelta(delta=stop, usage=usage):
                 self.message.stop_reason = stop.stop_reason
                 self.message.stop_sequence = stop.stop_sequence
                 self.message.usage = usage
 
 
-def _fill(block: reply.Content, text: str) -> None:
+def _filled(block: reply.Content, text: str) -> reply.Content:
     if isinstance(block, reply.Said):
-        block.text = text
-    else:
-        block.input = whole_input(text)
+        return reply.Said(text)
+    return reply.Called(block.id, block.name, whole_input(text))
 
 
 def whole_input(text: str) -> dict[str, Any]:

@@ -143,6 +143,23 @@ async def test_sampling_is_what_was_asked_for(ask: Any, scripted: Any) -> None:
     assert scripted.ask.bounded
 
 
+async def test_the_second_version_has_no_parameters_of_sampling(serve: Any, scripted: Any) -> None:
+    scripted.events = [Ended(0, Ending.END)]
+    async with serve(ENDPOINTS) as client:
+        for version, field, status in [
+            ("2023-06-01", {"temperature": 1}, 200),
+            ("2026-10-21", {}, 200),
+            ("2026-10-21", {"temperature": 1}, 400),
+            ("2026-10-21", {"top_p": 1}, 400),
+            ("2026-10-21", {"top_k": 0}, 400),
+            ("2023-01-01", {}, 400),
+        ]:
+            answer = await client.post(
+                "/v1/messages", json=_body(**field), headers={"anthropic-version": version}
+            )
+            assert (version, field, answer.status) == (version, field, status)
+
+
 async def test_without_a_temperature_it_is_the_apis(ask: Any, scripted: Any) -> None:
     await ask()
     assert scripted.ask.sampling.temperature == 1.0
@@ -305,7 +322,10 @@ REFUSED = [
     ({"tools": [WEATHER | {"input_schema": {}}]}, "tools.0.input_schema.type: must be `object`"),
     ({"tools": [WEATHER | {"defer_loading": True}]}, "tools.0.defer_loading: "),
     ({"tools": [WEATHER | {"eager_input_streaming": False}]}, "tools.0.eager_input_streaming: "),
-    ({"tools": [WEATHER | {"input_examples": [{}]}]}, "tools.0.input_examples: is not supported"),
+    (
+        {"tools": [WEATHER | {"input_examples": [{}]}]},
+        "tools.0.input_examples: Extra inputs are not permitted",
+    ),
     ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0.type: 'web_sea"),
     ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools.0.type: 'bash_20250124' is"),
     ({"thinking": {"type": "adaptive"}}, "thinking.type: 'adaptive' is not supported"),
@@ -315,12 +335,12 @@ REFUSED = [
         {"output_config": {"format": {"type": "json_schema", "schema": {"if": {}, "minimum": []}}}},
         "",
     ),
-    ({"context_management": {"edits": []}}, "context_management: is not supported"),
-    ({"mcp_servers": []}, "mcp_servers: is not supported"),
-    ({"container": "c"}, "container: is not supported"),
+    ({"context_management": {"edits": []}}, "context_management: Extra inputs are not permitted"),
+    ({"mcp_servers": []}, "mcp_servers: Extra inputs are not permitted"),
+    ({"container": "c"}, "container: Extra inputs are not permitted"),
     ({"service_tier": "priority"}, "service_tier: 'priority' is not supported"),
     ({"speed": "fast"}, "speed: 'fast' is not supported"),
-    ({"frequency_penalty": 1}, "frequency_penalty: is not supported"),
+    ({"frequency_penalty": 1}, "frequency_penalty: Extra inputs are not permitted"),
 ]
 
 
@@ -396,6 +416,8 @@ async def test_tokens_are_counted(serve: Any, scripted: Any) -> None:
         counted = await client.post("/v1/messages/count_tokens", json=body)
         assert await counted.json() == {"input_tokens": 42}
         more = await client.post("/v1/messages/count_tokens", json=body | {"max_tokens": 1})
-        assert (await more.json())["error"]["message"] == "max_tokens: is not supported"
+        assert (await more.json())["error"][
+            "message"
+        ] == "max_tokens: Extra inputs are not permitted"
         unknown = await client.post("/v1/messages/count_tokens", json=body | {"model": "x"})
         assert unknown.status == 404
