@@ -18,7 +18,7 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`", re.DOTALL)
-_UNKNOWN_TYPE = re.compile(r"Invalid (?:enum )?value '(?P<value>.*)'", re.DOTALL)
+_UNKNOWN_TYPE = re.compile(r"Invalid value '(?P<value>.*)'", re.DOTALL)
 _UNKNOWN_VALUE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 _NOT_NULL = re.compile(r"Expected `null`, got `[^`]*`")
 _PLACE = re.compile(r" - at (?:`(?:key|\.\.\.)` in )?`\$\.?(?P<place>[^`]*)`$")
@@ -92,8 +92,11 @@ def _refusal(text: str, within: str = "", hints: Mapping[str, str] = _NONE) -> R
         return unsupported(shortened(_joined(param, name)), hint=hints.get(name))
     if unknown := _UNKNOWN_TYPE.fullmatch(what):
         return unsupported(param, unknown["value"], hints.get(unknown["value"]))
-    if (unknown := _UNKNOWN_VALUE.fullmatch(what)) and unknown["value"] in hints:
-        return unsupported(param, unknown["value"], hints[unknown["value"]])
+    if unknown := _UNKNOWN_VALUE.fullmatch(what):
+        refusal = unsupported(param, unknown["value"], hints.get(unknown["value"]))
+        # One that nothing is known of is a mistake sooner than a wish.
+        refusal.reason = refusal.reason if unknown["value"] in hints else Reason.INVALID
+        return refusal
     if _NOT_NULL.fullmatch(what):  # the field is known, and nothing that it could be asked for is
         return unsupported(param, hint=hints.get(param.rpartition(".")[2]))
     if missing := _MISSING.fullmatch(what):

@@ -273,9 +273,7 @@ async def test_a_reply_that_was_cut(client: TestClient, scripted: Any) -> None:
     assert [item["status"] for item in told["output"]] == ["completed", "incomplete"]
 
 
-async def test_a_reply_without_words_is_an_empty_message(
-    client: TestClient, scripted: Any
-) -> None:
+async def test_a_reply_without_words_is_an_empty_message(client: TestClient, scripted: Any) -> None:
     scripted.events = [Ended(0, Ending.END)]
     told = await _post(client)
     assert [part["text"] for part in told["output"][0]["content"]] == [""]
