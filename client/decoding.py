@@ -26,15 +26,11 @@ from swarm.wire.messages import Want
 
 from .chunks import RowInput
 from .logprobs import score
-from .readout import Readout
+from .readout import HEAD_LEN, Readout
 from .reply import Finish, Reply
 from .sampling import SamplingConfig
 from .session import Session
 from .speculation.speculator import Speculator
-
-_HEAD_LEN = 8
-"""Positions whose logits are computed at once. A few cost the head about as much as one; but a
-window may end early, and many would hold up everything else in this process."""
 
 
 class Decoding:
@@ -68,11 +64,17 @@ class Decoding:
         self._speculator.prepare()
         self._clock = time.perf_counter()
         position, fresh, prefill = 0, self._ids, True
-        while reply.finish is None and self._room > 0:
+        while reply.finish is None and (self._room > 0 or self._unscored):
             drafts = [] if prefill else await self._speculator.draft(self._room - 1)
             num_recoveries = self._num_recoveries
             outputs = await self._step(position, fresh, drafts)
             self._note(prefill=prefill)
+            if self._unscored:
+                await self._score_prompt(outputs)
+                outputs = outputs[-1:]
+                if not self._room:
+                    reply.finish = Finish.LENGTH
+                    return
             disturbed = prefill or self._num_recoveries != num_recoveries
             if not prefill:
                 self._time(disturbed=disturbed)
@@ -93,6 +95,11 @@ class Decoding:
         return self._sampling.max_new_tokens - len(self._reply.ids)
 
     @property
+    def _unscored(self) -> bool:
+        """Whether all of the prompt is to be computed, to see how likely it is."""
+        return self._sampling.prompt_logprobs is not None and self._reply.prompt_scores is None
+
+    @property
     def _num_recoveries(self) -> int:
         return self._session.num_recoveries + self._session.num_handovers
 
@@ -101,27 +108,37 @@ class Decoding:
     ) -> torch.Tensor:
         """The blocks' outputs `[1 + len(drafts), hidden_size]` for the newest token and guesses.
 
+        A prompt that is to be scored has one for each of its tokens, `[len(fresh), hidden_size]`.
         What the session holds from `position` on, guesses that did not come true, is rolled back.
         """
         started = time.perf_counter()
         ids = [*fresh.tolist(), *drafts]
         row = RowInput(0, position, self._readout.head.embed(torch.tensor(ids)), tuple(ids))
         embedded = time.perf_counter()
-        (outputs,) = await self._session.step([row], Want.ALL if drafts else Want.LAST)
+        want = Want.ALL if drafts or self._unscored else Want.LAST
+        (outputs,) = await self._session.step([row], want)
         self._reply.num_drafted += len(drafts)
         now = time.perf_counter()
         self._reply.timing.head += embedded - started
         self._step_seconds, self._seconds = now - embedded, now - started
         return outputs
 
+    async def _score_prompt(self, outputs: torch.Tensor) -> None:
+        num_top = self._sampling.prompt_logprobs
+        assert num_top is not None
+        tokens = self._reply.prompt_ids[1:]
+        self._reply.prompt_scores = await self._readout.scores(
+            outputs[: len(tokens)], tokens, num_top
+        )
+
     async def _draw(
         self, outputs: torch.Tensor, drafts: Sequence[int]
     ) -> AsyncGenerator[int, None]:
         """Adds tokens to the reply, up to its end or the first that is not the one guessed."""
         reply, guesses = self._reply, [*drafts, None]
-        for start in range(0, len(outputs), _HEAD_LEN):
+        for start in range(0, len(outputs), HEAD_LEN):
             started = time.perf_counter()
-            part = await self._readout.logits(outputs[start : start + _HEAD_LEN])
+            part = await self._readout.logits(outputs[start : start + HEAD_LEN])
             taken = time.perf_counter() - started
             self._seconds += taken
             reply.timing.head += taken

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any
 
 from swarm.checkpoint import Checkpoint
@@ -29,7 +30,7 @@ from .speculation.draft_model import DraftModel
 from .speculation.forced import Forced
 from .speculation.speculator import Speculator
 from .spelling import Spelling
-from .telling import Telling
+from .telling import Telling, echo
 from .template import ChatTemplate
 from .text import TextStream
 from .transcript import Transcript, transcript_key
@@ -66,7 +67,6 @@ class RemoteModel:
         self._exact = wire_dtype(head.dtype)
         self._wire = wire_type(wire, self._exact)
         self._chosen: DType | None = None
-        self._spelling: Spelling | None = None
         self._grammars = Compiler(lambda: self.tokenizer, head.vocab_size, lambda: self.eos_ids)
         self._template: ChatTemplate | None = None
 
@@ -218,7 +218,7 @@ class RemoteModel:
         """
         self._check(reply, sampling)
         await self._constrain(reply, sampling)
-        telling = self._telling(reply, sampling)
+        telling = Telling(reply, self._text(sampling.stop), self._spelled)
         ends = set() if sampling.ignore_eos else self.eos_ids
         for token in (token for token in reply.ids if token not in ends):
             if piece := telling.push(token):
@@ -236,12 +236,20 @@ class RemoteModel:
         if piece := telling.flush():
             yield piece
 
-    def _telling(self, reply: Reply, sampling: SamplingConfig) -> Telling:
-        tokenizer = self.tokenizer
-        if self._spelling is None:
-            self._spelling = Spelling(tokenizer)
-        stream = TextStream(tokenizer, self._spelling, sampling.stop)
-        return Telling(reply, stream, self._spelling)
+    async def echo(self, reply: Reply) -> Piece:
+        """The prompt of `reply` as the text that it reads as, without special tokens.
+
+        With the logprobs of its tokens, once the reply has them (`SamplingConfig.prompt_logprobs`);
+        nothing says how likely the first is.
+        """
+        return await asyncio.to_thread(echo, reply, self._text(), self._spelled)
+
+    def _text(self, stop: Sequence[str] = ()) -> TextStream:
+        return TextStream(self.tokenizer, self._spelled, stop)
+
+    @cached_property
+    def _spelled(self) -> Spelling:
+        return Spelling(self.tokenizer)
 
     def _tokens(
         self,

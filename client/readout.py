@@ -8,11 +8,17 @@ thread, and what waits together is computed together.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .head import Head
+from .logprobs import Score, scores
+
+HEAD_LEN = 8
+"""Positions whose logits are computed at once. A few cost the head about as much as one; but a
+window may end early, and many would hold up everybody else who waits."""
 
 
 @dataclass(eq=False)
@@ -43,6 +49,20 @@ class Readout:
             self._waiting.remove(asked)
         assert asked.logits is not None
         return asked.logits
+
+    async def scores(
+        self, hidden: torch.Tensor, tokens: Sequence[int], num_top: int
+    ) -> list[Score]:
+        """How likely `tokens` are, the next ones after the positions `[n, hidden_size]`.
+
+        Some positions at a time: a prompt's logits may be gigabytes, and others wait meanwhile.
+        """
+        found: list[Score] = []
+        for start in range(0, len(hidden), HEAD_LEN):
+            logits = await self.logits(hidden[start : start + HEAD_LEN])
+            part = list(tokens[start : start + HEAD_LEN])
+            found += await asyncio.to_thread(scores, logits, part, num_top)
+        return found
 
     async def _compute(self) -> None:
         # Outputs that came with one read wake their sessions in one turn of the loop.

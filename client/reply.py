@@ -32,8 +32,9 @@ class Reply:
     computed by no peer, as all had kept them from earlier replies. `timing` tells where the time of
     decode steps went. `distrusted` are peers that the reply went through and that were found to
     compute wrongly, perhaps after its end: its words may be wrong from the beginning. `scores` are
-    the logprobs of its tokens, by their place in `ids`, where they were asked for. Of its tokens
-    `num_told` have been part of a `Piece`. `stopped_by` is the stop string that ended it.
+    the logprobs of its tokens, by their place in `ids`, where they were asked for, and
+    `prompt_scores` those of the prompt's from the second on. Of its tokens `num_told` have been
+    part of a `Piece`. `stopped_by` is the stop string that ended it.
     """
 
     prompt_ids: list[int]
@@ -42,6 +43,7 @@ class Reply:
     finish: Finish | None = None
     stopped_by: str | None = None
     scores: dict[int, Score] = field(default_factory=dict)
+    prompt_scores: list[Score] | None = None
     num_told: int = 0
     route: Route = ()
     hop_seconds: list[tuple[float, float]] = field(default_factory=list)

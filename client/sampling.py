@@ -36,8 +36,9 @@ class SamplingConfig:
     to 2, make tokens less likely that the reply, not its prompt, has (`swarm.client.penalties`);
     `logit_bias` adds -100 to 100 to single tokens' logits, in pairs of token id and bias. Text ends
     before the first of `stop`. With `logprobs` each token's is told, and those of so many likeliest
-    ones (`swarm.client.logprobs`); that changes no reply. With a `grammar` no token is drawn that
-    leads out of it, and the text ends where it must.
+    ones (`swarm.client.logprobs`); `prompt_logprobs` says the same of the prompt. That changes no
+    reply, and with the latter there need be none: `max_new_tokens` may be 0. With a `grammar` no
+    token is drawn that leads out of it, and the text ends where it must.
     """
 
     max_new_tokens: int = 256
@@ -53,11 +54,13 @@ class SamplingConfig:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         checks = {
-            "max_new_tokens must be at least 1": self.max_new_tokens >= 1,
+            "max_new_tokens must be at least 1": self.max_new_tokens
+            >= (self.prompt_logprobs is None),
             "temperature must be 0 or more": self.temperature >= 0,
             "top_k must be 0 or more": self.top_k >= 0,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
@@ -69,7 +72,8 @@ class SamplingConfig:
                 -100 <= bias <= 100 for _, bias in self.logit_bias
             ),
             "logit_bias names a token twice": len(self.logit_bias) == len(dict(self.logit_bias)),
-            "logprobs must be 0 or more": self.logprobs is None or self.logprobs >= 0,
+            "logprobs must be 0 or more": (self.logprobs or 0) >= 0,
+            "prompt_logprobs must be 0 or more": (self.prompt_logprobs or 0) >= 0,
             "a stop string cannot be empty": all(self.stop),
             "a grammar says where a text ends: ignore_eos cannot hold": not (
                 self.ignore_eos and self.grammar
@@ -85,8 +89,9 @@ class SamplingConfig:
             raise RequestError(
                 f"logit_bias names token {strangers[0]}; the model has {vocab_size} tokens"
             )
-        if self.logprobs is not None and self.logprobs > vocab_size:
-            raise RequestError(f"logprobs {self.logprobs}; the model has {vocab_size} tokens")
+        most = max(self.logprobs or 0, self.prompt_logprobs or 0)
+        if most > vocab_size:
+            raise RequestError(f"{most} logprobs; the model has {vocab_size} tokens")
 
 
 class Sampler:

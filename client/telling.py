@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .logprobs import Score
 from .piece import ChosenToken, Piece
 from .reply import Finish, Reply
 from .spelling import Spelling
@@ -51,8 +52,27 @@ class Telling:
         return Piece(text, tuple(self._chosen(first + i, *each) for i, each in enumerate(fresh)))
 
     def _chosen(self, index: int, token: int, raw: bytes) -> ChosenToken:
-        score = self._reply.scores.get(index)
-        if score is None:
-            return ChosenToken(token, raw)
-        top = tuple((other, self._spelling.raw(other), logprob) for other, logprob in score.top)
-        return ChosenToken(token, raw, score.logprob, top)
+        return chosen(token, raw, self._reply.scores.get(index), self._spelling)
+
+
+def echo(reply: Reply, stream: TextStream, spelling: Spelling) -> Piece:
+    """The prompt of a reply as a piece; `stream` is one without stop strings."""
+    passages = [*map(stream.push, reply.prompt_ids), stream.flush()]
+    tokens = [token for passage in passages for token in passage.tokens]
+    scores: list[Score | None] = [None, *(reply.prompt_scores or ())]
+    scores += [None] * (len(tokens) - len(scores))
+    return Piece(
+        "".join(passage.text for passage in passages),
+        tuple(
+            chosen(token, raw, score, spelling)
+            for (token, raw), score in zip(tokens, scores, strict=True)
+        ),
+    )
+
+
+def chosen(token: int, raw: bytes, score: Score | None, spelling: Spelling) -> ChosenToken:
+    """A token with what is known of how likely it was."""
+    if score is None:
+        return ChosenToken(token, raw)
+    top = tuple((other, spelling.raw(other), logprob) for other, logprob in score.top)
+    return ChosenToken(token, raw, score.logprob, top)

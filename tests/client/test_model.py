@@ -238,6 +238,43 @@ async def test_a_reply_that_goes_on_after_errors_tells_no_token_twice(
     assert await told(model, reply, **options) == [], "all of it was told"
 
 
+@pytest.mark.parametrize("count", [0, 1, 6])
+async def test_a_prompt_is_scored_with_or_without_a_reply(model: LocalModel, count: int) -> None:
+    reply = await model.prepare("hello wörld, and more", raw=True)
+    options = {"max_new_tokens": count, "prompt_logprobs": 2, "ignore_eos": True}
+    pieces = await told(model, reply, **options)
+    assert reply.finish is Finish.LENGTH and len(reply.ids) == count
+    assert "".join(piece.text for piece in pieces) == reply.text
+    assert reply.ids == (model.greedy(reply.prompt_ids, count) if count else [])
+    echo = await model.echo(reply)
+    assert echo.text == "hello wörld, and more"
+    assert b"".join(token.raw for token in echo.tokens).decode() == echo.text
+    assert [token.id for token in echo.tokens] == reply.prompt_ids
+    with torch.no_grad():
+        logits = model.reference(torch.tensor([reply.prompt_ids])).logits[0]
+    expected = torch.log_softmax(logits[:-1].float(), -1)
+    assert echo.tokens[0].logprob is None and echo.tokens[0].top == ()
+    for token, row in zip(echo.tokens[1:], expected, strict=True):
+        assert token.logprob == pytest.approx(float(row[token.id]), abs=1e-3)
+        best = row.topk(2)
+        assert [other for other, _, _ in token.top] == best.indices.tolist()
+        assert [value for *_, value in token.top] == pytest.approx(best.values.tolist(), abs=1e-3)
+
+
+async def test_a_prompt_of_one_token_has_nothing_to_score(model: LocalModel) -> None:
+    reply = Reply([70])
+    await told(model, reply, max_new_tokens=0, prompt_logprobs=2)
+    assert reply.prompt_scores == [] and reply.finish is Finish.LENGTH
+    (token,) = (await model.echo(reply)).tokens
+    assert token.logprob is None
+
+
+async def test_without_scores_an_echo_is_its_text(model: LocalModel) -> None:
+    reply = await model.generate("hello", raw=True, max_new_tokens=2)
+    echo = await model.echo(reply)
+    assert echo.text == "hello" and [token.logprob for token in echo.tokens] == [None] * 5
+
+
 async def test_what_the_vocabulary_does_not_have_is_refused_before_anything_is_sent(
     model: LocalModel,
 ) -> None:

@@ -91,3 +91,16 @@ async def test_an_error_is_told_to_who_asked_and_the_next_one_is_served():
     assert [type(each) for each in found] == [RuntimeError, RuntimeError]
     head.error = None
     assert await ask(readout, 3) == [6]
+
+
+async def test_a_prompt_is_scored_a_few_positions_at_a_time():
+    head = Head()
+    readout = Readout(head)
+    hidden = torch.randn(50, 9, generator=torch.Generator().manual_seed(0))
+    tokens = [position % 9 for position in range(50)]
+    found = await readout.scores(hidden, tokens, 3)
+    expected = torch.log_softmax(2 * hidden, -1)
+    assert [each.logprob for each in found] == pytest.approx(
+        [float(expected[position, token]) for position, token in enumerate(tokens)], abs=1e-5
+    )
+    assert head.calls == [8] * 6 + [2]

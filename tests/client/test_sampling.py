@@ -82,6 +82,8 @@ def test_without_a_seed_two_draws_differ() -> None:
         ({"logit_bias": ((1, float("nan")),)}, "logit_bias must"),
         ({"logit_bias": ((1, 1.0), (1, 2.0))}, "twice"),
         ({"logprobs": -1}, "logprobs"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs"),
+        ({"prompt_logprobs": 0, "max_new_tokens": -1}, "max_new_tokens"),
         ({"stop": ("a", "")}, "stop string"),
         ({"temperature": float("nan")}, "temperature"),
     ],
@@ -101,7 +103,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     [
         ({"logit_bias": ((10, 1.0),)}, "token 10; the model has 10"),
         ({"logit_bias": ((-1, 1.0),)}, "token -1"),
-        ({"logprobs": 11}, "logprobs 11"),
+        ({"logprobs": 11}, "11 logprobs"),
+        ({"prompt_logprobs": 11}, "11 logprobs"),
     ],
 )
 def test_what_the_vocabulary_does_not_have_is_refused(options, message) -> None:
