@@ -16,6 +16,7 @@ from swarm.wire.messages import DType
 from swarm.wire.tensors import wire_dtype
 
 from .access import Access
+from .choices import side_by_side
 from .decoding import Decoding
 from .grammar.compiler import Compiler
 from .head import Head
@@ -235,6 +236,30 @@ class RemoteModel:
                         return
         if piece := telling.flush():
             yield piece
+
+    async def choices(
+        self,
+        replies: Sequence[Reply],
+        sampling: SamplingConfig,
+        speculation: SpeculationConfig | None = None,
+    ) -> AsyncGenerator[tuple[int, Piece], None]:
+        """`pieces` of several replies to one prompt at once, each with the index of its reply.
+
+        Choice `i` is drawn with `seed + i` where a seed is given: the first is what it would be
+        alone. Peers that keep prefixes compute the prompt once, so `num_cached` of the first is
+        what was known before. After an error all go on where they were.
+        """
+        unit_len = self._access.config.unit_len
+        # What a reply computes of its prompt is kept as soon as its first token has come.
+        shared = 0 < unit_len < min(len(reply.prompt_ids) for reply in replies)
+
+        def pieces(reply: Reply, seeded: SamplingConfig) -> AsyncGenerator[Piece, None]:
+            return self.pieces(reply, seeded, speculation)
+
+        together = side_by_side(pieces, replies, sampling, one_ahead=shared)
+        async with aclosing(together) as found:
+            async for index, piece in found:
+                yield index, piece
 
     async def echo(self, reply: Reply) -> Piece:
         """The prompt of `reply` as the text that it reads as, without special tokens.

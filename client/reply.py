@@ -9,6 +9,7 @@ from swarm.wire.messages import HopTimes
 
 from .grammar.matcher import Matcher
 from .logprobs import Score
+from .piece import Piece
 from .route import Route
 from .sampling import Sampler, SamplingConfig
 from .timing import Timing
@@ -84,6 +85,16 @@ class Reply:
         for token in self.ids:
             matcher.advance(token)
         self._sampler = Sampler(sampling, len(self.prompt_ids), matcher)
+
+    def tell(self, piece: Piece) -> None:
+        """A piece is about to be read by whoever asked."""
+        self.num_told += len(piece.tokens)
+        self.text += piece.text
+
+    def take_back(self, piece: Piece) -> None:
+        """Nobody has read a piece, nor any after it: it is told again when the reply goes on."""
+        self.num_told -= len(piece.tokens)
+        self.text = self.text[: len(self.text) - len(piece.text)]
 
     def note_times(self, times: HopTimes) -> None:
         """Adds one decode step's times; a changed route starts the mean anew."""

@@ -26,6 +26,9 @@ from .grammar import Grammar
 from .grammar.matcher import Matcher
 from .penalties import LogitBias, ReplyPenalty
 
+MAX_SEED = 2**64 - 1
+"""What torch's generators take."""
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -66,6 +69,7 @@ class SamplingConfig:
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
             "min_p must be between 0 and 1": 0 <= self.min_p <= 1,
             "repetition_penalty must be above 0": self.repetition_penalty > 0,
+            f"seed must be between 0 and {MAX_SEED}": 0 <= (self.seed or 0) <= MAX_SEED,
             "presence_penalty must be between -2 and 2": -2 <= self.presence_penalty <= 2,
             "frequency_penalty must be between -2 and 2": -2 <= self.frequency_penalty <= 2,
             "logit_bias must be between -100 and 100": all(

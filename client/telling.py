@@ -47,9 +47,10 @@ class Telling:
         self._num_seen += len(passage.tokens)
         if not fresh:
             return None
-        reply.num_told = self._num_seen
-        reply.text += text
-        return Piece(text, tuple(self._chosen(first + i, *each) for i, each in enumerate(fresh)))
+        tokens = tuple(self._chosen(first + i, *each) for i, each in enumerate(fresh))
+        piece = Piece(text, tokens)
+        reply.tell(piece)
+        return piece
 
     def _chosen(self, index: int, token: int, raw: bytes) -> ChosenToken:
         return chosen(token, raw, self._reply.scores.get(index), self._spelling)

@@ -75,6 +75,8 @@ def test_without_a_seed_two_draws_differ() -> None:
         ({"top_p": 1.1}, "top_p"),
         ({"min_p": -0.5}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**64}, "seed"),
         ({"presence_penalty": 2.1}, "presence_penalty"),
         ({"frequency_penalty": -2.1}, "frequency_penalty"),
         ({"frequency_penalty": float("nan")}, "frequency_penalty"),

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from swarm.client import Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
@@ -105,3 +107,76 @@ async def test_scoring_alone_leaves_a_prompt_for_others(world):
     check(reply.prompt_scores, world.tiny.logits(LONG)[:-1], LONG[1:], 0)
     after = await write(model, Reply(list(LONG)), asked(max_new_tokens=4))
     assert after.num_cached == 128 and after.ids == world.tiny.greedy(LONG, 4)
+
+
+@pytest.fixture
+def words() -> PreTrainedTokenizerFast:
+    """A tokenizer for the tiny model: each token is a word."""
+    vocabulary = {f"w{token}": token for token in range(300)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(vocabulary, "w0")))
+
+
+@pytest.fixture
+async def worded(world, words):
+    """A client of two peers and two spares, whose checkpoint has a tokenizer."""
+    world.checkpoint._tokenizer = words
+    await world.chain(0, 2, 4, kv_memory=8 << 20)
+    await world.spare((0, 2), (2, 4))
+    return await world.client()
+
+
+async def choose(
+    model: Any, replies: list[Reply], sampling: SamplingConfig, on_piece: Any = None
+) -> list[str]:
+    """The texts of all choices, put together from their pieces."""
+    texts = [""] * len(replies)
+    async for index, piece in model.choices(replies, sampling, SpeculationConfig(0)):
+        texts[index] += piece.text
+        if on_piece is not None:
+            await on_piece()
+    return texts
+
+
+async def test_the_prompt_of_several_choices_is_computed_once(world, worded):
+    prompt = [(7 * i * i + 11 * i) % 290 + 5 for i in range(490)]
+    sampling = asked(max_new_tokens=8, temperature=1.0, seed=5)
+    replies, watch = [Reply(prompt) for _ in range(4)], world.watch()
+    texts = await choose(worded, replies, sampling)
+    sent = dict.fromkeys(("peer-0", "peer-1"), 0)
+    for frame in watch.frames:
+        if isinstance(frame.message, Step) and frame.receiver in sent:
+            sent[frame.receiver] += sum(span.count for span in frame.message.rows)
+    # The last unit of 32 is each one's own, and so are the tokens of its reply but the last.
+    expected = 490 + 3 * (490 - 480) + 4 * 7
+    assert sent == {"peer-0": expected, "peer-1": expected}
+    assert [reply.num_cached for reply in replies] == [0, 480, 480, 480]
+    assert texts == [reply.text for reply in replies]
+    for index, reply in enumerate(replies):
+        alone = asked(max_new_tokens=8, temperature=1.0, seed=5 + index)
+        assert (await write(worded, Reply(prompt), alone)).ids == reply.ids
+
+
+async def test_choices_outlive_peers(world, worded):
+    sampling = asked(max_new_tokens=20, temperature=1.0, seed=3, frequency_penalty=0.5)
+    calm = [Reply(LONG) for _ in range(3)]
+    texts = await choose(worded, calm, sampling)
+    num_pieces = 0
+
+    async def on_piece() -> None:
+        nonlocal num_pieces
+        num_pieces += 1
+        if num_pieces in (8, 30):
+            await world.kill("peer-0" if num_pieces == 8 else "peer-1")
+
+    replies = [Reply(LONG) for _ in range(3)]
+    assert await choose(worded, replies, sampling, on_piece) == texts
+    assert [reply.ids for reply in replies] == [reply.ids for reply in calm]
+    assert num_pieces > 30 and sum(reply.num_recoveries for reply in replies) >= 4
+
+
+async def test_who_stops_reading_choices_frees_their_sessions(world, worded):
+    stream = worded.choices([Reply(LONG) for _ in range(3)], asked(max_new_tokens=50))
+    for _ in range(6):
+        await anext(stream)
+    await stream.aclose()
+    await world.settle()
