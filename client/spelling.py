@@ -50,8 +50,9 @@ class Spelling:
         self._script = _script(tokenizer)
         added = tokenizer.added_tokens_decoder
         self._added: dict[int, str] = {token: word.content for token, word in added.items()}
-        hidden = {token for token, word in added.items() if word.special}
-        self._hidden = hidden | set(tokenizer.all_special_ids)
+        special = {token for token, word in added.items() if word.special}
+        special |= set(tokenizer.all_special_ids)
+        self._hidden = {token: self._added.get(token, "") for token in special}
         self._known: dict[int, bytes] = {}
 
     def spell(self, tokens: Sequence[int], text: str) -> tuple[Spelled, ...]:
@@ -68,6 +69,10 @@ class Spelling:
             else:
                 raws = [*[b""] * (len(raws) - 1), text.encode(errors="replace")]
         return tuple(map(Spelled, tokens, raws))
+
+    def hidden(self, token: int) -> str | None:
+        """The name of a special token, which is no text; None for others."""
+        return self._hidden.get(token)
 
     def raw(self, token: int) -> bytes:
         """The bytes of a token; of a special one, its name. Empty for an id without a token."""

@@ -38,6 +38,7 @@ class TextStream:
     """Turns tokens into text; `stopped_by` is the stop string that has come.
 
     Text comes with whole tokens: one that may be part of a stop string is held back as a whole.
+    Special tokens are no text; but one whose name is a stop string ends it too.
     """
 
     def __init__(self, decoder: Decoder, spelling: Spelling, stop: Sequence[str] = ()) -> None:
@@ -57,6 +58,10 @@ class TextStream:
 
     def push(self, token: int) -> Passage:
         """The text that this token makes certain; may be empty."""
+        if (name := self._spelling.hidden(token)) in self._stop:
+            rest = self.flush()
+            self.stopped_by = self.stopped_by or name
+            return rest
         self._ids.append(token)
         before = self._decode(self._ids[self._context : self._emitted])
         after = self._decode(self._ids[self._context :])

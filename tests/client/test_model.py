@@ -147,11 +147,51 @@ async def test_a_stop_string_ends_a_reply(model: LocalModel) -> None:
     reply = await model.generate("hello", raw=True, max_new_tokens=16, stop=(stop,))
     assert reply.finish is Finish.STOP and reply.text == whole.text[: whole.text.index(stop)]
     assert len(reply.ids) < 16 and not model.sessions[-1].open
+    # Not one token more than it takes, also where several came at once.
+    assert reply.ids == whole.ids[: len(reply.ids)]
+    assert stop in model.tokenizer.decode(reply.ids)
+    assert stop not in model.tokenizer.decode(reply.ids[:-1])
+
+
+async def test_stop_strings_and_ends_within_right_guesses(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply that repeats itself is guessed many tokens ahead; it ends where it does without."""
+    unit = "abcdefgh"
+    biased = {"max_new_tokens": 40, "ignore_eos": True}
+
+    class Repeats(LocalSession):
+        """Blocks whose output is the next letter's, whatever the model's would be."""
+
+        async def step(self, rows: Any, want: Want = Want.LAST) -> list[torch.Tensor]:
+            (row,) = rows
+            num = len(row.hidden) if want is Want.ALL else 1
+            first = row.position + len(row.hidden) - num
+            return [torch.arange(first, first + num).float()[:, None].expand(num, 32)]
+
+    async def logits(hidden: torch.Tensor) -> torch.Tensor:
+        letters = [model.tokenizer(unit)["input_ids"][int(i + 1) % 8] for i in hidden[:, 0]]
+        return torch.nn.functional.one_hot(torch.tensor(letters), 300).float()
+
+    monkeypatch.setattr(model.readout, "logits", logits)
+    monkeypatch.setattr(LocalModel, "session", lambda self: Repeats(self.reference))
+    reply = await model.generate(unit * 2, raw=True, stop=("habcd",), **biased)
+    assert reply.text == "abcdefg" and reply.stopped_by == "habcd"
+    assert model.tokenizer.decode(reply.ids) == "abcdefghabcd"
+    end = model.tokenizer("e")["input_ids"][0]
+    monkeypatch.setattr(LocalModel, "eos_ids", {end})
+    reply = await model.generate(unit * 2, raw=True, **(biased | {"ignore_eos": False}))
+    assert reply.text == "abcd" and reply.finish is Finish.EOS
+    assert model.tokenizer.decode(reply.ids) == "abcde"
+    if model.speculation.window == 5:
+        assert reply.num_accepted > 0
 
 
 async def told(model: LocalModel, reply: Reply, **options: Any) -> list[Piece]:
     """All pieces of a reply; those that an error cuts short stay in it."""
-    return [piece async for piece in model.pieces(reply, SamplingConfig(**options))]
+    return [
+        piece async for piece in model.pieces(reply, SamplingConfig(**options), model.speculation)
+    ]
 
 
 async def test_pieces_are_their_tokens_with_the_models_own_logprobs(model: LocalModel) -> None:
@@ -225,7 +265,7 @@ async def test_a_reply_that_goes_on_after_errors_tells_no_token_twice(
     monkeypatch.setattr(LocalSession, "step", breaks)
     for _ in range(40):
         try:
-            async for piece in model.pieces(reply, SamplingConfig(**options)):
+            async for piece in model.pieces(reply, SamplingConfig(**options), model.speculation):
                 pieces.append(piece)
             break
         except Lost:

@@ -118,6 +118,17 @@ def test_which_stop_string_came_does_not_depend_on_how_text_is_cut(make_byte_lev
         assert "".join(pieces) == "ab" and stream.stopped_by == "c"
 
 
+def test_the_name_of_a_special_token_is_a_stop_string_too(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    ids = tokenizer("aEN😀")["input_ids"]
+    found, stream = streamed_passages(tokenizer, [*ids[:3], 1, 2, ids[3]], ("END", "</s>"))
+    assert stream.stopped_by == "</s>" and "".join(passage.text for passage in found) == "aEN"
+    assert [token.id for passage in found for token in passage.tokens] == [*ids[:3], 1]
+    # A stop string that was held back, and is now complete, came before.
+    _, stream = streamed_passages(tokenizer, [*ids[:3], ids[3], 2], ("\ufffd", "</s>"))
+    assert stream.stopped_by == "\ufffd"
+
+
 def test_special_tokens_come_though_they_are_no_text(make_byte_level) -> None:
     found, _ = streamed_passages(make_byte_level(), [1, 0])
     (passage,) = [passage for passage in found if passage.tokens]
