@@ -2,7 +2,8 @@
 
 The model of the demonstration is a small one: it repeats what it is given well, and changes it
 badly. So beside its own edit there is one that is dictated, token by token what a larger model
-would have written; the blocks compute it all the same.
+would have written; the blocks compute it all the same. What is written under a grammar is partly
+certain beforehand.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
+
+from swarm.client import Grammar
 
 SAMPLED = {"temperature": 0.8, "top_p": 0.95, "seed": 0}
 
@@ -92,6 +95,49 @@ fishing boats need the northern basin from the first of May, so that the work ha
 before then. The commission decided to ask three companies for an offer and to meet again on \
 28 March."""
 
+_MEETING = Grammar.json_schema(
+    {
+        "type": "object",
+        "properties": {
+            "body": {"type": "string", "maxLength": 40},
+            "chair": {"type": "string", "maxLength": 40},
+            "new_members": {
+                "type": "array",
+                "items": {"type": "string", "maxLength": 30},
+                "maxItems": 3,
+            },
+            "cost_in_crowns": {"type": "number", "minimum": 0},
+            "decision": {"enum": ["postponed", "offers asked for", "rejected"]},
+        },
+        "required": ["body", "chair", "new_members", "cost_in_crowns", "decision"],
+        "additionalProperties": False,
+    }
+)
+_TRAIN = Grammar.sequence(
+    Grammar.literal('<tool_call>\n{"name": "find_connections", "arguments": '),
+    Grammar.json_schema(
+        {
+            "type": "object",
+            "properties": {
+                "departure_station": {"type": "string", "maxLength": 30},
+                "arrival_station": {"type": "string", "maxLength": 30},
+                "departure_time": {"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$"},
+                "number_of_travellers": {"type": "integer", "minimum": 1, "maximum": 9},
+                "travel_class": {"enum": ["first", "second"]},
+            },
+            "required": [
+                "departure_station",
+                "arrival_station",
+                "departure_time",
+                "number_of_travellers",
+                "travel_class",
+            ],
+            "additionalProperties": False,
+        }
+    ),
+    Grammar.literal("}\n</tool_call>"),
+)
+
 TEXTS = (
     Text("prose, sampled", _STORY, raw=True, sampling=tuple(SAMPLED.items())),
     Text("prose, greedy", "Why is the sky blue?"),
@@ -107,5 +153,15 @@ TEXTS = (
     Text(
         "extraction",
         f"{_REPORT}\n\nQuote the sentences of this report that speak of the quarry.",
+    ),
+    Text(
+        "tool call",
+        "Two of us want to go from Hamburg to Prague at about nine in the morning, second class.",
+        sampling=(("grammar", _TRAIN),),
+    ),
+    Text(
+        "JSON with a schema",
+        f"{_REPORT}\n\nSum this report up as JSON.",
+        sampling=(("grammar", _MEETING),),
     ),
 )

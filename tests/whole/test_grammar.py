@@ -1,4 +1,4 @@
-"""P15: a reply keeps to its grammar, with guesses and without, whatever dies on its way."""
+"""A reply keeps to its grammar, with guesses and without, whatever dies on its way."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def write(model, reply, options, speculation=None, on_piece=None):
 
 
 @pytest.mark.parametrize("options", [{}, SAMPLED, {"temperature": 3.0, "seed": 1}], ids=str)
-async def test_p15_the_reply_is_the_same_with_and_without_guesses(three, options):
+async def test_the_reply_is_the_same_with_and_without_guesses(three, options):
     model, replies = await three.client(), []
     for speculation in (OFF, None, SpeculationConfig(1), SpeculationConfig(20)):
         reply = await write(model, Reply(list(PROMPT)), sampling(**options), speculation)
@@ -86,7 +86,7 @@ async def test_p15_the_reply_is_the_same_with_and_without_guesses(three, options
     assert forced.num_steps < off.num_steps / 2 and off.num_steps == len(off.ids) - 1
 
 
-async def test_p15_no_guess_that_a_grammar_forces_is_wrong(three):
+async def test_no_guess_that_a_grammar_forces_is_wrong(three):
     model = await three.client()
     exact = Grammar.json_schema({"const": {"name": "little", "numbers": [1, 2], "kind": "large"}})
     options = sampling(grammar=exact)
@@ -118,7 +118,7 @@ async def test_a_stop_string_ends_a_grammars_text_too(three):
 
 @pytest.mark.parametrize("victim", PEERS)
 @pytest.mark.parametrize("options", [{}, SAMPLED], ids=["greedy", "sampled"])
-async def test_p15_killed_in_the_middle(three, victim, options):
+async def test_killed_in_the_middle(three, victim, options):
     await three.spare((0, 4))
     model = await three.client()
     expected = await write(model, Reply(list(PROMPT)), sampling(**options), OFF)
@@ -135,7 +135,7 @@ async def test_p15_killed_in_the_middle(three, victim, options):
 
 
 @pytest.mark.parametrize("options", [{}, SAMPLED], ids=["greedy", "sampled"])
-async def test_p15_a_reply_that_was_cut_short_goes_on_where_it_was(three, options):
+async def test_a_reply_that_was_cut_short_goes_on_where_it_was(three, options):
     model = await three.client(config=SessionConfig(route_patience=1))
     expected = await write(model, Reply(list(PROMPT)), sampling(**options), OFF)
     reply = Reply(list(PROMPT))
