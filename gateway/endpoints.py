@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from . import health, openapi
+from .anthropic import messages
 from .endpoint import Endpoint
+from .openai import chat, completions, models
+from .openai.responses import endpoints as responses
 
 
 def all_endpoints() -> tuple[Endpoint, ...]:
     """Every API's endpoints, and the page that describes them."""
-    described = (*health.ENDPOINTS,)
+    described = (
+        *models.ENDPOINTS,
+        *chat.ENDPOINTS,
+        *completions.ENDPOINTS,
+        *responses.endpoints(),
+        *messages.ENDPOINTS,
+        *health.ENDPOINTS,
+    )
     return (*described, openapi.endpoint(described))

@@ -114,7 +114,7 @@ async def serve(
         core, traffic = Core(models, door.config, speculation), Traffic()
         app = create_app(all_endpoints(), core, door.config, keys, traffic)
         gateway = Gateway(door, core, traffic)
-        async with _listening(app, door, gateway.connections):
+        async with listening(app, door, gateway.connections):
             logger.info("gateway serving url=%s models=%d", gateway.url, len(models))
             try:
                 yield gateway
@@ -127,9 +127,10 @@ async def serve(
 
 
 @asynccontextmanager
-async def _listening(
+async def listening(
     app: web.Application, door: Door, connections: Connections
 ) -> AsyncIterator[None]:
+    """Answers at a door with this application for the length of the block."""
     # Who has asked and gone away is no longer answered: the handler is cancelled at once.
     runner = web.AppRunner(
         app, handler_cancellation=True, access_log=None, shutdown_timeout=_LAST_WORDS
