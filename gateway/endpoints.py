@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import health, openapi
+from . import health, metrics_endpoint, models, openapi
 from .anthropic import messages
 from .endpoint import Endpoint
-from .openai import chat, completions, models
+from .openai import chat, completions
 from .openai.responses import endpoints as responses
 
 
@@ -15,8 +15,9 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         *models.ENDPOINTS,
         *chat.ENDPOINTS,
         *completions.ENDPOINTS,
-        *responses.endpoints(),
+        *responses(),
         *messages.ENDPOINTS,
         *health.ENDPOINTS,
+        *metrics_endpoint.ENDPOINTS,
     )
     return (*described, openapi.endpoint(described))
