@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import GatewayConfig
     from .keys import KeyFile, Keys
+    from .metrics import Metrics
     from .service import Door, Gateway, serve
 
-__all__ = ["Door", "Gateway", "GatewayConfig", "KeyFile", "Keys", "serve"]
+__all__ = ["Door", "Gateway", "GatewayConfig", "KeyFile", "Keys", "Metrics", "serve"]
 
 _HOMES = {
     "Door": "service",
@@ -17,6 +18,7 @@ _HOMES = {
     "GatewayConfig": "config",
     "KeyFile": "keys",
     "Keys": "keys",
+    "Metrics": "metrics",
     "serve": "service",
 }
 

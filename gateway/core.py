@@ -49,10 +49,11 @@ class Core:
             # Reading a long prompt costs something, which nobody pays to be refused afterwards.
             self.turnstile.check(caller.name, places)
             prepared = await asyncio.to_thread(prepare, model, ask)
-            async with self._turn(ask.model, caller, places):
+            async with self._turn(ask.model, caller, places) as queued:
                 async with self._generation(model, prepared, ask) as generation:
                     await generation.begin()
-                    yield Answer(ask.model, Source.SWARM, generation, replies=generation.replies)
+                    replies = generation.replies
+                    yield Answer(ask.model, Source.SWARM, generation, queued, replies)
         except SwarmError as error:
             raise translate(error) from error
 
@@ -96,8 +97,13 @@ class Core:
         return places
 
     @asynccontextmanager
-    async def _turn(self, name: str, caller: Caller, places: int) -> AsyncIterator[None]:
-        """A turn of this caller; nobody waits longer for a model that cannot be asked."""
+    async def _turn(self, name: str, caller: Caller, places: int) -> AsyncIterator[float]:
+        """A turn of this caller, and the seconds for which it was waited.
+
+        Nobody waits longer for a model that cannot be asked.
+        """
+        loop = asyncio.get_running_loop()
+        came = loop.time()
         watch = self._watches[name]
         await watch.ready()
         turn = self.turnstile.turn(caller.name, places)
@@ -105,7 +111,7 @@ class Core:
             async with background() as tasks:
                 tasks.create_task(watch.guard())
                 await stack.enter_async_context(turn)
-            yield
+            yield loop.time() - came
 
     @asynccontextmanager
     async def _generation(

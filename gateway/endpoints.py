@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from . import health, openapi
+from . import health, metrics_endpoint, models, openapi
+from .anthropic import messages
 from .endpoint import Endpoint
+from .openai import chat, completions
+from .openai.responses import endpoints as responses
 
 
 def all_endpoints() -> tuple[Endpoint, ...]:
     """Every API's endpoints, and the page that describes them."""
-    described = (*health.ENDPOINTS,)
+    described = (
+        *models.ENDPOINTS,
+        *chat.ENDPOINTS,
+        *completions.ENDPOINTS,
+        *responses(),
+        *messages.ENDPOINTS,
+        *health.ENDPOINTS,
+        *metrics_endpoint.ENDPOINTS,
+    )
     return (*described, openapi.endpoint(described))

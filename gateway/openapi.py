@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from aiohttp import web
@@ -85,13 +86,21 @@ class _Schemas:
         types: list[Any] = []
         for each in endpoints:
             wanted = (each.body, each.answer, each.events, each.dialect.error)
-            types += [kind for kind in wanted if kind is not None and kind not in types]
+            types += [part for kind in wanted for part in _parts(kind) if part not in types]
         found, self.components = msgspec.json.schema_components(types, ref_template=_SCHEMA)
         self._found = list(zip(types, found, strict=True))
 
     def of(self, kind: Any) -> dict[str, Any]:
         """The schema of a type."""
-        return next(schema for known, schema in self._found if known == kind)
+        schemas = [schema for known, schema in self._found if known in _parts(kind)]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """The types of a union: msgspec joins only those that it could tell apart itself."""
+    if kind is None:
+        return ()
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def _operation(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
@@ -120,7 +129,8 @@ def _name(each: Endpoint) -> str:
 def _responses(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if each.answer is not None:
-        content["application/json"] = {"schema": schemas.of(each.answer)}
+        kind = "text/plain" if each.answer is str else "application/json"
+        content[kind] = {"schema": schemas.of(each.answer)}
     if each.events is not None:
         # One event's data is described; OpenAPI 3.1 knows no streams of them.
         content["text/event-stream"] = {

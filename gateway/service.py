@@ -24,6 +24,7 @@ from .connection import Connection, Connections
 from .core import Core
 from .endpoints import all_endpoints
 from .keys import Keys
+from .metrics import Metrics
 from .traffic import Traffic, stopping
 
 logger = logging.getLogger(__name__)
@@ -101,20 +102,24 @@ async def serve(
     *,
     speculation: SpeculationConfig | None = None,
     door: Door | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Gateway]:
     """Answers for these models, by the names by which they are asked, for the length of the block.
 
     When it is left nobody new is let in, what runs goes on for `config.drain` seconds, and is then
-    broken off with an error. `door` has its own config. Raises `ConfigError` as `Door.opened`.
+    broken off with an error. `door` has its own config; `metrics` are told what happens. Raises
+    `ConfigError` as `Door.opened`.
     """
-    keys = keys or Keys()
+    keys, metrics = keys or Keys(), metrics or Metrics()
     with ExitStack() as stack:
         if door is None:
             door = stack.enter_context(Door.opened(config or GatewayConfig(), keys))
         core, traffic = Core(models, door.config, speculation), Traffic()
-        app = create_app(all_endpoints(), core, door.config, keys, traffic)
+        turnstile = core.turnstile
+        metrics.watch_load(lambda: (turnstile.num_places, turnstile.num_waiting))
+        app = create_app(all_endpoints(), core, door.config, keys, traffic, metrics)
         gateway = Gateway(door, core, traffic)
-        async with _listening(app, door, gateway.connections):
+        async with listening(app, door, gateway.connections):
             logger.info("gateway serving url=%s models=%d", gateway.url, len(models))
             try:
                 yield gateway
@@ -127,9 +132,10 @@ async def serve(
 
 
 @asynccontextmanager
-async def _listening(
+async def listening(
     app: web.Application, door: Door, connections: Connections
 ) -> AsyncIterator[None]:
+    """Answers at a door with this application for the length of the block."""
     # Who has asked and gone away is no longer answered: the handler is cancelled at once.
     runner = web.AppRunner(
         app, handler_cancellation=True, access_log=None, shutdown_timeout=_LAST_WORDS

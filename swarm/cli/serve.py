@@ -198,7 +198,7 @@ async def _serve(
 
     from swarm.client import Swarm
     from swarm.client.config import SessionConfig
-    from swarm.gateway import Door, serve
+    from swarm.gateway import Door, Metrics, serve
 
     from . import _census
 
@@ -214,7 +214,15 @@ async def _serve(
     with Door.opened(config, listening.keys) as door, _census.told_on_signal() as census:
         async with joining as swarm:
             models = await _open(swarm, offers, options, config.wait)
-            serving = serve(models, keys=listening.keys, door=door, speculation=terms.speculation)
+            metrics = Metrics()
+            metrics.watch_traffic(lambda: swarm.traffic)
+            serving = serve(
+                models,
+                keys=listening.keys,
+                door=door,
+                speculation=terms.speculation,
+                metrics=metrics,
+            )
             async with serving as gateway:
                 census.add(lambda: _census.of_gateway(gateway))
                 _tell(gateway, list(models), door, keyed=listening.keys.required)
