@@ -172,8 +172,8 @@ def merged(timings: Iterable[Timing]) -> Timing:
             setattr(whole, name, getattr(whole, name) + getattr(timing, name))
         for key, hop in timing.hops.items():
             into = whole.hops.setdefault(key, HopTiming(hop.peer, hop.name, hop.start, hop.end))
-            for field in ("num_steps", "queue", "compute", "wire"):
-                setattr(into, field, getattr(into, field) + getattr(hop, field))
+            for name in ("num_steps", "queue", "compute", "wire"):
+                setattr(into, name, getattr(into, name) + getattr(hop, name))
     return whole
 
 
