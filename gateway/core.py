@@ -50,7 +50,7 @@ class Core:
             self.turnstile.check(caller.name, places)
             prepared = await asyncio.to_thread(prepare, model, ask)
             async with self._turn(ask.model, caller, places) as queued:
-                async with self._generation(model, prepared, ask) as generation:
+                async with self._generation(model, prepared) as generation:
                     await generation.begin()
                     replies = generation.replies
                     yield Answer(ask.model, Source.SWARM, generation, queued, replies)
@@ -115,9 +115,9 @@ class Core:
 
     @asynccontextmanager
     async def _generation(
-        self, model: RemoteModel, prepared: Prepared, ask: Ask
+        self, model: RemoteModel, prepared: Prepared
     ) -> AsyncIterator[Generation]:
-        running = Generation.running(model, prepared, ask.num_choices, self._speculation)
+        running = Generation.running(model, prepared, self._speculation)
         async with running as generation:
             self._running.add(generation)
             try:

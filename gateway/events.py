@@ -71,3 +71,11 @@ class Usage:
     def total(self) -> int:
         """Of prompt and replies."""
         return self.num_prompt + self.num_completion
+
+    def __add__(self, other: Usage) -> Usage:
+        """Of two requests."""
+        return Usage(
+            self.num_prompt + other.num_prompt,
+            self.num_cached + other.num_cached,
+            self.num_completion + other.num_completion,
+        )

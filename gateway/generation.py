@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from swarm.background import background
 from swarm.client import RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.errors import SwarmError
 
-from .events import Event, Usage
+from .events import Ended, Ending, Event, Said, Usage
 from .preparation import Prepared
 from .refusals import translate
 
@@ -26,15 +27,17 @@ class Generation:
         self,
         model: RemoteModel,
         prepared: Prepared,
-        num_choices: int,
         speculation: SpeculationConfig | None = None,
     ) -> None:
         self._model = model
         self._prepared = prepared
         self._speculation = speculation
-        self.replies = [Reply(list(prepared.ids)) for _ in range(num_choices)]
+        self._prompt = Reply(list(prepared.ids))
+        self.replies = [Reply(list(prepared.ids)) for _ in range(prepared.num_replies)]
         self._events: asyncio.Queue[Event | SwarmError | None] = asyncio.Queue(_AHEAD)
         self._first: Event | None = None
+        ranked = prepared.num_replies > prepared.num_choices
+        self._kept: dict[int, list[Event]] | None = defaultdict(list) if ranked else None
 
     @classmethod
     @asynccontextmanager
@@ -42,11 +45,10 @@ class Generation:
         cls,
         model: RemoteModel,
         prepared: Prepared,
-        num_choices: int,
         speculation: SpeculationConfig | None = None,
     ) -> AsyncIterator[Generation]:
         """Choices that are being made until the block is left."""
-        generation = cls(model, prepared, num_choices, speculation)
+        generation = cls(model, prepared, speculation)
         async with background() as tasks:
             tasks.create_task(generation._run())
             yield generation
@@ -73,9 +75,15 @@ class Generation:
         """What has been used up by now."""
         return Usage(
             len(self._prepared.ids),
-            max(reply.num_cached for reply in self.replies),
+            self._num_cached,
             sum(len(reply.ids) for reply in self.replies),
         )
+
+    @property
+    def _num_cached(self) -> int:
+        if self._prompt.prompt_scores is not None:
+            return 0  # All of it was computed; what the replies then found kept is of this request.
+        return max(reply.num_cached for reply in self.replies)
 
     async def _next(self) -> Event | None:
         event = await self._events.get()
@@ -85,24 +93,71 @@ class Generation:
 
     async def _run(self) -> None:
         try:
+            echo = await self._echo()
             async with asyncio.TaskGroup() as tasks:
                 for choice, reply in enumerate(self.replies):
-                    tasks.create_task(self._write(choice, reply))
+                    tasks.create_task(self._write(choice, reply, echo))
+            await self._tell_likeliest()
         except* SwarmError as errors:
             await self._events.put(_first(errors))
         else:
             await self._events.put(None)
 
-    async def _write(self, choice: int, reply: Reply) -> None:
+    async def _echo(self) -> Said | None:
+        """The prompt; where logprobs are asked for it is scored, once for all choices."""
+        if not self._prepared.echo:
+            return None
+        num_top = self._prepared.sampling.logprobs
+        if num_top is not None:
+            scoring = SamplingConfig(max_new_tokens=0, prompt_logprobs=num_top)
+            async with aclosing(self._model.pieces(self._prompt, scoring)) as pieces:
+                async for _ in pieces:
+                    raise AssertionError("there is no reply")
+        piece = await self._model.echo(self._prompt)
+        return Said(0, piece.text, piece.tokens)
+
+    async def _write(self, choice: int, reply: Reply, echo: Said | None) -> None:
+        if echo is not None:
+            await self._put(replace(echo, choice=choice))
+        if self._prepared.silent:
+            await self._put(Ended(choice, Ending.LENGTH))
+            return
         reading = self._prepared.reading(choice)
         sampling = _seeded(self._prepared.sampling, choice)
+        if self._kept is not None and sampling.logprobs is None:
+            sampling = replace(sampling, logprobs=0)  # Which are the likeliest goes by them.
         written = self._model.pieces(reply, sampling, self._speculation)
         async with aclosing(written) as pieces:
             async for piece in pieces:
                 for event in reading.push(piece):
-                    await self._events.put(event)
+                    await self._put(event)
         for event in reading.end(reply.finish, reply.stopped_by):
+            await self._put(event)
+
+    async def _put(self, event: Event) -> None:
+        """Tells an event, or keeps it until it is known which replies are told."""
+        if self._kept is None:
             await self._events.put(event)
+        else:
+            self._kept[event.choice].append(event)
+
+    async def _tell_likeliest(self) -> None:
+        """What was kept of the likeliest replies, which are numbered anew."""
+        if self._kept is None:
+            return
+        for choice, likely in enumerate(likeliest(self.replies)[: self._prepared.num_choices]):
+            for event in self._kept[likely]:
+                await self._events.put(replace(event, choice=choice))
+
+
+def likeliest(replies: Sequence[Reply]) -> list[int]:
+    """The replies' numbers, those with the highest mean logprob per token first."""
+
+    def mean(number: int) -> float:
+        scores = replies[number].scores.values()
+        return sum(score.logprob for score in scores) / max(1, len(scores))
+
+    return sorted(range(len(replies)), key=mean, reverse=True)
 
 
 def _seeded(sampling: SamplingConfig, choice: int) -> SamplingConfig:

@@ -123,7 +123,9 @@ class _Watched:
         try:
             async with self._answerer.answering(ask, caller) as answer:
                 trace.asked = ask.model
-                trace.answer, trace.begun = answer, _now()
+                if not trace.answers:
+                    trace.begun = _now()
+                trace.answers.append(answer)
                 yield answer
         except Refusal as refusal:
             if refusal.reason is not Reason.UNKNOWN_MODEL:

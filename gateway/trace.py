@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swarm.client import HopTiming, Timing
@@ -29,7 +29,7 @@ class Trace:
 
     `request` is what it is called, and `caller` whose it is.
     `asked` is the model that was asked for, once that is known to exist. An answer has `begun` with
-    its first token.
+    its first token. There are several `answers` where a request has several prompts.
     """
 
     endpoint: str
@@ -37,10 +37,15 @@ class Trace:
     request: str = ""
     caller: str = ""
     asked: str = ""
-    answer: Answer | None = None
+    answers: list[Answer] = field(default_factory=list)
     begun: float = 0.0
     ended: float = 0.0
     refusal: Refusal | None = None
+
+    @property
+    def answer(self) -> Answer | None:
+        """The first one."""
+        return self.answers[0] if self.answers else None
 
     @property
     def source(self) -> Source | None:
@@ -50,16 +55,16 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """The tokens of it all."""
-        return Usage() if self.answer is None else self.answer.work.usage
+        return sum((answer.work.usage for answer in self.answers), Usage())
 
     @property
     def replies(self) -> tuple[Reply, ...]:
         """The choices that the swarm has made."""
-        return () if self.answer is None else tuple(self.answer.replies)
+        return tuple(reply for answer in self.answers for reply in answer.replies)
 
     @property
     def queued(self) -> float:
-        """Seconds of waiting for its turn."""
+        """Seconds of waiting for its turn, the first one."""
         return 0.0 if self.answer is None else self.answer.queued
 
     @property
@@ -163,12 +168,12 @@ def merged(timings: Iterable[Timing]) -> Timing:
     """The sum of several."""
     whole = Timing()
     for timing in timings:
-        for field in ("num_steps", "back", "num_disturbed", "disturbed", "head", "sampling"):
-            setattr(whole, field, getattr(whole, field) + getattr(timing, field))
+        for name in ("num_steps", "back", "num_disturbed", "disturbed", "head", "sampling"):
+            setattr(whole, name, getattr(whole, name) + getattr(timing, name))
         for key, hop in timing.hops.items():
             into = whole.hops.setdefault(key, HopTiming(hop.peer, hop.name, hop.start, hop.end))
-            for field in ("num_steps", "queue", "compute", "wire"):
-                setattr(into, field, getattr(into, field) + getattr(hop, field))
+            for name in ("num_steps", "queue", "compute", "wire"):
+                setattr(into, name, getattr(into, name) + getattr(hop, name))
     return whole
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -46,8 +45,11 @@ MOST_PROMPTS = 128
 USUAL_TOKENS = 16
 """Tokens of a reply where `max_tokens` does not say otherwise, as in the API."""
 
-Ids = Annotated[list[TokenId], Meta(min_length=1)]
-Items = Annotated[list[str | TokenId | Ids], Meta(min_length=1)]
+MOST_TOKENS = 1 << 20
+"""Token ids of one prompt: more than any model reads."""
+
+Ids = Annotated[list[TokenId], Meta(min_length=1, max_length=MOST_TOKENS)]
+Items = Annotated[list[str | TokenId | Ids], Meta(min_length=1, max_length=MOST_TOKENS)]
 
 
 class CompletionRequest(Struct, forbid_unknown_fields=True):
@@ -106,16 +108,14 @@ def asked(body: CompletionRequest) -> list[Ask]:
     ]
 
 
-def prompts_of(prompt: str | Sequence[str | int | Sequence[int]]) -> list[Text | Tokens]:
+def prompts_of(prompt: str | list[str | int | list[int]]) -> list[Text | Tokens]:
     """One prompt, or several of the same kind. Raises `Refusal` for a mixture."""
     if isinstance(prompt, str):
         return [Text(prompt)]
-    texts = [item for item in prompt if isinstance(item, str)]
-    ids = [item for item in prompt if isinstance(item, int)]
-    lists = [item for item in prompt if isinstance(item, Sequence) and not isinstance(item, str)]
-    if len(ids) == len(prompt):
-        return [Tokens(tuple(ids))]
-    if len(prompt) not in (len(texts), len(lists)):
+    kinds = {type(item) for item in prompt}
+    if kinds == {int}:
+        return [Tokens(tuple(cast(list[int], prompt)))]
+    if len(kinds) > 1:
         raise Refusal(
             Reason.INVALID,
             "'prompt' is a text, a list of texts, a list of token ids, or a list of such lists",
@@ -125,7 +125,10 @@ def prompts_of(prompt: str | Sequence[str | int | Sequence[int]]) -> list[Text |
         raise Refusal(
             Reason.INVALID, f"'prompt' may hold up to {MOST_PROMPTS} prompts", param="prompt"
         )
-    return [*map(Text, texts), *(Tokens(tuple(each)) for each in lists)]
+    return [
+        Text(item) if isinstance(item, str) else Tokens(tuple(cast(list[int], item)))
+        for item in prompt
+    ]
 
 
 def _check_best_of(body: CompletionRequest, num_choices: int) -> None:

@@ -30,8 +30,8 @@ class RefusalPart(Struct, tag_field="type", tag="refusal", forbid_unknown_fields
     refusal: str
 
 
-Texts = Annotated[list[TextPart], Meta(min_length=1)]
-Parts = Annotated[list[TextPart | RefusalPart], Meta(min_length=1)]
+Texts = Annotated[list[TextPart], Meta(min_length=1, max_length=2048)]
+Parts = Annotated[list[TextPart | RefusalPart], Meta(min_length=1, max_length=2048)]
 
 
 class CalledFunction(Struct, forbid_unknown_fields=True):
@@ -76,7 +76,7 @@ class AssistantMessage(Struct, tag_field="role", tag="assistant", forbid_unknown
     content: str | Parts | None = None
     refusal: str | None = None
     name: Speaker | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=128)] | None = None
     annotations: Annotated[list[Any], Meta(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
@@ -90,7 +90,7 @@ class ToolMessage(Struct, tag_field="role", tag="tool", forbid_unknown_fields=Tr
 
 
 AnyMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
-Messages = Annotated[list[AnyMessage], Meta(min_length=1)]
+Messages = Annotated[list[AnyMessage], Meta(min_length=1, max_length=2048)]
 
 MESSAGE_HINTS = {
     "image_url": "models here read text alone",

@@ -12,13 +12,16 @@ from swarm.background import background, first
 from ..answer import Answer, Answerer, Caller, Work
 from ..ask import Ask
 from ..events import Event, Usage
-from ..refusals import Refusal
+from ..refusals import Reason, Refusal
 
 _ABREAST = 8
 """Asks of one request that wait or run at a time; the others come after them, in order."""
 
 _AHEAD = 16
 """Events that may wait for one who reads slowly."""
+
+_RETRY = 1.0
+"""Seconds after which all prompts are likely to be answered by the same."""
 
 
 @asynccontextmanager
@@ -69,12 +72,7 @@ class _Several:
     @property
     def usage(self) -> Usage:
         """See `Work.usage`."""
-        used = [work.usage for work in self._works]
-        return Usage(
-            sum(usage.num_prompt for usage in used),
-            sum(usage.num_cached for usage in used),
-            sum(usage.num_completion for usage in used),
-        )
+        return sum((work.usage for work in self._works), Usage())
 
     async def run(self, asks: Sequence[Ask]) -> None:
         """Makes all answers; ends with None in the queue, or with the first refusal."""
@@ -98,6 +96,10 @@ class _Several:
                 self._works.append(answer.work)
                 if not self._begun.done():
                     self._begun.set_result(replace(answer, work=self))
+                elif answer.source is not self._begun.result().source:
+                    # The headers that say who answers may have been sent.
+                    text = "the route was lost, or came back, between two prompts of the request"
+                    raise Refusal(Reason.NO_ROUTE, text, retry_after=_RETRY)
                 async for event in answer.work.events():
                     await self._events.put(replace(event, choice=num_before + event.choice))
         except Refusal as refusal:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.completion_create_params import CompletionCreateParamsStreaming
 
-from swarm.client import ChosenToken
-from swarm.gateway.answer import Answer, Caller
+from swarm.client import ChosenToken, SamplingConfig
+from swarm.gateway.answer import Answer, Caller, Source
 from swarm.gateway.ask import Ask, Text, Tokens
 from swarm.gateway.events import Ended, Ending, Event, Said, Usage
+from swarm.gateway.observation import TRACE
 from swarm.gateway.openai.completion_answer import Texts, put_together
 from swarm.gateway.openai.completions import ENDPOINTS, CompletionRequest
 from swarm.gateway.openai.several import answering
@@ -251,9 +252,10 @@ async def test_the_package_reads_answers_and_streams(client: TestClient, scripte
 class Turns:
     """Answers one ask at a time; each says its prompt's text, slowly."""
 
-    def __init__(self, num_turns: int = 1, refused: str = "") -> None:
+    def __init__(self, num_turns: int = 1, refused: str = "", elsewhere: str = "") -> None:
         self._turns = asyncio.Semaphore(num_turns)
         self._refused = refused
+        self._elsewhere = elsewhere
         self.num_entered = 0
 
     @asynccontextmanager
@@ -263,7 +265,9 @@ class Turns:
             self.num_entered += 1
             if ask.prompt.text == self._refused:
                 raise Refusal(Reason.NO_ROUTE, "nobody")
-            yield Answer(ask.model, typing.cast(Any, "swarm"), Speech(ask.prompt.text))
+            far = ask.prompt.text == self._elsewhere
+            source = Source.FALLBACK if far else Source.SWARM
+            yield Answer(ask.model, source, Speech(ask.prompt.text))
 
 
 class Speech:
@@ -279,8 +283,6 @@ class Speech:
 
 
 def asks(*texts: str, model: str = "tiny") -> list[Ask]:
-    from swarm.client import SamplingConfig
-
     return [Ask(model, Text(text), SamplingConfig()) for text in texts]
 
 
@@ -313,6 +315,26 @@ async def test_one_refusal_refuses_all() -> None:
         async with answering(turns, asks("a", "b"), Caller("me")):
             pytest.fail("nothing has begun")
     assert turns._turns._value == 1
+
+
+async def test_all_prompts_are_answered_by_the_same() -> None:
+    turns: Any = Turns(1, elsewhere="b")
+    with pytest.raises(Refusal, match="the route was lost"):
+        async with answering(turns, asks("a", "b"), Caller("me")) as answer:
+            async for _ in answer.work.events():
+                pass
+    async with answering(turns, asks("b", "b"), Caller("me")) as answer:
+        assert answer.source is Source.FALLBACK
+        assert len([event async for event in answer.work.events()]) == 4
+
+
+async def test_a_trace_counts_all_prompts(client: TestClient, scripted: Any) -> None:
+    scripted.events = GOING_ON
+    body = {"model": "tiny", "prompt": ["a", "b", "c"]}
+    headers = {TRACE: "1"}
+    answer = await client.post("/v1/completions", json=body, headers=headers)
+    told = json.loads(answer.headers[TRACE])
+    assert (told["prompt"], told["cached"], told["completion"]) == (21, 6, 9)
 
 
 async def test_whoever_leaves_ends_all_prompts() -> None:

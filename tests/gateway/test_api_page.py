@@ -1,0 +1,49 @@
+"""`docs/api.md`: its examples run, and it tells of every field."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarm.gateway.events import Ended, Ending, Said
+from swarm.gateway.openai import chat, completions, models
+from swarm.gateway.openai.chat import ChatRequest
+from swarm.gateway.openai.completions import CompletionRequest
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S))
+BODIES: dict[str, type[msgspec.Struct]] = {
+    "Chat completions": ChatRequest,
+    "Completions": CompletionRequest,
+}
+
+
+@pytest.mark.parametrize("section", BODIES)
+def test_every_field_is_told_of(section: str) -> None:
+    for field in BODIES[section].__struct_fields__:
+        assert f"`{field}`" in SECTIONS[section], field
+
+
+@pytest.mark.parametrize("section", [*BODIES, "Models"])
+async def test_the_example_runs(serve: Any, scripted: Any, section: str) -> None:
+    example = re.search(
+        r"^curl http://localhost:8000(\S+)(.*?)(?:-d '(.*?)')?$\n```",
+        SECTIONS[section],
+        re.M | re.S,
+    )
+    assert example is not None
+    path, _, body = example.groups()
+    scripted.events = (Said(0, "Because."), Ended(0, Ending.END))
+    endpoints = (*chat.ENDPOINTS, *completions.ENDPOINTS, *models.ENDPOINTS)
+    async with serve(endpoints) as client:
+        if body is None:
+            answer = await client.get(path)
+        else:
+            fields = {**json.loads(body), "model": "tiny"}
+            answer = await client.post(path, json=fields)
+        assert answer.status == 200, await answer.text()

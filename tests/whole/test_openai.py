@@ -1,0 +1,275 @@
+"""OpenAI's APIs over a whole swarm: what is said is transformers' own, in every form of asking."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import openai
+import pytest
+import torch
+from aiohttp.test_utils import TestClient, TestServer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from swarm.gateway.app import create_app
+from swarm.gateway.config import GatewayConfig
+from swarm.gateway.core import Core
+from swarm.gateway.openai import chat, completions
+
+TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+PROMPT = "u:Hello\na:"
+VOCABULARY = 259
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        chat_template=TEMPLATE,
+    )
+
+
+@pytest.fixture(scope="session")
+def spoken(make_tiny: Any) -> Any:
+    """A tiny model whose tokens are bytes."""
+    tiny = make_tiny("llama", vocab_size=VOCABULARY)
+    byte_tokenizer().save_pretrained(tiny.folder)
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def words(spoken: Any) -> PreTrainedTokenizerFast:
+    return byte_tokenizer()
+
+
+@pytest.fixture
+async def world(make_world: Any, spoken: Any) -> Any:
+    world = make_world(spoken)
+    await world.chain(0, 2, 4)
+    return world
+
+
+@pytest.fixture
+async def program(world: Any) -> Any:
+    """The `openai` package, pointed at a gateway of the world's client."""
+    core = Core({"tiny": await world.client()}, GatewayConfig())
+    app = create_app((*chat.ENDPOINTS, *completions.ENDPOINTS), core, GatewayConfig())
+    async with TestClient(TestServer(app)) as client:
+        url = str(client.make_url("/v1"))
+        async with openai.AsyncOpenAI(base_url=url, api_key="-", max_retries=0) as program:
+            yield program
+
+
+def greedy(spoken: Any, words: Any, count: int, prompt: str = PROMPT) -> tuple[list[int], str]:
+    """Transformers' own greedy reply, up to its end: tokens and text."""
+    ids = spoken.greedy(words(prompt)["input_ids"], count)
+    if words.eos_token_id in ids:
+        ids = ids[: ids.index(words.eos_token_id)]
+    return ids, words.decode(ids, skip_special_tokens=True)
+
+
+def logprobs(spoken: Any, ids: list[int]) -> torch.Tensor:
+    return torch.log_softmax(spoken.logits(ids).float(), dim=-1)
+
+
+async def say(program: Any, **fields: Any) -> Any:
+    return await program.chat.completions.create(model="tiny", messages=HELLO, **fields)
+
+
+async def streamed(program: Any, **fields: Any) -> tuple[list[str], list[str | None]]:
+    """The texts and finish reasons of all choices of a stream, by index."""
+    texts: dict[int, str] = {}
+    reasons: dict[int, str | None] = {}
+    async for chunk in await say(program, stream=True, **fields):
+        (choice,) = chunk.choices
+        texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
+        reasons[choice.index] = choice.finish_reason
+    return [texts[i] for i in sorted(texts)], [reasons[i] for i in sorted(reasons)]
+
+
+async def test_a_chat_is_transformers_own_greedy_reply(program, spoken, words) -> None:
+    ids, text = greedy(spoken, words, 24)
+    answer = await say(program, temperature=0, max_tokens=24)
+    assert answer.choices[0].message.content == text
+    assert answer.choices[0].finish_reason == ("length" if len(ids) == 24 else "stop")
+    assert answer.usage.prompt_tokens == len(PROMPT)
+    assert await streamed(program, temperature=0, max_tokens=24) == (
+        [text],
+        [answer.choices[0].finish_reason],
+    )
+
+
+async def test_a_reply_may_fill_the_models_context(program, spoken) -> None:
+    answer = await say(program, temperature=0, logit_bias={"2": -100})
+    assert answer.usage.total_tokens == spoken.reference.config.max_position_embeddings
+    with pytest.raises(openai.BadRequestError) as caught:
+        await say(program, max_tokens=600)
+    assert caught.value.code == "context_length_exceeded"
+
+
+async def test_stop_strings_that_lie_across_tokens(program, spoken, words) -> None:
+    _, text = greedy(spoken, words, 24)
+    stop = next(
+        text[i : i + 3] for i in range(4, 20) if "\N{REPLACEMENT CHARACTER}" not in text[i : i + 3]
+    )
+    short = text[: text.index(stop)]
+    never = "\x00\x01 never \x02"
+    fields = {"temperature": 0, "max_tokens": 24, "stop": [never, stop]}
+    answer = await say(program, **fields)
+    assert answer.choices[0].message.content == short
+    assert answer.choices[0].finish_reason == "stop"
+    assert await streamed(program, **fields) == ([short], ["stop"])
+
+
+async def test_logprobs_are_the_models_own(program, spoken, words) -> None:
+    ids, _ = greedy(spoken, words, 8)
+    prompt = words(PROMPT)["input_ids"]
+    expected = logprobs(spoken, prompt + ids)
+    # Temperature and bias change what is chosen, not what is told; the likeliest one stays.
+    answer = await say(program, temperature=0, max_tokens=8, logprobs=True, top_logprobs=3)
+    told = answer.choices[0].logprobs.content
+    assert len(told) == len(ids)
+    for place, (token, found) in enumerate(zip(ids, told, strict=True)):
+        row = expected[len(prompt) + place - 1]
+        assert found.logprob == pytest.approx(float(row[token]), abs=1e-4)
+        best = torch.topk(row, 3).values.tolist()
+        assert [top.logprob for top in found.top_logprobs] == pytest.approx(best, abs=1e-4)
+        assert words.convert_ids_to_tokens(token) in words.get_vocab()
+
+
+async def test_seeds_are_repeatable_and_choices_differ(program) -> None:
+    fields = {"temperature": 1.5, "max_tokens": 12, "logit_bias": {"2": -100}}
+    first = await say(program, seed=5, n=3, **fields)
+    texts = [choice.message.content for choice in first.choices]
+    assert len(set(texts)) == 3
+    assert (await streamed(program, seed=5, n=3, **fields))[0] == texts
+    for seed, text in zip((5, 6, 7), texts, strict=True):
+        assert (await streamed(program, seed=seed, **fields))[0] == [text]
+    assert first.usage.completion_tokens == 36
+
+
+async def test_a_bias_is_obeyed(program, words) -> None:
+    (token,) = words("k")["input_ids"]
+    answer = await say(program, temperature=0, max_tokens=5, logit_bias={str(token): 100})
+    assert answer.choices[0].message.content == "kkkkk"
+    with pytest.raises(openai.BadRequestError):
+        await say(program, logit_bias={str(VOCABULARY): 1})
+
+
+async def test_a_reply_keeps_to_its_schema(program) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": [1, 22]}, "b": {"type": "boolean"}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }
+    format = {"type": "json_schema", "json_schema": {"name": "pair", "schema": schema}}
+    for seed in range(3):
+        answer = await say(program, response_format=format, seed=seed)
+        found = json.loads(answer.choices[0].message.content)
+        assert found["a"] in (1, 22)
+        assert isinstance(found["b"], bool)
+        assert answer.choices[0].finish_reason == "stop"
+
+
+async def test_a_peer_that_dies_in_midstream_is_not_seen(program, world, spoken, words) -> None:
+    await world.spare((0, 2))
+    _, text = greedy(spoken, words, 24)
+    parts = []
+    stream = await say(program, temperature=0, max_tokens=24, stream=True)
+    async for chunk in stream:
+        parts.append(chunk.choices[0].delta.content or "")
+        if len(parts) == 5:
+            await world.kill("peer-0")
+    assert "".join(parts) == text
+
+
+async def test_whoever_leaves_ends_the_session(program, world) -> None:
+    stream = await say(program, stream=True, logit_bias={"2": -100})
+    async with aclosing(aiter(stream)) as chunks:
+        async for _ in chunks:
+            break
+    await stream.close()
+    await world.settle()
+
+
+async def complete(program: Any, **fields: Any) -> Any:
+    return await program.completions.create(model="tiny", **fields)
+
+
+async def test_several_prompts_are_answered_as_each_alone(program, spoken, words) -> None:
+    prompts = ["Hello", "Good", "x"]
+    expected = [greedy(spoken, words, 9, prompt)[1] for prompt in prompts]
+    ids = [words(prompt)["input_ids"] for prompt in prompts]
+    for prompt in (prompts, ids):
+        answer = await complete(program, prompt=prompt, temperature=0, max_tokens=9)
+        assert [choice.text for choice in answer.choices] == expected
+    assert answer.usage.prompt_tokens == sum(map(len, ids))
+    (one,) = (await complete(program, prompt=ids[0], temperature=0, max_tokens=9)).choices
+    assert one.text == expected[0]
+    with pytest.raises(openai.BadRequestError, match="no token 259"):
+        await complete(program, prompt=[1, VOCABULARY])
+
+
+async def test_an_echo(program, spoken, words) -> None:
+    _, text = greedy(spoken, words, 6, "Hello")
+    fields = {"temperature": 0, "max_tokens": 6, "echo": True}
+    for prompt in ("Hello", words("Hello")["input_ids"]):
+        answer = await complete(program, prompt=prompt, **fields)
+        assert answer.choices[0].text == "Hello" + text
+    stream = await complete(program, prompt="Hello", stream=True, **fields)
+    assert "".join([chunk.choices[0].text async for chunk in stream]) == "Hello" + text
+
+
+@pytest.mark.parametrize("max_tokens", [0, 4])
+async def test_an_echos_logprobs_are_the_models_own(program, spoken, words, max_tokens) -> None:
+    prompt = words("Hello")["input_ids"]
+    ids = prompt + (greedy(spoken, words, max_tokens, "Hello")[0] if max_tokens else [])
+    expected = logprobs(spoken, ids)
+    answer = await complete(
+        program, prompt="Hello", temperature=0, max_tokens=max_tokens, echo=True, logprobs=2
+    )
+    (choice,) = answer.choices
+    told = choice.logprobs
+    assert choice.finish_reason == "length"
+    assert told.tokens[:5] == list("Hello")
+    assert told.text_offset[:5] == [0, 1, 2, 3, 4]
+    assert (told.token_logprobs[0], told.top_logprobs[0]) == (None, None)
+    assert len(told.tokens) == len(ids)
+    for place in range(1, len(ids)):
+        row = expected[place - 1]
+        assert told.token_logprobs[place] == pytest.approx(float(row[ids[place]]), abs=1e-4)
+        assert max(told.top_logprobs[place].values()) == pytest.approx(float(row.max()), abs=1e-4)
+    assert answer.usage.completion_tokens == max_tokens
+
+
+async def test_the_best_of_several_are_the_likeliest(program, spoken, words) -> None:
+    fields = {"prompt": "Hello", "temperature": 1.2, "max_tokens": 6, "logit_bias": {"2": -100}}
+    alone = [
+        (await complete(program, seed=40 + i, logprobs=0, **fields)).choices[0] for i in range(4)
+    ]
+    means = {each.text: sum(each.logprobs.token_logprobs) / 6 for each in alone}
+    best = sorted(means, key=lambda text: means[text], reverse=True)
+    answer = await complete(program, seed=40, best_of=4, n=2, **fields)
+    assert [choice.text for choice in answer.choices] == best[:2]
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert answer.usage.completion_tokens == 24
+
+
+async def test_programs_at_once_do_not_disturb_each_other(program, spoken, words) -> None:
+    _, text = greedy(spoken, words, 12)
+    answers = await asyncio.gather(
+        *(streamed(program, temperature=0, max_tokens=12, n=n) for n in (1, 2, 3))
+    )
+    assert [texts for texts, _ in answers] == [[text], [text] * 2, [text] * 3]
