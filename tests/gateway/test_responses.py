@@ -290,15 +290,13 @@ async def test_logprobs(client: TestClient, scripted: Any) -> None:
     scripted.events = [Said(0, "ü", tuple(TOKENS)), Ended(0, Ending.END)]
     expected = [
         {
-            "token": "\N{REPLACEMENT CHARACTER}",
+            "token": "\\xc3",
             "bytes": [0xC3],
             "logprob": -0.5,
-            "top_logprobs": [
-                {"token": "\N{REPLACEMENT CHARACTER}", "bytes": [0xC3], "logprob": -0.5}
-            ],
+            "top_logprobs": [{"token": "\\xc3", "bytes": [0xC3], "logprob": -0.5}],
         },
         {
-            "token": "\N{REPLACEMENT CHARACTER}",
+            "token": "\\xbc",
             "bytes": [0xBC],
             "logprob": -9999.0,
             "top_logprobs": [{"token": "a", "bytes": [97], "logprob": -1.0}],
@@ -601,7 +599,7 @@ async def test_there_has_to_be_an_input(client: TestClient, given: dict[str, Any
 
 @pytest.mark.parametrize(
     ("arguments", "refused"),
-    [('{"a": 1}', False), ("{", True), ("[]", True), ("[" * 100_000, True), ("", True)],
+    [('{"a": 1}', False), ("{", True), ("[]", True), ("[" * 100_000, True), (" ", False)],
 )
 async def test_arguments_are_objects(
     client: TestClient, scripted: Any, arguments: str, refused: bool

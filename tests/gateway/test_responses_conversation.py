@@ -55,7 +55,7 @@ def test_parts_become_one_text() -> None:
     ]
     items = _items(_says("user", given), _says("assistant", said), _call("x"), _output("x", given))
     messages = template_messages(None, items)
-    assert [message["content"] for message in messages] == ["a\nb", "cd", "a\nb"]
+    assert [message["content"] for message in messages] == ["ab", "cd", "ab"]
 
 
 def test_calls_belong_to_what_was_said_before_them() -> None:

@@ -47,7 +47,7 @@ INSIDE = {
     "text.format": (
         {"type": "json_schema", "name": "a", "schema": {"type": "object"}},
         [sent.ResponseFormatTextJSONSchemaConfigParam],
-        body.JsonSchema,
+        body.SchemaFormat,
     ),
     "reasoning": ({}, [Reasoning], body.Reasoning),
     "stream_options": ({}, [response_create_params.StreamOptions], body.StreamOptions),

@@ -14,7 +14,8 @@ from swarm.quoting import quoted
 
 from ...answer import Work
 from ...body import Body, convert
-from ...endpoint import Call, Endpoint
+from ...endpoint import Call, Endpoint, whole
+from ...observation import note
 from ...refusals import Reason, Refusal
 from ...sse import EventStream
 from ..dialect import OpenAIDialect
@@ -116,7 +117,7 @@ class _Responses:
                 writer.push(event)
             writer.end(answer.work.usage)
         self._keep(call, writer.response, items)
-        return _json(writer.response)
+        return whole(writer.response)
 
     async def _stream(
         self, call: Call, writer: Writer, items: Items, work: Work
@@ -127,20 +128,19 @@ class _Responses:
                 async for event in work.events():
                     await _send(stream, writer.push(event))
             except Refusal as refusal:
-                await _send(stream, [writer.fail(refusal, work.usage)])
+                last = writer.fail(note(call.request, refusal), work.usage)
             else:
                 last = writer.end(work.usage)
                 self._keep(call, writer.response, items)
-                await _send(stream, [last])
+            await _send(stream, [last])
         return stream.response
 
     async def count(self, call: Call) -> web.Response:
         body: CountBody = call.body
-        check(body)
         tools = read_tools(body.tools or ())
         items = await self._items(call, tools)
         prompt = talk(body, tools, items.items)
-        return _json(InputTokens(await call.answerer.count(body.model, prompt)))
+        return whole(InputTokens(await call.answerer.count(body.model, prompt)))
 
     async def retrieve(self, call: Call) -> web.Response:
         _query(call, Retrieval)
@@ -150,11 +150,11 @@ class _Responses:
         _query(call, NoQuery)
         self._kept(call)
         self.store.forget(call.caller.name, _name(call))
-        return _json(Deleted(_name(call)))
+        return whole(Deleted(_name(call)))
 
     async def list_items(self, call: Call) -> web.Response:
         page = _query(call, Page)
-        return _json(listing(self._kept(call).inputs(), page))
+        return whole(listing(self._kept(call).inputs(), page))
 
     async def _items(self, call: Call, tools: Tools) -> Items:
         """All items that the model is given, those of earlier responses first."""
@@ -220,7 +220,3 @@ def _query(call: Call, kind: type[Body]) -> Body:
 
 def _name(call: Call) -> str:
     return call.request.match_info["response_id"]
-
-
-def _json(answer: Struct) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
