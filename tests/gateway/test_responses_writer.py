@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from swarm.client import ChosenToken
 from swarm.gateway.events import CallBegun, CallPart, Ended, Ending, Event, Said, Usage
 from swarm.gateway.openai.responses.answer import Response
-from swarm.gateway.openai.responses.body import CreateBody
+from swarm.gateway.openai.responses.body import ResponseRequest
 from swarm.gateway.openai.responses.items import Items
 from swarm.gateway.openai.responses.request import begun
 from swarm.gateway.openai.responses.writer import FAILURES, Writer
@@ -49,7 +49,7 @@ def scripts(draw: st.DrawFn) -> list[Event]:
 
 
 def _writer(*, scored: bool) -> Writer:
-    body = CreateBody(model="tiny", input="?")
+    body = ResponseRequest(model="tiny", input="?")
     return Writer(begun(body, {}, Items(())), scored=scored, obfuscating=True)
 
 

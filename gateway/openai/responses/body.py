@@ -17,7 +17,23 @@ LOGPROBS = "message.output_text.logprobs"
 
 RawItem = Annotated[
     dict[str, Any],
-    Meta(description="A message, function_call, function_call_output, reasoning, item_reference."),
+    Meta(
+        description="A message, a call, what came of a call, a thought, or a kept item's id.",
+        extra_json_schema={
+            "properties": {
+                "type": {
+                    "enum": [
+                        "message",
+                        "function_call",
+                        "function_call_output",
+                        "reasoning",
+                        "item_reference",
+                        None,
+                    ]
+                }
+            }
+        },
+    ),
 ]
 """`items.read_items` makes one of the types in `items` of it: a message needs not say its type."""
 
@@ -119,7 +135,7 @@ HINTS = {
 """What to do instead, or why it is so."""
 
 
-class CountBody(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class InputRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """An input, of which the tokens are counted."""
 
     model: str
@@ -137,7 +153,7 @@ class CountBody(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     HINTS: ClassVar[dict[str, str]] = HINTS
 
 
-class CreateBody(CountBody, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class ResponseRequest(InputRequest, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """An input, to which the model responds.
 
     Some fields only say who asks (`user`, `safety_identifier`, `prompt_cache_key`, `metadata`), and

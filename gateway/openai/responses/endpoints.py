@@ -20,7 +20,7 @@ from ...refusals import Reason, Refusal
 from ...sse import EventStream
 from ..dialect import OpenAIDialect
 from .answer import EVENTS, Deleted, InputTokens, ItemList, Response, StreamEvent
-from .body import CountBody, CreateBody
+from .body import InputRequest, ResponseRequest
 from .items import Item, Items, listed, read_items
 from .listing import Page, listing
 from .request import ask, begun, check, scored, talk
@@ -68,7 +68,7 @@ def endpoints(store: Store | None = None) -> tuple[Endpoint, ...]:
             "Respond to an input",
             DIALECT,
             responses.create,
-            body=CreateBody,
+            body=ResponseRequest,
             answer=Response,
             events=EVENTS,
         ),
@@ -78,7 +78,7 @@ def endpoints(store: Store | None = None) -> tuple[Endpoint, ...]:
             "Count the tokens of an input",
             DIALECT,
             responses.count,
-            body=CountBody,
+            body=InputRequest,
             answer=InputTokens,
         ),
         Endpoint(
@@ -101,7 +101,7 @@ class _Responses:
     store: Store
 
     async def create(self, call: Call) -> web.StreamResponse:
-        body: CreateBody = call.body
+        body: ResponseRequest = call.body
         check(body)
         tools = read_tools(body.tools or ())
         items = await self._items(call, tools)
@@ -136,7 +136,7 @@ class _Responses:
         return stream.response
 
     async def count(self, call: Call) -> web.Response:
-        body: CountBody = call.body
+        body: InputRequest = call.body
         tools = read_tools(body.tools or ())
         items = await self._items(call, tools)
         prompt = talk(body, tools, items.items)
@@ -158,7 +158,7 @@ class _Responses:
 
     async def _items(self, call: Call, tools: Tools) -> Items:
         """All items that the model is given, those of earlier responses first."""
-        body: CountBody = call.body
+        body: InputRequest = call.body
         find = self.store.item(call.caller.name)
         earlier = self._earlier(call, body.previous_response_id)
         given = read_items(body.input or [], find)
@@ -190,12 +190,12 @@ class _Responses:
 
 
 async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[Item, ...]:
-    body: CountBody = call.body
+    body: InputRequest = call.body
     cards = await call.answerer.models()
     room = next((card.context_length for card in cards if card.name == body.model), 0)
     if not room:
         return tuple(items)
-    reply = (isinstance(body, CreateBody) and body.max_output_tokens) or 1
+    reply = (isinstance(body, ResponseRequest) and body.max_output_tokens) or 1
 
     async def fits(some: Sequence[Item]) -> bool:
         num_prompt = await call.answerer.count(body.model, talk(body, tools, some))
@@ -204,7 +204,7 @@ async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[I
     return await newest(items, fits)
 
 
-def _is_obfuscating(body: CreateBody) -> bool:
+def _is_obfuscating(body: ResponseRequest) -> bool:
     return body.stream_options is None or body.stream_options.include_obfuscation
 
 

@@ -13,13 +13,13 @@ from ...refusals import Reason, Refusal
 from .. import formats as chat_formats
 from ..fields import top_p_of
 from .answer import Response, Withheld
-from .body import LOGPROBS, CountBody, CreateBody, Reasoning, SchemaFormat, TextConfig
+from .body import LOGPROBS, InputRequest, Reasoning, ResponseRequest, SchemaFormat, TextConfig
 from .conversation import template_messages
 from .items import Item, Items, new_id
 from .tools import Tools, choose, told
 
 
-def check(body: CreateBody) -> None:
+def check(body: ResponseRequest) -> None:
     """Raises `Refusal` for what cannot be said of a single field."""
     if body.background:
         raise unsupported("background", value=True, hint=body.HINTS["background"])
@@ -28,7 +28,7 @@ def check(body: CreateBody) -> None:
         raise Refusal(Reason.INVALID, message, param="stream_options")
 
 
-def talk(body: CountBody, tools: Tools, items: Sequence[Item]) -> Talk:
+def talk(body: InputRequest, tools: Tools, items: Sequence[Item]) -> Talk:
     """The conversation that the model is to continue. Raises `Refusal`."""
     if not items:
         raise Refusal(Reason.INVALID, "Missing required parameter: 'input'.", param="input")
@@ -38,18 +38,18 @@ def talk(body: CountBody, tools: Tools, items: Sequence[Item]) -> Talk:
     return Talk(chat_formats.told(messages, _format(body)), known, choice)
 
 
-def ask(body: CreateBody, tools: Tools, items: Sequence[Item]) -> Ask:
+def ask(body: ResponseRequest, tools: Tools, items: Sequence[Item]) -> Ask:
     """What is asked. Raises `Refusal`."""
     bounded = body.max_output_tokens is not None
     return Ask(body.model, talk(body, tools, items), _sampling(body), bounded)
 
 
-def scored(body: CreateBody) -> bool:
+def scored(body: ResponseRequest) -> bool:
     """Whether logprobs are told."""
     return LOGPROBS in (body.include or ()) or bool(body.top_logprobs)
 
 
-def begun(body: CreateBody, tools: Tools, items: Items) -> Response:
+def begun(body: ResponseRequest, tools: Tools, items: Items) -> Response:
     """The response before the model has said anything; it repeats what was asked for."""
     return Response(
         id=new_id("resp_"),
@@ -78,7 +78,7 @@ def begun(body: CreateBody, tools: Tools, items: Items) -> Response:
     )
 
 
-def _sampling(body: CreateBody) -> SamplingConfig:
+def _sampling(body: ResponseRequest) -> SamplingConfig:
     return SamplingConfig(
         max_new_tokens=body.max_output_tokens or 1,
         temperature=_temperature(body),
@@ -88,7 +88,7 @@ def _sampling(body: CreateBody) -> SamplingConfig:
     )
 
 
-def _format(body: CountBody) -> chat_formats.Format | None:
+def _format(body: InputRequest) -> chat_formats.Format | None:
     """As chat completions have it."""
     given = body.text.format if body.text else None
     if isinstance(given, SchemaFormat):
@@ -97,5 +97,5 @@ def _format(body: CountBody) -> chat_formats.Format | None:
     return given
 
 
-def _temperature(body: CreateBody) -> float:
+def _temperature(body: ResponseRequest) -> float:
     return 1.0 if body.temperature is None else body.temperature
