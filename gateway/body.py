@@ -68,12 +68,12 @@ def parse(raw: bytes, kind: type[Body]) -> Body:
 def convert(value: Any, kind: type[Body], place: str = "", *, strict: bool = True) -> Body:
     """What JSON was decoded to as a `kind`; raises `Refusal` that names the field, in `place`.
 
-    Where it is not `strict`, text may stand for numbers, as in a query.
+    Where it is not `strict`, text may stand for numbers, as in a query. For `HINTS` see `parse`.
     """
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), place) from error
+        raise _refusal(str(error), place, getattr(kind, "HINTS", _NONE)) from error
 
 
 def unsupported(param: str, value: Any = None, hint: str | None = None) -> Refusal:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from . import health, metrics_endpoint, models, openapi
 from .anthropic import messages
 from .endpoint import Endpoint
-from .openai import chat, completions
-from .openai.responses import endpoints as responses
+from .openai import chat, completions, responses
 
 
 def all_endpoints() -> tuple[Endpoint, ...]:
@@ -15,7 +14,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         *models.ENDPOINTS,
         *chat.ENDPOINTS,
         *completions.ENDPOINTS,
-        *responses(),
+        *responses.endpoints(),
         *messages.ENDPOINTS,
         *health.ENDPOINTS,
         *metrics_endpoint.ENDPOINTS,

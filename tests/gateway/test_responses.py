@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from swarm.gateway.openai.responses import Store, endpoints
 from swarm.gateway.openai.responses.store import Kept
 from swarm.gateway.refusals import Reason, Refusal
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
 WORDS = [Said(0, "Blue"), Said(0, " sky."), Ended(0, Ending.END)]
 CALL = [
     CallBegun(0, 0, "call_1", "look"),
@@ -290,15 +292,13 @@ async def test_logprobs(client: TestClient, scripted: Any) -> None:
     scripted.events = [Said(0, "ü", tuple(TOKENS)), Ended(0, Ending.END)]
     expected = [
         {
-            "token": "\N{REPLACEMENT CHARACTER}",
+            "token": "\\xc3",
             "bytes": [0xC3],
             "logprob": -0.5,
-            "top_logprobs": [
-                {"token": "\N{REPLACEMENT CHARACTER}", "bytes": [0xC3], "logprob": -0.5}
-            ],
+            "top_logprobs": [{"token": "\\xc3", "bytes": [0xC3], "logprob": -0.5}],
         },
         {
-            "token": "\N{REPLACEMENT CHARACTER}",
+            "token": "\\xbc",
             "bytes": [0xBC],
             "logprob": -9999.0,
             "top_logprobs": [{"token": "a", "bytes": [97], "logprob": -1.0}],
@@ -601,7 +601,7 @@ async def test_there_has_to_be_an_input(client: TestClient, given: dict[str, Any
 
 @pytest.mark.parametrize(
     ("arguments", "refused"),
-    [('{"a": 1}', False), ("{", True), ("[]", True), ("[" * 100_000, True), ("", True)],
+    [('{"a": 1}', False), ("{", True), ("[]", True), ("[" * 100_000, True), (" ", False)],
 )
 async def test_arguments_are_objects(
     client: TestClient, scripted: Any, arguments: str, refused: bool
@@ -616,3 +616,11 @@ async def test_arguments_are_objects(
         assert "no JSON object" in (await _refusal(client, input=given))["message"]
     else:
         await _post(client, input=given)
+
+
+async def test_the_example_runs(client: TestClient, scripted: Any) -> None:
+    _, _, example = PAGE.partition("curl http://localhost:8000/v1/responses")
+    asked = json.loads(example.split("-d '")[1].split("'")[0])
+    scripted.events = WORDS
+    told = await _post(client, **{**asked, "model": "tiny"})
+    assert told["instructions"] == asked["instructions"]

@@ -47,7 +47,7 @@ INSIDE = {
     "text.format": (
         {"type": "json_schema", "name": "a", "schema": {"type": "object"}},
         [sent.ResponseFormatTextJSONSchemaConfigParam],
-        body.JsonSchema,
+        body.SchemaFormat,
     ),
     "reasoning": ({}, [Reasoning], body.Reasoning),
     "stream_options": ({}, [response_create_params.StreamOptions], body.StreamOptions),
@@ -114,14 +114,14 @@ def _within(place: str, value: Any) -> dict[str, Any]:
 
 
 def test_no_field_is_ours_alone() -> None:
-    assert _taken(body.CreateBody) <= _names(CREATE)
-    assert _taken(body.CountBody) <= _names([InputTokenCountParams])
+    assert _taken(body.ResponseRequest) <= _names(CREATE)
+    assert _taken(body.InputRequest) <= _names([InputTokenCountParams])
     for place, (_, theirs, ours) in INSIDE.items():
         more = {"id"} if ours in (items.Message,) else set()
         assert _taken(ours) - more <= _names(theirs), place
 
 
-@pytest.mark.parametrize("name", sorted(_names(CREATE) - _taken(body.CreateBody)))
+@pytest.mark.parametrize("name", sorted(_names(CREATE) - _taken(body.ResponseRequest)))
 async def test_what_is_not_taken_is_refused(client: TestClient, name: str) -> None:
     asked = {"model": "tiny", "input": "?", name: "x"}
     async with client.post("/v1/responses", json=asked) as got:
@@ -130,7 +130,9 @@ async def test_what_is_not_taken_is_refused(client: TestClient, name: str) -> No
     assert repr(name) in told["message"]
 
 
-@pytest.mark.parametrize("name", sorted(_names([InputTokenCountParams]) - _taken(body.CountBody)))
+@pytest.mark.parametrize(
+    "name", sorted(_names([InputTokenCountParams]) - _taken(body.InputRequest))
+)
 async def test_what_is_not_counted_is_refused(client: TestClient, name: str) -> None:
     asked = {"model": "tiny", "input": "?", name: "x"}
     async with client.post("/v1/responses/input_tokens", json=asked) as got:

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from .body import Choice, FunctionTool, Metadata, Reasoning, TextConfig
-from .items import Logprob, OutputText, Status
+from ..fields import Metadata
+from ..logprobs import TokenLogprob
+from .body import Choice, FunctionTool, Reasoning, TextConfig
+from .items import OutputText, Status
 
 
 class OutputMessage(Struct, tag="message", frozen=True, kw_only=True):
@@ -97,6 +99,7 @@ class Response(Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool
     previous_response_id: str | None
     prompt_cache_key: str | None
+    prompt_cache_retention: Literal["in_memory"] | None
     reasoning: Reasoning
     safety_identifier: str | None
     service_tier: Literal["default"] = "default"
@@ -212,7 +215,7 @@ class TextDelta(StreamEvent, tag="response.output_text.delta", frozen=True, omit
     output_index: int
     content_index: int
     delta: str
-    logprobs: list[Logprob]
+    logprobs: list[TokenLogprob]
     obfuscation: str | None = None
 
 
@@ -223,7 +226,7 @@ class TextDone(StreamEvent, tag="response.output_text.done", frozen=True):
     output_index: int
     content_index: int
     text: str
-    logprobs: list[Logprob]
+    logprobs: list[TokenLogprob]
 
 
 class ArgumentsDelta(

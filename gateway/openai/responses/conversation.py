@@ -11,7 +11,7 @@ from swarm.quoting import quoted
 
 from ...ask import Message as TemplateMessage
 from ...refusals import Reason, Refusal
-from .items import FunctionCall, FunctionCallOutput, InputText, Item, Message, Part, RefusalText
+from .items import FunctionCall, FunctionCallOutput, Item, Message, Part, RefusalText
 
 _ROLES = {"developer": "system"}
 
@@ -99,6 +99,8 @@ class _Writing:
 
 
 def _arguments(call: FunctionCall) -> dict[str, Any]:
+    if not call.arguments.strip():
+        return {}  # As clients leave a call without any.
     try:
         return msgspec.json.decode(call.arguments, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
@@ -108,12 +110,11 @@ def _arguments(call: FunctionCall) -> dict[str, Any]:
 
 
 def _text(content: str | Sequence[Part]) -> str:
-    """All parts; those of a model belong together, those of others are apart."""
+    """Parts follow each other as they are: whoever wants a space between them writes one."""
     if isinstance(content, str):
         return content
-    ours = any(not isinstance(part, InputText) for part in content)
     said = (part.refusal if isinstance(part, RefusalText) else part.text for part in content)
-    return ("" if ours else "\n").join(said)
+    return "".join(said)
 
 
 def _wrong(message: str) -> Refusal:

@@ -14,12 +14,13 @@ from swarm.quoting import quoted
 
 from ...answer import Work
 from ...body import Body, convert
-from ...endpoint import Call, Endpoint
+from ...endpoint import Call, Endpoint, whole
+from ...observation import note
 from ...refusals import Reason, Refusal
 from ...sse import EventStream
 from ..dialect import OpenAIDialect
 from .answer import EVENTS, Deleted, InputTokens, ItemList, Response, StreamEvent
-from .body import CountBody, CreateBody
+from .body import InputRequest, ResponseRequest
 from .items import Item, Items, listed, read_items
 from .listing import Page, listing
 from .request import ask, begun, check, scored, talk
@@ -67,7 +68,7 @@ def endpoints(store: Store | None = None) -> tuple[Endpoint, ...]:
             "Respond to an input",
             DIALECT,
             responses.create,
-            body=CreateBody,
+            body=ResponseRequest,
             answer=Response,
             events=EVENTS,
         ),
@@ -77,7 +78,7 @@ def endpoints(store: Store | None = None) -> tuple[Endpoint, ...]:
             "Count the tokens of an input",
             DIALECT,
             responses.count,
-            body=CountBody,
+            body=InputRequest,
             answer=InputTokens,
         ),
         Endpoint(
@@ -100,7 +101,7 @@ class _Responses:
     store: Store
 
     async def create(self, call: Call) -> web.StreamResponse:
-        body: CreateBody = call.body
+        body: ResponseRequest = call.body
         check(body)
         tools = read_tools(body.tools or ())
         items = await self._items(call, tools)
@@ -116,7 +117,7 @@ class _Responses:
                 writer.push(event)
             writer.end(answer.work.usage)
         self._keep(call, writer.response, items)
-        return _json(writer.response)
+        return whole(writer.response)
 
     async def _stream(
         self, call: Call, writer: Writer, items: Items, work: Work
@@ -127,20 +128,19 @@ class _Responses:
                 async for event in work.events():
                     await _send(stream, writer.push(event))
             except Refusal as refusal:
-                await _send(stream, [writer.fail(refusal, work.usage)])
+                last = writer.fail(note(call.request, refusal), work.usage)
             else:
                 last = writer.end(work.usage)
                 self._keep(call, writer.response, items)
-                await _send(stream, [last])
+            await _send(stream, [last])
         return stream.response
 
     async def count(self, call: Call) -> web.Response:
-        body: CountBody = call.body
-        check(body)
+        body: InputRequest = call.body
         tools = read_tools(body.tools or ())
         items = await self._items(call, tools)
         prompt = talk(body, tools, items.items)
-        return _json(InputTokens(await call.answerer.count(body.model, prompt)))
+        return whole(InputTokens(await call.answerer.count(body.model, prompt)))
 
     async def retrieve(self, call: Call) -> web.Response:
         _query(call, Retrieval)
@@ -150,15 +150,15 @@ class _Responses:
         _query(call, NoQuery)
         self._kept(call)
         self.store.forget(call.caller.name, _name(call))
-        return _json(Deleted(_name(call)))
+        return whole(Deleted(_name(call)))
 
     async def list_items(self, call: Call) -> web.Response:
         page = _query(call, Page)
-        return _json(listing(self._kept(call).inputs(), page))
+        return whole(listing(self._kept(call).inputs(), page))
 
     async def _items(self, call: Call, tools: Tools) -> Items:
         """All items that the model is given, those of earlier responses first."""
-        body: CountBody = call.body
+        body: InputRequest = call.body
         find = self.store.item(call.caller.name)
         earlier = self._earlier(call, body.previous_response_id)
         given = read_items(body.input or [], find)
@@ -190,12 +190,12 @@ class _Responses:
 
 
 async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[Item, ...]:
-    body: CountBody = call.body
+    body: InputRequest = call.body
     cards = await call.answerer.models()
     room = next((card.context_length for card in cards if card.name == body.model), 0)
     if not room:
         return tuple(items)
-    reply = (isinstance(body, CreateBody) and body.max_output_tokens) or 1
+    reply = (isinstance(body, ResponseRequest) and body.max_output_tokens) or 1
 
     async def fits(some: Sequence[Item]) -> bool:
         num_prompt = await call.answerer.count(body.model, talk(body, tools, some))
@@ -204,7 +204,7 @@ async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[I
     return await newest(items, fits)
 
 
-def _is_obfuscating(body: CreateBody) -> bool:
+def _is_obfuscating(body: ResponseRequest) -> bool:
     return body.stream_options is None or body.stream_options.include_obfuscation
 
 
@@ -220,7 +220,3 @@ def _query(call: Call, kind: type[Body]) -> Body:
 
 def _name(call: Call) -> str:
     return call.request.match_info["response_id"]
-
-
-def _json(answer: Struct) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,25 +13,10 @@ from swarm.quoting import quoted
 
 from ...body import convert, unsupported
 from ...refusals import Reason, Refusal
+from ..logprobs import TokenLogprob
+from .body import HINTS
 
 Status = Literal["in_progress", "completed", "incomplete"]
-
-
-class TopLogprob(Struct, forbid_unknown_fields=True, frozen=True):
-    """One of the likeliest tokens of a place; natural logarithms."""
-
-    token: str
-    bytes: list[int]
-    logprob: float
-
-
-class Logprob(Struct, forbid_unknown_fields=True, frozen=True):
-    """A token of a text and how likely it was."""
-
-    token: str
-    bytes: list[int]
-    logprob: float
-    top_logprobs: list[TopLogprob]
 
 
 class InputText(Struct, tag="input_text", forbid_unknown_fields=True, frozen=True):
@@ -45,7 +30,7 @@ class OutputText(Struct, tag="output_text", forbid_unknown_fields=True, frozen=T
 
     text: str
     annotations: Annotated[list[Any], Meta(max_length=0)] = []
-    logprobs: list[Logprob] | None = None
+    logprobs: list[TokenLogprob] | None = None
 
 
 class RefusalText(Struct, tag="refusal", forbid_unknown_fields=True, frozen=True):
@@ -57,51 +42,38 @@ class RefusalText(Struct, tag="refusal", forbid_unknown_fields=True, frozen=True
 Part = InputText | OutputText | RefusalText
 
 
-class Message(
-    Struct, tag="message", forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True
-):
+class _Item(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
+    """What all items have: an id, once they are kept."""
+
+    HINTS: ClassVar[dict[str, str]] = HINTS
+
+    id: str | None = None
+    status: Status | None = None
+
+
+class Message(_Item, tag="message", frozen=True, kw_only=True):
     """What somebody said."""
 
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[Part]
-    id: str | None = None
-    status: Status | None = None
     phase: None = None
 
 
-class FunctionCall(
-    Struct,
-    tag="function_call",
-    forbid_unknown_fields=True,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-):
+class FunctionCall(_Item, tag="function_call", frozen=True, kw_only=True):
     """A call that the model made; `arguments` is a JSON object as text."""
 
     call_id: str
     name: str
     arguments: str
-    id: str | None = None
-    status: Status | None = None
     namespace: None = None
     caller: None = None
 
 
-class FunctionCallOutput(
-    Struct,
-    tag="function_call_output",
-    forbid_unknown_fields=True,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-):
+class FunctionCallOutput(_Item, tag="function_call_output", frozen=True, kw_only=True):
     """What came of a call."""
 
     call_id: str
     output: str | list[InputText]
-    id: str | None = None
-    status: Status | None = None
     name: None = None
     namespace: None = None
     caller: None = None
@@ -119,21 +91,12 @@ class ReasoningText(Struct, tag="reasoning_text", forbid_unknown_fields=True, fr
     text: str
 
 
-class ReasoningItem(
-    Struct,
-    tag="reasoning",
-    forbid_unknown_fields=True,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-):
+class ReasoningItem(_Item, tag="reasoning", frozen=True, kw_only=True):
     """What another model thought. Ours has no use for it and could not read it; see `withheld`."""
 
-    id: str | None = None
     summary: list[SummaryText] = []
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
-    status: Status | None = None
 
 
 class ItemReference(Struct, tag="item_reference", forbid_unknown_fields=True, frozen=True):
@@ -209,7 +172,7 @@ def listed(item: Item) -> dict[str, Any]:
 def _item(raw: Mapping[str, Any], place: str) -> Struct:
     kind = raw.get("type") or ("message" if "role" in raw else "item_reference")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise unsupported(f"{place}.type", kind)
+        raise unsupported(f"{place}.type", kind, HINTS.get(str(kind)))
     return convert({**raw, "type": kind}, KINDS[kind], place)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..logprobs import TokenLogprob
 from .answer import (
     ArgumentsDelta,
     ArgumentsDone,
@@ -21,7 +22,7 @@ from .answer import (
     TextDelta,
     TextDone,
 )
-from .items import Logprob, OutputText, Status, new_id
+from .items import OutputText, Status, new_id
 
 _PADDED = 32
 """Deltas with their padding have a multiple of so many characters."""
@@ -66,7 +67,7 @@ class MessageWriting:
     output_index: int
     id: str = field(default_factory=lambda: new_id("msg_"))
     _said: list[str] = field(default_factory=list)
-    _logprobs: list[Logprob] = field(default_factory=list)
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def begin(self) -> list[StreamEvent]:
         """See `Writing.begin`."""
@@ -76,7 +77,7 @@ class MessageWriting:
             self.number(PartAdded, **self._place, part=self._part([], [])),
         ]
 
-    def push(self, text: str, logprobs: Sequence[Logprob]) -> list[StreamEvent]:
+    def push(self, text: str, logprobs: Sequence[TokenLogprob]) -> list[StreamEvent]:
         """What tells more of its text."""
         self._said.append(text)
         self._logprobs += logprobs
@@ -103,7 +104,7 @@ class MessageWriting:
         content = [self._part(self._said, self._logprobs)]
         return OutputMessage(id=self.id, status=status, content=content)
 
-    def _part(self, said: Sequence[str], logprobs: Sequence[Logprob]) -> OutputText:
+    def _part(self, said: Sequence[str], logprobs: Sequence[TokenLogprob]) -> OutputText:
         return OutputText("".join(said), logprobs=list(logprobs))
 
     @property

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ...events import CallBegun, CallPart, Ended, Ending, Event, Said, Usage
 from ...refusals import Reason, Refusal
+from ..logprobs import chat_logprobs
 from .answer import (
     Completed,
     Created,
@@ -24,7 +25,6 @@ from .answer import (
     StreamEvent,
 )
 from .items import Status
-from .logprobs import logprobs
 from .output import CallWriting, MessageWriting, Numbered, Writing
 
 Code = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
@@ -101,7 +101,8 @@ class Writer:
         return self._ending is Ending.LENGTH
 
     def _say(self, said: Said) -> list[StreamEvent]:
-        scores = logprobs(said.tokens) if self._scored else []
+        told = [token for token in said.tokens if token.raw] if self._scored else []
+        scores = chat_logprobs(told).content
         if not said.text and not scores:
             return []
         events: list[StreamEvent] = []
