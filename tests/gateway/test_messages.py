@@ -328,11 +328,11 @@ REFUSED = [
     ),
     (
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-        "tools.0.type: Invalid",
+        "tools.0.type: ",
     ),
     (
         {"tools": [{"type": "bash_20250124", "name": "bash"}]},
-        "tools.0.type: Invalid",
+        "tools.0.type: ",
     ),
     ({"thinking": {"type": "adaptive"}}, "thinking.type: 'adaptive' is not supported"),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type: 'enabled' is not"),
@@ -344,8 +344,8 @@ REFUSED = [
     ({"context_management": {"edits": []}}, "context_management: Extra inputs are not permitted"),
     ({"mcp_servers": []}, "mcp_servers: Extra inputs are not permitted"),
     ({"container": "c"}, "container: Extra inputs are not permitted"),
-    ({"service_tier": "priority"}, "service_tier: Invalid enum value 'priority'"),
-    ({"speed": "fast"}, "speed: Invalid enum value 'fast'"),
+    ({"service_tier": "priority"}, "service_tier: "),
+    ({"speed": "fast"}, "speed: "),
     ({"frequency_penalty": 1}, "frequency_penalty: Extra inputs are not permitted"),
 ]
 
