@@ -1,6 +1,7 @@
 """The models that can be asked, as Anthropic lists them.
 
-https://docs.anthropic.com/en/api/models-list; OpenAI's API has other answers at the same paths; a header tells whose client asks.
+https://docs.anthropic.com/en/api/models-list. OpenAI's API has other answers at the same paths; a
+header tells whose client asks.
 """
 
 from __future__ import annotations
