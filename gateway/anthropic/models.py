@@ -1,13 +1,12 @@
 """The models that can be asked, as Anthropic lists them.
 
-https://docs.anthropic.com/en/api/models-list. OpenAI's API has other answers at the same paths; a
-header tells whose client asks.
+https://docs.anthropic.com/en/api/models-list. OpenAI's API has other answers at the same paths:
+`is_asked` tells whose client it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -15,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from ..answer import ModelCard
-from ..endpoint import Call, Endpoint, Handler, whole
+from ..endpoint import Call, whole
 from ..refusals import Reason, Refusal
 from .version import version_of
 
@@ -62,22 +61,6 @@ async def show_model(call: Call) -> web.StreamResponse:
         if card.name == name:
             return whole(_info(card))
     raise Refusal(Reason.UNKNOWN_MODEL, f"model: {name}")
-
-
-def shared(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """OpenAI's endpoints for models, at which clients of Anthropic's API get its answers."""
-    ours = {"/v1/models": list_models, "/v1/models/{model:.+}": show_model}
-    return tuple(
-        replace(endpoint, handler=_by_client(endpoint.handler, ours[endpoint.path]))
-        for endpoint in endpoints
-    )
-
-
-def _by_client(theirs: Handler, ours: Handler) -> Handler:
-    async def handle(call: Call) -> web.StreamResponse:
-        return await (ours if is_asked(call.request) else theirs)(call)
-
-    return handle
 
 
 def page(cards: Sequence[ModelCard], query: Mapping[str, str]) -> ModelPage:
