@@ -152,6 +152,8 @@ def test_of_an_input_that_was_cut_off_the_whole_values_are_left(
         ("[1, 2]", {}),
         ("}{", {}),
         ("[" * 5000, {}),
+        ('{"a": ' + "[" * 5000, {}),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", {}),
     ],
 )
 def test_inputs_that_break_off(text: str, left: dict[str, Any]) -> None:
