@@ -17,7 +17,6 @@ from swarm.errors import SwarmError
 from .endpoint import Dialect
 from .observation import last_words, note
 from .refusals import translate
-from .request_id import request_id
 
 QUIET = 15.0
 """Seconds: proxies and clients give up on a connection that says nothing for 30 and more."""
@@ -48,7 +47,6 @@ class EventStream:
                 "Content-Type": "text/event-stream; charset=utf-8",
                 "Cache-Control": "no-cache",
                 "X-Accel-Buffering": "no",
-                dialect.id_header: request_id(),
                 **(headers or {}),
             }
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..ask import Message, Talk, Tool, ToolChoice, ToolUse
+from ..body import unsupported
 from ..refusals import Reason, Refusal
 from .blocks import (
     AnyTurn,
@@ -185,9 +186,10 @@ def _tool(place: int, tool: CustomTool) -> Tool:
     if tool.input_schema.get("type") != "object":
         raise _refused("must be `object`", f"{where}.input_schema.type")
     if tool.defer_loading:
-        raise _unsupported("all tools are shown to the model", f"{where}.defer_loading")
+        hint = "all tools are shown to the model"
+        raise unsupported(f"{where}.defer_loading", True, hint)
     if tool.eager_input_streaming is False:
-        raise _unsupported("input is streamed as it is made", f"{where}.eager_input_streaming")
+        raise unsupported(f"{where}.eager_input_streaming", False, "input comes as it is made")
     return Tool(tool.name, tool.description, tool.input_schema, tool.strict)
 
 
@@ -215,7 +217,3 @@ def _choice(body: CountBody) -> ToolChoice:
 
 def _refused(message: str, param: str) -> Refusal:
     return Refusal(Reason.INVALID, message, param=param)
-
-
-def _unsupported(message: str, param: str) -> Refusal:
-    return Refusal(Reason.UNSUPPORTED, message, param=param)

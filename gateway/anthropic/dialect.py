@@ -43,10 +43,11 @@ _OVERLOADED = 529
 
 
 class AnthropicError(msgspec.Struct, frozen=True):
-    """What an error says."""
+    """What an error says, and for some, in `details`, what to do without."""
 
     type: str
     message: str
+    details: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class AnthropicErrorBody(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class AnthropicErrorBody(msgspec.Struct, frozen=True):
 
     type: Literal["error"]
     error: AnthropicError
+    request_id: str
 
 
 class AnthropicDialect:

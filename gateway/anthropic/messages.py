@@ -11,7 +11,7 @@ from swarm.client import Grammar, SamplingConfig
 
 from ..answer import Answer
 from ..ask import Ask
-from ..endpoint import Call, Endpoint
+from ..endpoint import Call, Endpoint, whole
 from ..sse import EventStream
 from .conversation import json_format, talk
 from .dialect import ANTHROPIC
@@ -44,14 +44,14 @@ async def create_message(call: Call) -> web.StreamResponse:
         )
         if body.stream:
             return await _stream(call.request, message, answer)
-        return json_response(await _whole(message, answer))
+        return whole(await _whole(message, answer))
 
 
 async def count_tokens(call: Call) -> web.StreamResponse:
     """Counts what a conversation has of tokens, with the template's own."""
     version_of(call.request)
     body: CountBody = call.body
-    return json_response(TokenCount(await call.answerer.count(body.model, talk(body))))
+    return whole(TokenCount(await call.answerer.count(body.model, talk(body))))
 
 
 async def _whole(message: Message, answer: Answer) -> Message:
@@ -90,11 +90,6 @@ def _sampling(body: MessagesBody) -> SamplingConfig:
         stop=tuple(body.stop_sequences),
         grammar=None if schema is None else Grammar.json_schema(schema),
     )
-
-
-def json_response(body: msgspec.Struct) -> web.Response:
-    """An answer in one piece."""
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
 
 ENDPOINTS = (

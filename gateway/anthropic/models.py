@@ -1,6 +1,7 @@
-"""The models that can be asked, as Anthropic's API lists them (https://docs.anthropic.com/en/api/models-list).
+"""The models that can be asked, as Anthropic lists them.
 
-OpenAI's API has the same path for another shape: `is_asked` tells whose client it is.
+https://docs.anthropic.com/en/api/models-list. OpenAI's API has other answers at the same paths:
+`is_asked` tells whose client it is.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import msgspec
 from aiohttp import web
 
 from ..answer import ModelCard
-from ..endpoint import Call
+from ..endpoint import Call, whole
 from ..refusals import Reason, Refusal
-from .messages import json_response
 from .version import version_of
 
 _LIMIT = 20
@@ -50,7 +50,7 @@ def is_asked(request: web.Request) -> bool:
 async def list_models(call: Call) -> web.StreamResponse:
     """A page of the models: `limit` of them, after `after_id` or before `before_id`."""
     version_of(call.request)
-    return json_response(page(await call.answerer.models(), call.request.query))
+    return whole(page(await call.answerer.models(), call.request.query))
 
 
 async def show_model(call: Call) -> web.StreamResponse:
@@ -59,7 +59,7 @@ async def show_model(call: Call) -> web.StreamResponse:
     name = call.request.match_info["model"]
     for card in await call.answerer.models():
         if card.name == name:
-            return json_response(_info(card))
+            return whole(_info(card))
     raise Refusal(Reason.UNKNOWN_MODEL, f"model: {name}")
 
 

@@ -5,7 +5,8 @@ https://docs.anthropic.com/en/api/messages; a field of type `None` is one that i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -91,8 +92,27 @@ class Metadata(Part):
     user_id: Annotated[str, Meta(max_length=512)] | None = None
 
 
+_THINKING = "no model thinks apart from its reply: leave `thinking` out"
+_EFFORT = "models make no other effort than they do: leave `effort` out"
+_TEXT = "models read text"
+
+
 class CountBody(Part):
     """A conversation whose tokens are to be counted."""
+
+    HINTS: ClassVar[Mapping[str, str]] = {
+        "adaptive": _THINKING,
+        "between_tools": _THINKING,
+        "enabled": _THINKING,
+        "low": _EFFORT,
+        "medium": _EFFORT,
+        "xhigh": _EFFORT,
+        "max": _EFFORT,
+        "image": _TEXT,
+        "document": _TEXT,
+        "search_result": _TEXT,
+    }
+    """What to do instead of what is not supported; see `swarm.gateway.body.parse`."""
 
     model: str
     messages: Annotated[list[AnyTurn], Meta(max_length=MOST_MESSAGES)]

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from swarm.quoting import quoted
 
+from ..body import unsupported
 from ..refusals import Reason, Refusal
 from .request import MessagesBody
 
@@ -41,4 +42,4 @@ def check_fields(version: Version, body: MessagesBody) -> None:
     """Raises `Refusal` for a field that this version has no more."""
     for field in REMOVED[version]:
         if getattr(body, field) is not None:
-            raise Refusal(Reason.UNSUPPORTED, f"{quoted(field)} is not supported", param=field)
+            raise unsupported(field)

@@ -101,14 +101,12 @@ def _filled(block: reply.Content, text: str) -> reply.Content:
 
 def whole_input(text: str) -> dict[str, Any]:
     """A call's input. Of one that was cut off (`max_tokens`), the values that are whole."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
-        pass
-    try:
-        return msgspec.json.decode(_mended(text), type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        return {}
+    for whole in (text, _mended(text)):
+        try:
+            return msgspec.json.decode(whole, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError):
+            continue
+    return {}
 
 
 def _mended(text: str) -> str:

@@ -45,9 +45,12 @@ async def test_the_version_tells_whose_client_asks(serve: Any) -> None:
         return await list_models(call)
 
     async with serve([Endpoint("GET", "/", "", ANTHROPIC, handle)]) as client:
-        await client.get("/")
-        await client.get("/", headers={"anthropic-version": "2023-06-01"})
-    assert asked == [False, True]
+        statuses = [
+            (await client.get("/", headers=headers)).status
+            for headers in ({}, {"anthropic-version": "2023-06-01"}, {"anthropic-version": "2"})
+        ]
+    assert asked == [False, True, True]
+    assert statuses == [200, 200, 400]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from pydantic import TypeAdapter
 
@@ -81,6 +81,7 @@ def _accumulated(events: list[Any]) -> dict[str, Any]:
     return told
 
 
+@settings(max_examples=50)
 @given(scripts())
 def test_a_stream_adds_up_to_the_whole_answer(script: list[Event]) -> None:
     events = _sent(script)
@@ -94,6 +95,7 @@ def test_a_stream_adds_up_to_the_whole_answer(script: list[Event]) -> None:
         assert {field: told[field] for field in block} == block
 
 
+@settings(max_examples=50)
 @given(scripts())
 def test_nothing_that_was_said_is_lost(script: list[Event]) -> None:
     whole = _whole(_sent(script))
@@ -107,6 +109,7 @@ def test_nothing_that_was_said_is_lost(script: list[Event]) -> None:
     assert inputs == [json.loads(arguments[index]) for index in sorted(arguments)]
 
 
+@settings(max_examples=50)
 @given(scripts())
 def test_blocks_open_and_close_one_after_the_other(script: list[Event]) -> None:
     open_block, next_block = None, 0
@@ -149,6 +152,8 @@ def test_of_an_input_that_was_cut_off_the_whole_values_are_left(
         ("[1, 2]", {}),
         ("}{", {}),
         ("[" * 5000, {}),
+        ('{"a": ' + "[" * 5000, {}),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", {}),
     ],
 )
 def test_inputs_that_break_off(text: str, left: dict[str, Any]) -> None:
