@@ -11,7 +11,7 @@ from swarm.background import background
 from swarm.client import RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.errors import SwarmError
 
-from .events import Event, Usage
+from .events import Ended, Event, Usage
 from .preparation import Prepared
 from .refusals import translate
 
@@ -101,6 +101,8 @@ class Generation:
             async for piece in pieces:
                 for event in reading.push(piece):
                     await self._events.put(event)
+                    if isinstance(event, Ended):
+                        return
         for event in reading.end(reply.finish, reply.stopped_by):
             await self._events.put(event)
 

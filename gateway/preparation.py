@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from swarm.client import RemoteModel, SamplingConfig
 
-from .ask import Ask, Prompt, Talk, Text, Tokens
+from .ask import Ask, Prompt, Talk, Text, Tokens, ToolUse
+from .conversation import encode
+from .manners import manners
 from .reading import PlainReading, Reading
 from .refusals import TooLong
+from .tools.constraint import Constraint, object_schema
+from .tools.reading import CallReading, Manner
+
+_TAIL = 32
+"""Tokens of a prompt in whose end a thought may begin."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +35,57 @@ def prepare(model: RemoteModel, ask: Ask) -> Prepared:
     Raises `Refusal` and `RequestError` for what this model cannot do.
     """
     ids = prompt_ids(model, ask.prompt)
-    return Prepared(ids, _fitted(model, ask, len(ids)), PlainReading)
+    sampling = _fitted(model, ask, len(ids))
+    if not isinstance(ask.prompt, Talk) or not ask.prompt.tools:
+        return Prepared(ids, sampling, PlainReading)
+    return Prepared(ids, *_calling(model, ask.prompt, ids, sampling))
 
 
 def prompt_ids(model: RemoteModel, prompt: Prompt) -> list[int]:
     """A prompt as the model reads it; as slow as `prepare`, and raises the same."""
     match prompt:
-        case Talk(messages):
-            return model.encode([dict(message) for message in messages])
+        case Talk():
+            return encode(manners(model), prompt)
         case Text(text):
             return model.encode(text, raw=True)
         case Tokens(given):
             return list(given)
+
+
+def _calling(
+    model: RemoteModel, talk: Talk, ids: list[int], sampling: SamplingConfig
+) -> tuple[SamplingConfig, Callable[[int], Reading]]:
+    """How to sample and read where tools may be called."""
+    known = manners(model)
+    is_thinking = _is_thinking(model, ids) if known.syntax.thoughts else False
+    constraint = Constraint(
+        known.syntax, talk.tools, talk.tool_choice, sampling.grammar, is_thinking
+    )
+    use = talk.tool_choice.use
+    # Only a fast tokenizer can be held to a grammar; and what has markup everywhere is not words.
+    is_free = model.tokenizer.is_fast and not (known.found and known.found.framed)
+    assured = is_free or use is ToolUse.REQUIRED or sampling.grammar is not None
+    if assured:
+        sampling = replace(sampling, grammar=constraint.grammar())
+    if use is ToolUse.NONE:
+        return sampling, PlainReading
+    manner = Manner(
+        known.syntax,
+        {tool.name: object_schema(tool) for tool in talk.tools},
+        known.letters,
+        assured,
+        None if talk.tool_choice.parallel else 1,
+        is_thinking,
+        sampling.stop,
+    )
+    # Stop strings end words, not calls: who reads knows which is which.
+    return replace(sampling, stop=()), partial(CallReading, manner=manner)
+
+
+def _is_thinking(model: RemoteModel, ids: list[int]) -> bool:
+    """Whether a prompt ends within a thought."""
+    end = model.tokenizer.decode(ids[-_TAIL:], skip_special_tokens=False)
+    return bool(end.rfind("<think>") > end.rfind("</think>"))
 
 
 def _fitted(model: RemoteModel, ask: Ask, num_prompt: int) -> SamplingConfig:
