@@ -131,6 +131,8 @@ class Generation:
             async for piece in pieces:
                 for event in reading.push(piece):
                     await self._put(event)
+                    if isinstance(event, Ended):
+                        return
         for event in reading.end(reply.finish, reply.stopped_by):
             await self._put(event)
 

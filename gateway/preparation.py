@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from swarm.client import RemoteModel, SamplingConfig
 
-from .ask import Ask, Prompt, Talk, Text, Tokens
+from .ask import Ask, Prompt, Talk, Text, Tokens, ToolUse
+from .conversation import encode
+from .manners import manners
 from .reading import PlainReading, Reading
 from .refusals import Reason, Refusal, TooLong
+from .tools.constraint import Constraint, object_schema
+from .tools.reading import CallReading, Manner
+
+_TAIL = 32
+"""Tokens of a prompt in whose end a thought may begin."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +44,18 @@ def prepare(model: RemoteModel, ask: Ask) -> Prepared:
     """
     ids = prompt_ids(model, ask.prompt)
     sampling = _fitted(model, ask, len(ids))
+    reading: Callable[[int], Reading] = PlainReading
+    if isinstance(ask.prompt, Talk) and ask.prompt.tools:
+        sampling, reading = _calling(model, ask.prompt, ids, sampling)
     num_replies = max(ask.num_choices, ask.best_of or 0)
-    return Prepared(ids, sampling, PlainReading, ask.num_choices, num_replies, ask.echo, ask.silent)
+    return Prepared(ids, sampling, reading, ask.num_choices, num_replies, ask.echo, ask.silent)
 
 
 def prompt_ids(model: RemoteModel, prompt: Prompt) -> list[int]:
     """A prompt as the model reads it; as slow as `prepare`, and raises the same."""
     match prompt:
-        case Talk(messages):
-            return model.encode([dict(message) for message in messages])
+        case Talk():
+            return encode(manners(model), prompt)
         case Text(text):
             return model.encode(text, raw=True)
         case Tokens(given):
@@ -53,9 +64,45 @@ def prompt_ids(model: RemoteModel, prompt: Prompt) -> list[int]:
 
 
 def _check_known(model: RemoteModel, ids: Sequence[int]) -> None:
-    if (largest := max(ids)) >= (size := model.head.vocab_size):
+    if (largest := max(ids, default=-1)) >= (size := model.head.vocab_size):
         text = f"there is no token {largest}: this model knows {size}"
         raise Refusal(Reason.INVALID, text, param="prompt")
+
+
+def _calling(
+    model: RemoteModel, talk: Talk, ids: list[int], sampling: SamplingConfig
+) -> tuple[SamplingConfig, Callable[[int], Reading]]:
+    """How to sample and read where tools may be called."""
+    known = manners(model)
+    is_thinking = _is_thinking(model, ids) if known.syntax.thoughts else False
+    constraint = Constraint(
+        known.syntax, talk.tools, talk.tool_choice, sampling.grammar, is_thinking
+    )
+    use = talk.tool_choice.use
+    # Only a fast tokenizer can be held to a grammar; and what has markup everywhere is not words.
+    is_free = model.tokenizer.is_fast and not (known.found and known.found.framed)
+    assured = is_free or use is ToolUse.REQUIRED or sampling.grammar is not None
+    if assured:
+        sampling = replace(sampling, grammar=constraint.grammar())
+    if use is ToolUse.NONE:
+        return sampling, PlainReading
+    manner = Manner(
+        known.syntax,
+        {tool.name: object_schema(tool) for tool in talk.tools},
+        known.letters,
+        assured,
+        None if talk.tool_choice.parallel else 1,
+        is_thinking,
+        sampling.stop,
+    )
+    # Stop strings end words, not calls: who reads knows which is which.
+    return replace(sampling, stop=()), partial(CallReading, manner=manner)
+
+
+def _is_thinking(model: RemoteModel, ids: list[int]) -> bool:
+    """Whether a prompt ends within a thought."""
+    end = model.tokenizer.decode(ids[-_TAIL:], skip_special_tokens=False)
+    return bool(end.rfind("<think>") > end.rfind("</think>"))
 
 
 def _fitted(model: RemoteModel, ask: Ask, num_prompt: int) -> SamplingConfig:

@@ -16,7 +16,7 @@ class Reading(Protocol):
     """Reads one choice from its beginning."""
 
     def push(self, piece: Piece) -> list[Event]:
-        """What this piece makes certain."""
+        """What this piece makes certain. With `Ended`, it is done: no more is to be read."""
 
     def end(self, finish: Finish | None, stopped_by: str | None) -> list[Event]:
         """What was held back, and how it ended."""

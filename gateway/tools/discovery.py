@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 from swarm.client import ChatTemplate, TemplateError
 
-from .syntax import ID, INDEX, Code, Ids, Pairs, Syntax
+from .syntax import ID, INDEX, Code, Ids, Pairs, Syntax, is_coded
 
 _NAME = "probe_function"
 _SAID = "Probed"
@@ -41,12 +40,27 @@ _NESTED = {"alpha": [1, {"b": None}], "gamma": 'a"b'}
 @dataclass(frozen=True)
 class Found:
     """A syntax, and how calls of earlier turns are given to the template: their ids, and whether
-    arguments are objects or JSON texts.
+    arguments are objects or JSON texts. Where replies are `framed`, special tokens stand in all of
+    them, not only in calls.
     """
 
     syntax: Syntax
     ids: Ids = Ids.ANY
     as_text: bool = False
+    framed: bool = False
+
+    def given(
+        self, call_id: str, name: str, arguments: Mapping[str, Any], index: int
+    ) -> dict[str, Any]:
+        """A call as the template takes it, the conversation's number `index`."""
+        if self.ids is Ids.NAMED:
+            call_id = f"functions.{name}:{index}"
+        held = json.dumps(arguments, ensure_ascii=False) if self.as_text else arguments
+        return {
+            "id": call_id,
+            "type": "function",
+            "function": {"name": name, "arguments": held},
+        }
 
 
 def discover(template: ChatTemplate, special: frozenset[str], ends: frozenset[str]) -> Found | None:
@@ -62,7 +76,7 @@ def discover(template: ChatTemplate, special: frozenset[str], ends: frozenset[st
                 syntax = probe.syntax()
             except (TemplateError, _Hidden):
                 continue
-            return Found(syntax, _ids(probe), as_text)
+            return Found(syntax, _ids(probe), as_text, probe.is_framed())
     return None
 
 
@@ -112,8 +126,15 @@ class _Probe:
         said = self._rendered({"content": _SAID})
         before, _, after = said.rpartition(_SAID)
         text = self._rendered({"content": "", "tool_calls": made})
-        start = len(commonprefix([before, text]))
+        start = _shared(before, text)
         return self._without_end(text[start:], after)
+
+    def is_framed(self) -> bool:
+        """Whether special tokens stand between what asks for a reply and its words."""
+        talk = [_USER, {"role": "assistant", "content": _SAID}]
+        asked = self._code.code(self._template.render(talk[:1]))
+        said = self._code.code(self._template.render(talk, asking=False)).rpartition(_SAID)[0]
+        return any(map(is_coded, said[_shared(asked, said) :]))
 
     def _rendered(self, message: Mapping[str, Any]) -> str:
         messages = [_USER, {"role": "assistant", **message}]
@@ -255,8 +276,8 @@ def _value_end(close: str, none: str, more: str) -> int:
 
     What is left also follows a call without arguments; what is taken also follows other values.
     """
-    least = len(close) - len(commonprefix([close[::-1], none[::-1]]))
-    most = len(commonprefix([close, more]))
+    least = len(close) - _shared(close[::-1], none[::-1])
+    most = _shared(close, more)
     if least > most:
         raise _Hidden
     whole = (at for at in range(least, most + 1) if close[:at].endswith((">", "]", "}")))
@@ -267,9 +288,15 @@ def _counted(one: str, other: str, number: int) -> str:
     """Two texts that are the same, but for a number that goes up by one from `number`."""
     if one == other:
         return one
-    start = len(commonprefix([one, other]))
-    rest = commonprefix([one[start:][::-1], other[start:][::-1]])
-    stop = len(one) - len(rest)
-    if one[start:stop] != str(number) or other[start : len(other) - len(rest)] != str(number + 1):
+    start = _shared(one, other)
+    behind = _shared(one[start:][::-1], other[start:][::-1])
+    stop, other_stop = len(one) - behind, len(other) - behind
+    if (one[start:stop], other[start:other_stop]) != (str(number), str(number + 1)):
         raise _Hidden
     return one[:start] + INDEX + one[stop:]
+
+
+def _shared(one: str, other: str) -> int:
+    """How many letters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -45,15 +45,21 @@ class Head:
         return tape.unread.startswith(mark, tape.at)
 
     def literal(self, *texts: str) -> Generator[None, None, str]:
-        """Reads one of these coded texts, with spaces as models set them. Raises `NoCall`."""
+        """Reads one of these coded texts, with spaces as models set them. Raises `NoCall`.
+
+        Where one begins with another, the letter behind that decides.
+        """
         ways = [Literal(text) for text in texts]
         while True:
-            for way in ways:
-                if way.finished:
-                    return way.text
+            done = [way for way in ways if way.finished]
+            ways = [way for way in ways if not way.finished]
+            if done and not ways:
+                return done[0].text
             letter = yield from self.letter()
             ways = [way for way in ways if way.step(letter)]
             if not ways:
+                if done:
+                    return done[0].text
                 raise NoCall
             self.tape.read(self.tape.at + 1)
 

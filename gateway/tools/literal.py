@@ -17,7 +17,7 @@ class Literal:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._letters = list(_letters(text))
+        self._letters = letters_of(text)
         self._at = 0
         self._num_spaces = 0
         self._num_free = 0
@@ -45,7 +45,7 @@ class Literal:
         return may_space and letter.isspace() and self._num_spaces <= _MOST_SPACES
 
 
-def _letters(text: str) -> list[tuple[str, bool]]:
+def letters_of(text: str) -> list[tuple[str, bool]]:
     """Letters that are no spaces, and whether there may be spaces before each."""
     found: list[tuple[str, bool]] = []
     may_space = True

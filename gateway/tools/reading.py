@@ -175,7 +175,9 @@ class CallReading:
         """Reads calls up to their end. Raises `NoCall` where they are none."""
         syntax, head = self._syntax, self._head
         yield from head.literal(syntax.begin)
-        ends = [syntax.end, syntax.again] if syntax.is_framed else [syntax.end]
+        ends = [syntax.end]
+        if syntax.again is not None and syntax.is_framed:
+            ends.append(syntax.again)
         found = None
         while found != syntax.end:
             call = _Call(self._num_calls, (yield from self._name()))

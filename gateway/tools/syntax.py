@@ -8,6 +8,7 @@ more such letters stand for what differs from call to call.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -92,11 +93,11 @@ def is_coded(letter: str) -> bool:
 
 
 class Code:
-    """Codes the special tokens that occur in some texts."""
+    """Codes the special tokens that occur in some texts; `known` ones have codes already."""
 
-    def __init__(self, special: frozenset[str]) -> None:
+    def __init__(self, special: frozenset[str], known: Sequence[str] = ()) -> None:
         self._special = sorted(special, key=len, reverse=True)
-        self.names: list[str] = []
+        self.names = list(known)
 
     def code(self, text: str) -> str:
         """The same text with a letter for each special token."""

@@ -56,7 +56,8 @@ class Tape:
         """The first `count` letters that are kept behind the head; they are kept no longer."""
         assert count <= self._num_read
         self._num_read -= count
-        texts, tokens = [], []
+        texts: list[str] = []
+        tokens: list[ChosenToken] = []
         while self._kept and len(self._kept[0].text) <= count:
             spoken = self._kept.popleft()
             count -= len(spoken.text)
