@@ -18,7 +18,7 @@ from ..refusals import Reason, Refusal
 _RETRY = 10.0
 """Seconds after which the swarm itself may be back."""
 
-_ASK = {"model", "prompt", "sampling", "bounded", "num_choices", "best_of", "echo"}
+_ASK = {"model", "prompt", "sampling", "bounded", "num_choices", "best_of", "echo", "silent"}
 _TALK = {"messages", "tools", "tool_choice"}
 _TOOL = {"name", "description", "parameters", "strict"}
 _CHOICE = {"use", "name", "parallel"}
@@ -62,8 +62,8 @@ def question(ask: Ask, model: str) -> Question:
     body: dict[str, Any] = {"model": model, "stream": True}
     body["stream_options"] = {"include_usage": True}
     body.update(_sampling(ask.sampling))
-    if ask.bounded:
-        body["max_tokens"] = ask.sampling.max_new_tokens
+    if ask.bounded or ask.silent:
+        body["max_tokens"] = 0 if ask.silent else ask.sampling.max_new_tokens
     if ask.num_choices > 1:
         body["n"] = ask.num_choices
     match ask.prompt:

@@ -84,7 +84,7 @@ async def test_its_refusals_are_ours(
     ("value", "seconds"),
     [
         ("7", 7),
-        (formatdate(time.time() + 100, usegmt=True), 99),
+        (formatdate(time.time() + 1000, usegmt=True), 1000),
         ("1e9", 3600),
         ("nan", 10),
         ("soon", 10),
@@ -95,7 +95,9 @@ async def test_when_to_come_again_is_passed_on(
     fallback: Fallback, upstream: Any, value: str, seconds: float
 ) -> None:
     upstream.status, upstream.headers = 429, {"Retry-After": value}
-    assert (await refusal(fallback)).retry_after == pytest.approx(seconds, abs=2)
+    assert (await refusal(fallback)).retry_after == pytest.approx(
+        seconds, abs=100 if "GMT" in value else 0
+    )
 
 
 async def test_why_it_refuses_a_request_is_said_briefly(fallback: Fallback, upstream: Any) -> None:

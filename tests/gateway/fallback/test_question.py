@@ -55,6 +55,8 @@ def test_a_plain_prompt() -> None:
     asked = question(ask(Text("Once"), echo=True, sampling={"logprobs": 2}), "theirs")
     assert asked.path == "completions"
     assert asked.body == {**COMMON, "prompt": "Once", "echo": True, "logprobs": 2}
+    asked = question(ask(Text("Once"), echo=True, silent=True), "theirs")
+    assert asked.body == {**COMMON, "prompt": "Once", "echo": True, "max_tokens": 0}
 
 
 def test_tools_and_what_came_of_them() -> None:
