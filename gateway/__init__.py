@@ -6,14 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import GatewayConfig
+    from .fallback import FallbackConfig
     from .keys import KeyFile, Keys
     from .metrics import Metrics
     from .service import Door, Gateway, serve
 
-__all__ = ["Door", "Gateway", "GatewayConfig", "KeyFile", "Keys", "Metrics", "serve"]
+__all__ = [
+    "Door",
+    "FallbackConfig",
+    "Gateway",
+    "GatewayConfig",
+    "KeyFile",
+    "Keys",
+    "Metrics",
+    "serve",
+]
 
 _HOMES = {
     "Door": "service",
+    "FallbackConfig": "fallback",
     "Gateway": "service",
     "GatewayConfig": "config",
     "KeyFile": "keys",

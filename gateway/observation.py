@@ -77,6 +77,9 @@ async def _watch(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         status = error.status
         raise
+    except ConnectionError:
+        status = GONE if trace.refusal is None else 500
+        raise
     except Exception:
         status = 500
         raise

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -17,12 +17,15 @@ from aiohttp import web
 from swarm.client import RemoteModel, SpeculationConfig
 from swarm.errors import ConfigError
 
+from .answer import Answerer
 from .app import create_app
 from .certificate import tls_context
 from .config import GatewayConfig
 from .connection import Connection, Connections
 from .core import Core
 from .endpoints import all_endpoints
+from .fallback import Fallback, FallbackConfig
+from .hybrid import Hybrid
 from .keys import Keys
 from .metrics import Metrics
 from .traffic import Traffic, stopping
@@ -103,21 +106,26 @@ async def serve(
     speculation: SpeculationConfig | None = None,
     door: Door | None = None,
     metrics: Metrics | None = None,
+    fallback: FallbackConfig | None = None,
 ) -> AsyncIterator[Gateway]:
     """Answers for these models, by the names by which they are asked, for the length of the block.
 
-    When it is left nobody new is let in, what runs goes on for `config.drain` seconds, and is then
-    broken off with an error. `door` has its own config; `metrics` are told what happens. Raises
-    `ConfigError` as `Door.opened`.
+    With a `fallback` that is asked for them while they have no route. When the block is left nobody
+    new is let in, what runs goes on for `config.drain` seconds, and is then broken off with an
+    error. `door` has its own config; `metrics` are told what happens. Raises `ConfigError` as
+    `Door.opened`.
     """
     keys, metrics = keys or Keys(), metrics or Metrics()
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         if door is None:
             door = stack.enter_context(Door.opened(config or GatewayConfig(), keys))
         core, traffic = Core(models, door.config, speculation), Traffic()
         turnstile = core.turnstile
         metrics.watch_load(lambda: (turnstile.num_places, turnstile.num_waiting))
-        app = create_app(all_endpoints(), core, door.config, keys, traffic, metrics)
+        answerer: Answerer = core
+        if fallback is not None:
+            answerer = Hybrid(core, await stack.enter_async_context(Fallback.opened(fallback)))
+        app = create_app(all_endpoints(), answerer, door.config, keys, traffic, metrics)
         gateway = Gateway(door, core, traffic)
         async with listening(app, door, gateway.connections):
             logger.info("gateway serving url=%s models=%d", gateway.url, len(models))

@@ -66,6 +66,15 @@ class Grammar:
             level = tuple(part for each in level for part in each.parts)
 
     @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema whose values these texts are, and None where they are no such texts."""
+        if self.kind is not Kind.JSON:
+            return None
+        schema: dict[str, Any] = json.loads(self.text)
+        schema.pop("x-guidance", None)
+        return schema
+
+    @property
     def num_chars(self) -> int:
         """Characters of this grammar and all its parts."""
         return len(self.text) + sum(part.num_chars for part in self.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
     from swarm.client import AuditConfig, ModelOptions, RemoteModel, SpeculationConfig, Swarm
-    from swarm.gateway import Door, Gateway, GatewayConfig, Keys
+    from swarm.gateway import Door, FallbackConfig, Gateway, GatewayConfig, Keys
+
+_FALLBACK_KEY = "HOMESWARM_FALLBACK_KEY"
 
 
 def register(app: typer.Typer) -> None:
@@ -124,6 +127,22 @@ def serve(
             help="Part of the peers' work that others do again, to find who is wrong; 0: none.",
         ),
     ] = 0.01,
+    fallback: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="An endpoint of OpenAI's API that answers while the swarm has no route: PROMPTS"
+            f" THEN LEAVE THE GROUP. Its key is taken from {_FALLBACK_KEY}.",
+        ),
+    ] = None,
+    fallback_model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to ask it for; by default what was asked for."),
+    ] = None,
+    fallback_when_busy: Annotated[
+        bool,
+        typer.Option("--fallback-when-busy", help="It answers also while too many wait."),
+    ] = False,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -165,16 +184,37 @@ def serve(
     options = ModelOptions(revision, dtype, cache, progress(), small, wire, quantize)
     keys = Keys(given(api_key or ()), KeyFile(folder or _keys.default_folder()))
     terms = Terms(threads, AuditConfig(rate=audit), SpeculationConfig.parse(speculate))
+    outside = _fallback(fallback, fallback_model, config, when_busy=fallback_when_busy)
     with suppress(Stopped):
-        run_async(_serve(join, offers, options, Listening(config, keys), terms))
+        run_async(_serve(join, offers, options, Listening(config, keys, outside), terms))
+
+
+def _fallback(
+    url: str | None, model: str | None, config: GatewayConfig, *, when_busy: bool
+) -> FallbackConfig | None:
+    from swarm.gateway import FallbackConfig
+
+    if url is None:
+        if model or when_busy:
+            raise typer.BadParameter("say which with --fallback URL", param_hint="--fallback-…")
+        return None
+    return FallbackConfig(
+        url,
+        os.environ.get(_FALLBACK_KEY),
+        model,
+        when_busy,
+        most_running=config.most_running,
+        most_choices=config.most_choices,
+    )
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where clients are heard, and which."""
+    """Where clients are heard, and which; who else answers them."""
 
     config: GatewayConfig
     keys: Keys
+    fallback: FallbackConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +262,7 @@ async def _serve(
                 door=door,
                 speculation=terms.speculation,
                 metrics=metrics,
+                fallback=listening.fallback,
             )
             async with serving as gateway:
                 census.add(lambda: _census.of_gateway(gateway))
