@@ -16,6 +16,7 @@ from .answer import Answerer, Caller
 from .anthropic.dialect import ANTHROPIC
 from .body import read_body
 from .config import GatewayConfig
+from .connection import keep_busy
 from .cors import add_cors
 from .endpoint import Call, Dialect, Endpoint
 from .keys import Keys
@@ -48,7 +49,7 @@ def create_app(
     endpoints = tuple(endpoints)
     admission = Admission(config, keys or Keys())
     front = _Front(endpoints, admission, config, traffic or Traffic())
-    app = web.Application(client_max_size=config.most_body, middlewares=[front.answer])
+    app = web.Application(client_max_size=config.most_body, middlewares=[keep_busy, front.answer])
     app.on_response_prepare.append(front.head)
     install(app, metrics or Metrics())
     for endpoint in endpoints:

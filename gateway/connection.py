@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from .config import GatewayConfig
 from .openai.dialect import OPENAI
 from .refusals import Reason, Refusal
+from .request_id import begin_request
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,8 @@ class Connection(web.RequestHandler):
         reason = Reason.INVALID if status < 500 else Reason.FAILED
         text = "this is no HTTP request" if status < 500 else "the gateway failed"
         body = OPENAI.refuse(Refusal(reason, text))
-        response = web.json_response(body, status=status)
+        headers = {"Server": "homeswarm", OPENAI.id_header: begin_request()}
+        response = web.json_response(body, status=status, headers=headers)
         response.force_close()
         return response
 
@@ -124,3 +127,13 @@ class Connection(web.RequestHandler):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+@web.middleware
+async def keep_busy(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Has a connection count as busy while a request that came over it is answered."""
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        return await handler(request)
+    with connection.connections.busy(connection):
+        return await handler(request)
