@@ -23,17 +23,19 @@ Pieces = Callable[[Reply, SamplingConfig], AsyncGenerator[Piece, None]]
 class _Ended:
     """A choice is over, by an error where there is one."""
 
+    index: int
     error: Exception | None = None
 
 
 async def side_by_side(
     pieces: Pieces, replies: Sequence[Reply], sampling: SamplingConfig, *, one_ahead: bool
-) -> AsyncGenerator[tuple[int, Piece], None]:
+) -> AsyncGenerator[tuple[int, Piece | None], None]:
     """Yields the pieces of all replies as they come, each with the index of its reply.
 
-    Choice `i` is drawn with `seed + i` if there is a seed: the first is what it would be alone.
-    With `one_ahead` the others begin when it has brought something. An error of any ends all; they
-    can then be resumed together, and what had come but was not read yet comes again.
+    When a reply is over, None comes in place of a piece. Choice `i` is drawn with `seed + i` if
+    there is a seed: the first is what it would be alone. With `one_ahead` the others begin when it
+    has brought something. An error of any ends all; they can then be resumed together, and what
+    had come but was not read yet comes again.
     """
     told: asyncio.Queue[tuple[int, Piece] | _Ended] = asyncio.Queue()
     room = [asyncio.Semaphore(_MAX_WAITING) for _ in replies]
@@ -42,7 +44,7 @@ async def side_by_side(
     async def tell(index: int, reply: Reply) -> None:
         if index and one_ahead:
             await begun.wait()
-        ended = _Ended()
+        ended = _Ended(index)
         try:
             async with aclosing(pieces(reply, _seeded(sampling, index))) as stream:
                 async for piece in stream:
@@ -51,7 +53,7 @@ async def side_by_side(
                     await room[index].acquire()
         except Exception as error:
             # Raised where the pieces are read: there it cannot hit a reader in another's call.
-            ended = _Ended(error)
+            ended = _Ended(index, error)
         begun.set()
         told.put_nowait(ended)
 
@@ -62,9 +64,10 @@ async def side_by_side(
             num_left = len(replies)
             while num_left:
                 match await told.get():
-                    case _Ended(None):
+                    case _Ended(index, None):
                         num_left -= 1
-                    case _Ended(error):
+                        yield index, None
+                    case _Ended(_, error):
                         assert error is not None
                         raise error
                     case index, piece:

@@ -242,8 +242,10 @@ class RemoteModel:
         replies: Sequence[Reply],
         sampling: SamplingConfig,
         speculation: SpeculationConfig | None = None,
-    ) -> AsyncGenerator[tuple[int, Piece], None]:
+    ) -> AsyncGenerator[tuple[int, Piece | None], None]:
         """`pieces` of several replies to one prompt at once, each with the index of its reply.
+
+        None in place of a piece says that this reply is over.
 
         Choice `i` is drawn with `seed + i` where a seed is given: the first is what it would be
         alone. Peers that keep prefixes compute the prompt once, so `num_cached` of the first is

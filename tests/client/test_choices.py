@@ -45,12 +45,17 @@ def replies(num: int) -> list[Reply]:
 
 
 async def collect(writer: Writer, of: list[Reply], ahead: bool = True, **options) -> list[str]:
-    found = []
+    found, ended = [], []
     stream = side_by_side(writer, of, SamplingConfig(**options), one_ahead=ahead)
     async with aclosing(stream):
         async for index, piece in stream:
+            assert index not in ended
+            if piece is None:
+                ended.append(index)
+                continue
             assert piece.text.startswith(f"{index}.")
             found.append(piece.text)
+    assert sorted(ended) == list(range(len(of)))
     return found
 
 
@@ -87,7 +92,7 @@ async def test_an_error_ends_all_and_they_go_on_together() -> None:
     found = []
     with pytest.raises(ValueError, match="choice 1"):
         async for _, piece in side_by_side(writer, of, SamplingConfig(), one_ahead=False):
-            found.append(piece.text)
+            found += [piece.text] if piece else []
     assert writer.closed == 3
     writer.fails = None
     found += await collect(writer, of)
@@ -102,6 +107,7 @@ async def test_who_stops_reading_ends_all_and_can_go_on() -> None:
     stream = side_by_side(writer, of, SamplingConfig(), one_ahead=True)
     async with aclosing(stream):
         async for _, piece in stream:
+            assert piece is not None
             found.append(piece.text)
             if len(found) == 20:
                 break
