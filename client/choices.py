@@ -37,6 +37,12 @@ async def side_by_side(
     has brought something. An error of any ends all; they can then be resumed together, and what
     had come but was not read yet comes again.
     """
+    if len(replies) == 1:
+        async with aclosing(pieces(replies[0], sampling)) as alone:
+            async for piece in alone:
+                yield 0, piece
+        yield 0, None
+        return
     told: asyncio.Queue[tuple[int, Piece] | _Ended] = asyncio.Queue()
     room = [asyncio.Semaphore(_MAX_WAITING) for _ in replies]
     begun = asyncio.Event()

@@ -70,6 +70,12 @@ async def test_all_pieces_of_all_come_in_each_ones_order(ahead) -> None:
     assert len(found) == 12 and writer.closed == 4
 
 
+async def test_one_alone_is_as_any() -> None:
+    writer = Writer()
+    assert await collect(writer, replies(1), seed=7) == ["0.0", "0.1", "0.2"]
+    assert writer.seeds == [7] and writer.closed == 1
+
+
 async def test_the_others_begin_when_the_first_has_brought_something() -> None:
     writer = Writer()
     writer.go.clear()
