@@ -16,7 +16,7 @@ from swarm.wire.messages import DType
 from swarm.wire.tensors import wire_dtype
 
 from .access import Access
-from .choices import side_by_side
+from .choices import Choices
 from .decoding import Decoding
 from .grammar.compiler import Compiler
 from .head import Head
@@ -258,8 +258,8 @@ class RemoteModel:
         def pieces(reply: Reply, seeded: SamplingConfig) -> AsyncGenerator[Piece, None]:
             return self.pieces(reply, seeded, speculation)
 
-        together = side_by_side(pieces, replies, sampling, one_ahead=shared)
-        async with aclosing(together) as found:
+        choices = Choices(pieces, replies, sampling, one_ahead=shared)
+        async with aclosing(choices.told()) as found:
             async for index, piece in found:
                 yield index, piece
 

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from swarm.client import ChosenToken, Piece, Reply, SamplingConfig
-from swarm.client.choices import side_by_side
+from swarm.client.choices import Choices
 from swarm.client.sampling import MAX_SEED
 
 
@@ -46,7 +46,7 @@ def replies(num: int) -> list[Reply]:
 
 async def collect(writer: Writer, of: list[Reply], ahead: bool = True, **options) -> list[str]:
     found, ended = [], []
-    stream = side_by_side(writer, of, SamplingConfig(**options), one_ahead=ahead)
+    stream = Choices(writer, of, SamplingConfig(**options), one_ahead=ahead).told()
     async with aclosing(stream):
         async for index, piece in stream:
             assert index not in ended
@@ -97,7 +97,7 @@ async def test_an_error_ends_all_and_they_go_on_together() -> None:
     writer, of = Writer(fails=1), replies(3)
     found = []
     with pytest.raises(ValueError, match="choice 1"):
-        async for _, piece in side_by_side(writer, of, SamplingConfig(), one_ahead=False):
+        async for _, piece in Choices(writer, of, SamplingConfig(), one_ahead=False).told():
             found += [piece.text] if piece else []
     assert writer.closed == 3
     writer.fails = None
@@ -110,7 +110,7 @@ async def test_an_error_ends_all_and_they_go_on_together() -> None:
 async def test_who_stops_reading_ends_all_and_can_go_on() -> None:
     writer, of = Writer(num=30), replies(3)
     found = []
-    stream = side_by_side(writer, of, SamplingConfig(), one_ahead=True)
+    stream = Choices(writer, of, SamplingConfig(), one_ahead=True).told()
     async with aclosing(stream):
         async for _, piece in stream:
             assert piece is not None
@@ -125,7 +125,7 @@ async def test_who_stops_reading_ends_all_and_can_go_on() -> None:
 
 async def test_one_that_is_not_read_does_not_run_away() -> None:
     writer, of = Writer(num=1000), replies(2)
-    stream = side_by_side(writer, of, SamplingConfig(), one_ahead=False)
+    stream = Choices(writer, of, SamplingConfig(), one_ahead=False).told()
     await anext(stream)
     for _ in range(100):
         await asyncio.sleep(0)
