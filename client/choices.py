@@ -23,64 +23,87 @@ Pieces = Callable[[Reply, SamplingConfig], AsyncGenerator[Piece, None]]
 class _Ended:
     """A choice is over, by an error where there is one."""
 
+    index: int
     error: Exception | None = None
 
 
-async def side_by_side(
-    pieces: Pieces, replies: Sequence[Reply], sampling: SamplingConfig, *, one_ahead: bool
-) -> AsyncGenerator[tuple[int, Piece], None]:
-    """Yields the pieces of all replies as they come, each with the index of its reply.
+class Choices:
+    """Replies that are written side by side.
 
     Choice `i` is drawn with `seed + i` if there is a seed: the first is what it would be alone.
-    With `one_ahead` the others begin when it has brought something. An error of any ends all; they
-    can then be resumed together, and what had come but was not read yet comes again.
+    With `one_ahead` the others begin when the first has brought something.
     """
-    told: asyncio.Queue[tuple[int, Piece] | _Ended] = asyncio.Queue()
-    room = [asyncio.Semaphore(_MAX_WAITING) for _ in replies]
-    begun = asyncio.Event()
 
-    async def tell(index: int, reply: Reply) -> None:
-        if index and one_ahead:
-            await begun.wait()
-        ended = _Ended()
+    def __init__(
+        self, pieces: Pieces, replies: Sequence[Reply], sampling: SamplingConfig, *, one_ahead: bool
+    ) -> None:
+        self._pieces = pieces
+        self._replies = replies
+        self._sampling = sampling
+        self._told: asyncio.Queue[tuple[int, Piece] | _Ended] = asyncio.Queue()
+        self._room = [asyncio.Semaphore(_MAX_WAITING) for _ in replies]
+        self._begun = asyncio.Event()
+        if not one_ahead:
+            self._begun.set()
+
+    def told(self) -> AsyncGenerator[tuple[int, Piece | None], None]:
+        """Yields the pieces of all replies as they come, each with the index of its reply.
+
+        When a reply is over, None comes in place of a piece. An error of any ends all; they can
+        then be resumed together, and what had come but was not read yet comes again.
+        """
+        return self._together() if len(self._replies) > 1 else self._alone()
+
+    async def _alone(self) -> AsyncGenerator[tuple[int, Piece | None], None]:
+        async with aclosing(self._pieces(self._replies[0], self._sampling)) as pieces:
+            async for piece in pieces:
+                yield 0, piece
+        yield 0, None
+
+    async def _together(self) -> AsyncGenerator[tuple[int, Piece | None], None]:
         try:
-            async with aclosing(pieces(reply, _seeded(sampling, index))) as stream:
-                async for piece in stream:
-                    begun.set()
-                    told.put_nowait((index, piece))
-                    await room[index].acquire()
+            async with background() as tasks:
+                for index in range(len(self._replies)):
+                    tasks.create_task(self._tell(index))
+                num_left = len(self._replies)
+                while num_left:
+                    match await self._told.get():
+                        case _Ended(index, None):
+                            num_left -= 1
+                            yield index, None
+                        case _Ended(_, error):
+                            assert error is not None
+                            raise error
+                        case index, piece:
+                            self._room[index].release()
+                            yield index, piece
+        finally:
+            self._take_back()
+
+    async def _tell(self, index: int) -> None:
+        if index:
+            await self._begun.wait()
+        ended = _Ended(index)
+        try:
+            stream = self._pieces(self._replies[index], _seeded(self._sampling, index))
+            async with aclosing(stream) as pieces:
+                async for piece in pieces:
+                    self._begun.set()
+                    self._told.put_nowait((index, piece))
+                    await self._room[index].acquire()
         except Exception as error:
             # Raised where the pieces are read: there it cannot hit a reader in another's call.
-            ended = _Ended(error)
-        begun.set()
-        told.put_nowait(ended)
+            ended = _Ended(index, error)
+        self._begun.set()
+        self._told.put_nowait(ended)
 
-    try:
-        async with background() as tasks:
-            for index, reply in enumerate(replies):
-                tasks.create_task(tell(index, reply))
-            num_left = len(replies)
-            while num_left:
-                match await told.get():
-                    case _Ended(None):
-                        num_left -= 1
-                    case _Ended(error):
-                        assert error is not None
-                        raise error
-                    case index, piece:
-                        room[index].release()
-                        yield index, piece
-    finally:
-        _take_back(told, replies)
-
-
-def _take_back(told: asyncio.Queue[tuple[int, Piece] | _Ended], replies: Sequence[Reply]) -> None:
-    """What nobody has read was not told."""
-    while not told.empty():
-        news = told.get_nowait()
-        if not isinstance(news, _Ended):
-            index, piece = news
-            replies[index].take_back(piece)
+    def _take_back(self) -> None:
+        """What nobody has read was not told."""
+        while not self._told.empty():
+            news = self._told.get_nowait()
+            if not isinstance(news, _Ended):
+                index, piece = news
+                self._replies[index].take_back(piece)
 
 
 def _seeded(sampling: SamplingConfig, index: int) -> SamplingConfig:

@@ -162,6 +162,8 @@ class Handover:
             link = self._hops[0].link
             for message, payload in feed.copy(self._epoch, ours):
                 await link.room()
+                if self._chain.epoch != self._epoch:
+                    return  # Mended meanwhile: they are not filled any further.
                 link.post(message, payload)
 
     def _have_fed(self, before: OpenHop, next_: Next) -> None:

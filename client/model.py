@@ -16,7 +16,7 @@ from swarm.wire.messages import DType
 from swarm.wire.tensors import wire_dtype
 
 from .access import Access
-from .choices import side_by_side
+from .choices import Choices
 from .decoding import Decoding
 from .grammar.compiler import Compiler
 from .head import Head
@@ -242,8 +242,10 @@ class RemoteModel:
         replies: Sequence[Reply],
         sampling: SamplingConfig,
         speculation: SpeculationConfig | None = None,
-    ) -> AsyncGenerator[tuple[int, Piece], None]:
+    ) -> AsyncGenerator[tuple[int, Piece | None], None]:
         """`pieces` of several replies to one prompt at once, each with the index of its reply.
+
+        None in place of a piece says that this reply is over.
 
         Choice `i` is drawn with `seed + i` where a seed is given: the first is what it would be
         alone. Peers that keep prefixes compute the prompt once, so `num_cached` of the first is
@@ -256,8 +258,8 @@ class RemoteModel:
         def pieces(reply: Reply, seeded: SamplingConfig) -> AsyncGenerator[Piece, None]:
             return self.pieces(reply, seeded, speculation)
 
-        together = side_by_side(pieces, replies, sampling, one_ahead=shared)
-        async with aclosing(together) as found:
+        choices = Choices(pieces, replies, sampling, one_ahead=shared)
+        async with aclosing(choices.told()) as found:
             async for index, piece in found:
                 yield index, piece
 

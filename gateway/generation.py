@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from swarm.background import background
-from swarm.client import RemoteModel, Reply, SamplingConfig, SpeculationConfig
+from swarm.client import Finish, RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.errors import SwarmError
 
 from .events import Ended, Ending, Event, Said, Usage
@@ -94,9 +94,10 @@ class Generation:
     async def _run(self) -> None:
         try:
             echo = await self._echo()
-            async with asyncio.TaskGroup() as tasks:
-                for choice, reply in enumerate(self.replies):
-                    tasks.create_task(self._write(choice, reply, echo))
+            if echo is not None:
+                for choice in range(len(self.replies)):
+                    await self._put(replace(echo, choice=choice))
+            await self._write()
             await self._tell_likeliest()
         except* SwarmError as errors:
             await self._events.put(_first(errors))
@@ -116,25 +117,31 @@ class Generation:
         piece = await self._model.echo(self._prompt)
         return Said(0, piece.text, piece.tokens)
 
-    async def _write(self, choice: int, reply: Reply, echo: Said | None) -> None:
-        if echo is not None:
-            await self._put(replace(echo, choice=choice))
+    async def _write(self) -> None:
         if self._prepared.silent:
-            await self._put(Ended(choice, Ending.LENGTH))
+            for choice in range(len(self.replies)):
+                await self._put(Ended(choice, Ending.LENGTH))
             return
-        reading = self._prepared.reading(choice)
-        sampling = _seeded(self._prepared.sampling, choice)
+        readings = [self._prepared.reading(choice) for choice in range(len(self.replies))]
+        sampling = self._prepared.sampling
         if self._kept is not None and sampling.logprobs is None:
             sampling = replace(sampling, logprobs=0)  # Which are the likeliest goes by them.
-        written = self._model.pieces(reply, sampling, self._speculation)
+        over: set[int] = set()
+        written = self._model.choices(self.replies, sampling, self._speculation)
         async with aclosing(written) as pieces:
-            async for piece in pieces:
-                for event in reading.push(piece):
+            async for choice, piece in pieces:
+                reading, reply = readings[choice], self.replies[choice]
+                if choice in over:
+                    continue
+                if piece is not None:
+                    events = reading.push(piece)
+                else:
+                    events = reading.end(reply.finish, reply.stopped_by)
+                for event in events:
                     await self._put(event)
                     if isinstance(event, Ended):
-                        return
-        for event in reading.end(reply.finish, reply.stopped_by):
-            await self._put(event)
+                        over.add(choice)
+                        reply.finish = reply.finish or Finish.STOP  # Nothing more is wanted of it.
 
     async def _put(self, event: Event) -> None:
         """Tells an event, or keeps it until it is known which replies are told."""
@@ -160,11 +167,6 @@ def likeliest(replies: Sequence[Reply]) -> list[int]:
         return sum(score.logprob for score in scores) / max(1, len(scores))
 
     return sorted(range(len(replies)), key=mean, reverse=True)
-
-
-def _seeded(sampling: SamplingConfig, choice: int) -> SamplingConfig:
-    """Choices with a seed differ from each other, and are the same each time."""
-    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + choice)
 
 
 def _first(errors: BaseExceptionGroup[SwarmError]) -> SwarmError:

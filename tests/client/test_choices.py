@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from swarm.client import ChosenToken, Piece, Reply, SamplingConfig
-from swarm.client.choices import side_by_side
+from swarm.client.choices import Choices
 from swarm.client.sampling import MAX_SEED
 
 
@@ -45,12 +45,17 @@ def replies(num: int) -> list[Reply]:
 
 
 async def collect(writer: Writer, of: list[Reply], ahead: bool = True, **options) -> list[str]:
-    found = []
-    stream = side_by_side(writer, of, SamplingConfig(**options), one_ahead=ahead)
+    found, ended = [], []
+    stream = Choices(writer, of, SamplingConfig(**options), one_ahead=ahead).told()
     async with aclosing(stream):
         async for index, piece in stream:
+            assert index not in ended
+            if piece is None:
+                ended.append(index)
+                continue
             assert piece.text.startswith(f"{index}.")
             found.append(piece.text)
+    assert sorted(ended) == list(range(len(of)))
     return found
 
 
@@ -63,6 +68,12 @@ async def test_all_pieces_of_all_come_in_each_ones_order(ahead) -> None:
             f"{name}.{number}" for number in range(3)
         ]
     assert len(found) == 12 and writer.closed == 4
+
+
+async def test_one_alone_is_as_any() -> None:
+    writer = Writer()
+    assert await collect(writer, replies(1), seed=7) == ["0.0", "0.1", "0.2"]
+    assert writer.seeds == [7] and writer.closed == 1
 
 
 async def test_the_others_begin_when_the_first_has_brought_something() -> None:
@@ -86,8 +97,8 @@ async def test_an_error_ends_all_and_they_go_on_together() -> None:
     writer, of = Writer(fails=1), replies(3)
     found = []
     with pytest.raises(ValueError, match="choice 1"):
-        async for _, piece in side_by_side(writer, of, SamplingConfig(), one_ahead=False):
-            found.append(piece.text)
+        async for _, piece in Choices(writer, of, SamplingConfig(), one_ahead=False).told():
+            found += [piece.text] if piece else []
     assert writer.closed == 3
     writer.fails = None
     found += await collect(writer, of)
@@ -99,9 +110,10 @@ async def test_an_error_ends_all_and_they_go_on_together() -> None:
 async def test_who_stops_reading_ends_all_and_can_go_on() -> None:
     writer, of = Writer(num=30), replies(3)
     found = []
-    stream = side_by_side(writer, of, SamplingConfig(), one_ahead=True)
+    stream = Choices(writer, of, SamplingConfig(), one_ahead=True).told()
     async with aclosing(stream):
         async for _, piece in stream:
+            assert piece is not None
             found.append(piece.text)
             if len(found) == 20:
                 break
@@ -113,7 +125,7 @@ async def test_who_stops_reading_ends_all_and_can_go_on() -> None:
 
 async def test_one_that_is_not_read_does_not_run_away() -> None:
     writer, of = Writer(num=1000), replies(2)
-    stream = side_by_side(writer, of, SamplingConfig(), one_ahead=False)
+    stream = Choices(writer, of, SamplingConfig(), one_ahead=False).told()
     await anext(stream)
     for _ in range(100):
         await asyncio.sleep(0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.client.grammar import Grammar
 from swarm.client.penalties import LogitBias, ReplyPenalty
 from swarm.client.sampling import Sampler, SamplingConfig
 
@@ -94,9 +96,9 @@ class Evens:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_a_matcher_has_the_last_word_before_the_filters(temperature) -> None:
-    config = SamplingConfig(temperature=temperature, top_k=2, logit_bias=((1, 100.0),), seed=1)
-    matcher = Evens()
-    sampler = Sampler(config, matcher=matcher)
+    options = {"top_k": 2, "logit_bias": ((1, 100.0),), "seed": 1, "grammar": Grammar.regex(".*")}
+    matcher: Any = Evens()
+    sampler = Sampler(SamplingConfig(temperature=temperature, **options), matcher=matcher)
     logits = torch.arange(6.0)
     chosen = [sampler.choose(torch.tensor([0]), logits) for _ in range(20)]
     assert set(chosen) <= {2, 4} and matcher.seen == chosen

@@ -131,7 +131,7 @@ async def choose(
     """The texts of all choices, put together from their pieces."""
     texts = [""] * len(replies)
     async for index, piece in model.choices(replies, sampling, SpeculationConfig(0)):
-        texts[index] += piece.text
+        texts[index] += piece.text if piece else ""
         if on_piece is not None:
             await on_piece()
     return texts
