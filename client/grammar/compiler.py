@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from swarm.errors import RequestError
-from swarm.quoting import shortened
 
+from .complaint import reason
 from .grammar import Grammar
 from .lark import Writer
 from .matcher import Matcher
@@ -81,7 +81,7 @@ class Compiler:
         text = Writer(self._vocabulary.special).write(grammar)
         compiled = LLMatcher(self._vocabulary.tokens, text, log_level=0, limits=_limits())
         if compiled.is_error():
-            raise RequestError(f"this grammar cannot be followed: {_reason(compiled)}")
+            raise RequestError(f"this grammar cannot be followed: {reason(compiled)}")
         logger.debug(
             "grammar_compiled chars=%d seconds=%.3f", len(text), time.perf_counter() - started
         )
@@ -107,8 +107,3 @@ def _limits() -> LLParserLimits:
         # Errors are for people: without the parser's inner state.
         verbose_errors=False,
     )
-
-
-def _reason(failed: LLMatcher) -> str:
-    error = failed.get_error().split("<backtrace>")[0].strip()
-    return shortened(error or failed.stop_reason())

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from swarm.errors import RequestError
-from swarm.quoting import quoted
+
+from .complaint import reason
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -65,8 +66,5 @@ class Matcher:
         self._allowed = allowed
 
     def _trouble(self) -> str:
-        reason = self._followed.stop_reason()
-        if reason in ("NoExtension", "NoExtensionBias"):
-            return "there is no text that it allows"
-        error, *_ = self._followed.get_error().splitlines() or [reason]
-        return quoted(error)
+        error = reason(self._followed)
+        return "there is no text that it allows" if "NoExtension" in error else error

@@ -34,20 +34,22 @@ _EXACT = 2**53
 
 _TYPES = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 
-_FORMATS = frozenset(
-    {
-        "date-time",
-        "time",
-        "date",
-        "duration",
-        "email",
-        "hostname",
-        "ipv4",
-        "ipv6",
-        "uuid",
-        "uri",
-    }
-)
+_ANY_FORMAT = ""
+_NO_LEAP_SECOND = r"^[^.]*:[0-5][0-9](\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+_FORMATS = {
+    "date-time": _NO_LEAP_SECOND,
+    "time": _NO_LEAP_SECOND,
+    "date": _ANY_FORMAT,
+    "duration": _ANY_FORMAT,
+    # What a mail server has to take (RFC 5321, section 4.5.3.1).
+    "email": r"^[^@]{1,64}@[^@]{1,189}$",
+    "hostname": _ANY_FORMAT,
+    "ipv4": _ANY_FORMAT,
+    "ipv6": _ANY_FORMAT,
+    "uuid": _ANY_FORMAT,
+    "uri": _ANY_FORMAT,
+}
+"""What the library knows, and what it is too generous with: a pattern in addition."""
 
 _SCHEMA = frozenset({"items", "additionalItems", "additionalProperties"})
 _SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -131,6 +133,7 @@ class _Check:
                 continue
             kept[keyword] = self._keyword(keyword, value, f"{place}/{_step(keyword)}", depth + 1)
         _rewrite_items(kept)
+        _rewrite_format(kept)
         _check_properties(kept, place)
         return kept
 
@@ -272,6 +275,11 @@ def _rewrite_items(kept: dict[str, Any]) -> None:
             kept["items"] = kept.pop("additionalItems")
     # Beside items that are no list it means nothing.
     kept.pop("additionalItems", None)
+
+
+def _rewrite_format(kept: dict[str, Any]) -> None:
+    if pattern := _FORMATS.get(kept.get("format", "")):
+        kept["allOf"] = [*kept.get("allOf", []), {"pattern": pattern}]
 
 
 def _check_properties(kept: dict[str, Any], place: str) -> None:
