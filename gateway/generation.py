@@ -36,6 +36,8 @@ class Generation:
         self.replies = [Reply(list(prepared.ids)) for _ in range(prepared.num_replies)]
         self._events: asyncio.Queue[Event | SwarmError | None] = asyncio.Queue(_AHEAD)
         self._first: Event | None = None
+        self._ahead = asyncio.Event()
+        """Set when the first choice has brought something: its prompt is kept for the others."""
         ranked = prepared.num_replies > prepared.num_choices
         self._kept: dict[int, list[Event]] | None = defaultdict(list) if ranked else None
 
@@ -83,7 +85,7 @@ class Generation:
     def _num_cached(self) -> int:
         if self._prompt.prompt_scores is not None:
             return 0  # All of it was computed; what the replies then found kept is of this request.
-        return max(reply.num_cached for reply in self.replies)
+        return self.replies[0].num_cached  # The others find kept what the first has computed.
 
     async def _next(self) -> Event | None:
         event = await self._events.get()
@@ -122,6 +124,8 @@ class Generation:
         if self._prepared.silent:
             await self._put(Ended(choice, Ending.LENGTH))
             return
+        if choice:
+            await self._ahead.wait()
         reading = self._prepared.reading(choice)
         sampling = _seeded(self._prepared.sampling, choice)
         if self._kept is not None and sampling.logprobs is None:
@@ -129,10 +133,12 @@ class Generation:
         written = self._model.pieces(reply, sampling, self._speculation)
         async with aclosing(written) as pieces:
             async for piece in pieces:
+                self._ahead.set()
                 for event in reading.push(piece):
                     await self._put(event)
                     if isinstance(event, Ended):
                         return
+        self._ahead.set()
         for event in reading.end(reply.finish, reply.stopped_by):
             await self._put(event)
 
@@ -164,7 +170,9 @@ def likeliest(replies: Sequence[Reply]) -> list[int]:
 
 def _seeded(sampling: SamplingConfig, choice: int) -> SamplingConfig:
     """Choices with a seed differ from each other, and are the same each time."""
-    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + choice)
+    if sampling.seed is None:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + choice) % 2**64)
 
 
 def _first(errors: BaseExceptionGroup[SwarmError]) -> SwarmError:
