@@ -36,6 +36,7 @@ class Generation:
         self.replies = [Reply(list(prepared.ids)) for _ in range(prepared.num_replies)]
         self._events: asyncio.Queue[Event | SwarmError | None] = asyncio.Queue(_AHEAD)
         self._first: Event | None = None
+        """Set when the first choice has brought something: its prompt is kept for the others."""
         ranked = prepared.num_replies > prepared.num_choices
         self._kept: dict[int, list[Event]] | None = defaultdict(list) if ranked else None
 
@@ -83,7 +84,7 @@ class Generation:
     def _num_cached(self) -> int:
         if self._prompt.prompt_scores is not None:
             return 0  # All of it was computed; what the replies then found kept is of this request.
-        return max(reply.num_cached for reply in self.replies)
+        return self.replies[0].num_cached  # The others find kept what the first has computed.
 
     async def _next(self) -> Event | None:
         event = await self._events.get()

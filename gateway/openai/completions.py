@@ -33,6 +33,7 @@ from .fields import (
     TopP,
     UsageBody,
     bias_of,
+    seed_of,
     stop_strings,
     top_p_of,
     wants_usage,
@@ -152,7 +153,7 @@ def _sampling(body: CompletionRequest, limit: int) -> SamplingConfig:
         presence_penalty=body.presence_penalty or 0.0,
         frequency_penalty=body.frequency_penalty or 0.0,
         logit_bias=bias_of(body.logit_bias),
-        seed=body.seed,
+        seed=seed_of(body.seed),
         stop=stop_strings(body.stop),
         logprobs=body.logprobs,
     )

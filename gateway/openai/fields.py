@@ -89,6 +89,11 @@ def top_p_of(top_p: float | None) -> float:
     return 1.0 if top_p is None else max(top_p, LEAST_TOP_P)
 
 
+def seed_of(seed: int | None) -> int | None:
+    """As sampling takes it: negative ones are the numbers that have the same 64 bits."""
+    return None if seed is None else seed % 2**64
+
+
 def bias_of(biases: dict[str, float] | None) -> tuple[tuple[int, float], ...]:
     """Pairs of token id and bias. Raises `Refusal` for a key that is no token id."""
     return tuple((_token(key), bias) for key, bias in (biases or {}).items())

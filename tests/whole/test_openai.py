@@ -154,6 +154,9 @@ async def test_seeds_are_repeatable_and_choices_differ(program) -> None:
     texts = [choice.message.content for choice in first.choices]
     assert len(set(texts)) == 3
     assert (await streamed(program, seed=5, n=3, **fields))[0] == texts
+    assert (await streamed(program, seed=-1, n=2, **fields))[0] == [
+        text for seed in (-1, 0) for text in (await streamed(program, seed=seed, **fields))[0]
+    ]
     for seed, text in zip((5, 6, 7), texts, strict=True):
         assert (await streamed(program, seed=seed, **fields))[0] == [text]
     assert first.usage.completion_tokens == 36
@@ -193,6 +196,16 @@ async def test_a_peer_that_dies_in_midstream_is_not_seen(program, world, spoken,
         if len(parts) == 5:
             await world.kill("peer-0")
     assert "".join(parts) == text
+
+
+async def test_choices_survive_a_peers_death(program, world) -> None:
+    fields = {"temperature": 1.0, "seed": 3, "n": 3, "max_tokens": 24, "logit_bias": {"2": -100}}
+    texts, _ = await streamed(program, **fields)
+    await world.spare((2, 4))
+    asked = asyncio.create_task(streamed(program, **fields))
+    await world.until(lambda: world.swarms["client"]._exchange._receivers)
+    await world.kill("peer-1")
+    assert (await asked)[0] == texts
 
 
 async def test_whoever_leaves_ends_the_session(program, world) -> None:
@@ -273,3 +286,18 @@ async def test_programs_at_once_do_not_disturb_each_other(program, spoken, words
         *(streamed(program, temperature=0, max_tokens=12, n=n) for n in (1, 2, 3))
     )
     assert [texts for texts, _ in answers] == [[text], [text] * 2, [text] * 3]
+
+
+async def test_cached_tokens_are_those_that_nobody_computed(program) -> None:
+    fields = {"prompt": "a long text, " * 10, "max_tokens": 2, "temperature": 0}
+
+    async def cached(**more: Any) -> int:
+        usage = (await complete(program, **fields, **more)).usage
+        return int(usage.prompt_tokens_details.cached_tokens)
+
+    assert await cached() == 0
+    known = await cached()
+    assert 64 <= known < 130
+    assert await cached(n=3) == known
+    # Each position of a prompt that is scored is computed.
+    assert await cached(echo=True, logprobs=1) == 0
