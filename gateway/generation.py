@@ -36,7 +36,6 @@ class Generation:
         self.replies = [Reply(list(prepared.ids)) for _ in range(prepared.num_replies)]
         self._events: asyncio.Queue[Event | SwarmError | None] = asyncio.Queue(_AHEAD)
         self._first: Event | None = None
-        """Set when the first choice has brought something: its prompt is kept for the others."""
         ranked = prepared.num_replies > prepared.num_choices
         self._kept: dict[int, list[Event]] | None = defaultdict(list) if ranked else None
 
