@@ -21,6 +21,7 @@ from swarm.gateway.tools.reading import CallReading, Manner
 
 ALL = [
     "action",
+    "bare_name",
     "bracket",
     "channels",
     "elements",

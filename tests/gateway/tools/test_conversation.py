@@ -14,6 +14,7 @@ from swarm.gateway.refusals import Refusal
 TOOL = Tool("find", "Finds.", {"type": "object", "properties": {"text": {"type": "string"}}})
 ALL = [
     "action",
+    "bare_name",
     "bracket",
     "channels",
     "elements",
