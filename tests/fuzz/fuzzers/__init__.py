@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "gguf": ("gguf",),
     "config": ("config",),
     "hub": ("hub",),
+    "calls": ("calls",),
 }
 """The modules of each fuzzer that `make fuzz` runs."""
 
