@@ -75,9 +75,11 @@ def _read_pair(head: Head, pairs: Pairs, schema: Mapping[str, Any], tell: Tell) 
 
 
 def _read_json(head: Head, tell: Tell, text: JsonText) -> Reads:
+    tape = head.tape
+    while (yield from head.letter()).isspace():
+        tape.read(tape.at + 1)
     while not text.finished:
         yield from head.letter()
-        tape = head.tape
         try:
             end = text.feed(tape.unread, tape.at)
         except NoJson as error:

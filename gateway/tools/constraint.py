@@ -34,11 +34,19 @@ class Constraint:
     is_thinking: bool = False
 
     def grammar(self) -> Grammar:
-        """Raises `RequestError` for a strict tool whose schema cannot be enforced."""
+        """Raises `RequestError` for a strict tool whose schema cannot be enforced, and where calls
+        could not be told from `words`.
+        """
         if self.choice.use is ToolUse.NONE:
             return self._after_thoughts(self.words or self._free())
         if self.choice.use is ToolUse.REQUIRED:
             return self._after_thoughts(self._calls(self._spelled(self.syntax.begin.lstrip())))
+        if self.words is not None and not self.syntax.trigger:
+            # Its calls are JSON, or lists, themselves; there is no telling which is meant.
+            raise RequestError(
+                "this model's calls look like answers: tools that may be called do not go together"
+                " with a response format"
+            )
         if self.words is not None or not self.syntax.trigger:
             calls = self._calls(self._spelled(self.syntax.begin.lstrip()))
             return self._after_thoughts(Grammar.choice(calls, self.words or self._free()))

@@ -193,7 +193,7 @@ class _Probe:
         none = _after_name(self.render([{}]))
         at = _value_end(close, none, more)
         middle, again = self._again(_NUMBERS, begin, middle, close)
-        if raw and not close[:at].strip():
+        if not middle.strip() or not key.strip() or (raw and not close[:at].strip()):
             raise _Hidden
         return Syntax(
             begin=begin,

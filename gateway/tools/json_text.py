@@ -19,7 +19,7 @@ class NoJson(Exception):
 
 
 class JsonText:
-    """Follows a JSON value; brackets and strings alone are looked at."""
+    """Follows a JSON value from its first letter; brackets and strings alone are looked at."""
 
     def __init__(self, *, is_object: bool = True) -> None:
         self._is_object = is_object
@@ -57,8 +57,6 @@ class JsonText:
 
     def _begin(self, text: str, at: int) -> int:
         letter = text[at]
-        if letter.isspace():
-            return at + 1
         if self._is_object and letter != "{":
             raise NoJson(at)
         self._begun = True

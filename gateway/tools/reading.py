@@ -195,7 +195,7 @@ class CallReading:
 
     def _name(self) -> Generator[None, None, str]:
         syntax = self._syntax
-        behind = [syntax.middle]
+        behind = [syntax.middle + "{"]
         if syntax.pairs is not None:
             behind.append(syntax.pairs.none + syntax.end)
         firsts = frozenset(text.lstrip()[:1] for text in behind)

@@ -88,8 +88,8 @@ class Syntax:
 
 
 def is_coded(letter: str) -> bool:
-    """Whether this letter stands for a special token."""
-    return letter != "" and _FIRST <= ord(letter) < _FIRST + _MOST
+    """Whether this is a letter, and stands for a special token."""
+    return len(letter) == 1 and _FIRST <= ord(letter) < _FIRST + _MOST
 
 
 class Code:

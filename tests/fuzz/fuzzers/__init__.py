@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "hub": ("hub",),
     "grammar": ("grammar",),
     "requests": ("requests",),
+    "calls": ("calls",),
 }
 """The modules of each fuzzer that `make fuzz` runs."""
 

@@ -27,6 +27,7 @@ class Taught:
     tokenizer: PreTrainedTokenizerFast
     template: ChatTemplate
     manners: Manners
+    ends: frozenset[int]
 
     def asked(self, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The end of a prompt."""
@@ -86,7 +87,7 @@ def teach(source: str) -> Taught:
     template = ChatTemplate(tokenizer, "tiny")
     known = set(tokenizer.get_vocab())
     ends = {tokenizer.convert_tokens_to_ids(end) for end in ENDS if end in known}
-    return Taught(tokenizer, template, find_out(template, tokenizer, ends))
+    return Taught(tokenizer, template, find_out(template, tokenizer, ends), frozenset(ends))
 
 
 @pytest.fixture(scope="session")

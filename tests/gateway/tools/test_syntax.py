@@ -13,6 +13,7 @@ from swarm.gateway.tools.syntax import Ids
 
 NATIVE = [
     "action",
+    "bare_name",
     "bracket",
     "channels",
     "elements",
