@@ -32,7 +32,7 @@ class Manners:
     takes_system: bool
 
 
-_known: WeakKeyDictionary[ChatTemplate, Manners] = WeakKeyDictionary()
+_known: WeakKeyDictionary[RemoteModel, Manners] = WeakKeyDictionary()
 
 
 def manners(model: RemoteModel) -> Manners:
@@ -40,10 +40,9 @@ def manners(model: RemoteModel) -> Manners:
 
     Raises `RequestError` for a model without a chat template.
     """
-    template = model.template
-    if template not in _known:
-        _known[template] = find_out(template, model.tokenizer, model.eos_ids)
-    return _known[template]
+    if model not in _known:
+        _known[model] = find_out(model.template, model.tokenizer, model.eos_ids)
+    return _known[model]
 
 
 def find_out(template: ChatTemplate, tokenizer: Any, eos_ids: set[int]) -> Manners:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.client import ChosenToken, Finish, Piece
@@ -237,6 +237,7 @@ TEXTS = st.lists(PARTS | st.text(max_size=3), max_size=12).map("".join)
 
 
 @pytest.mark.parametrize("name", NATIVE)
+@settings(max_examples=30)
 @given(
     text=TEXTS,
     cuts=st.sets(st.integers(1, 150)),

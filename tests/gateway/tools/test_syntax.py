@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.client import Finish
@@ -79,6 +79,7 @@ def told(events):
 
 @pytest.mark.parametrize("assured", [False, True])
 @pytest.mark.parametrize("name", NATIVE)
+@settings(max_examples=30)
 @given(calls=CALLS, cuts=st.sets(st.integers(1, 200)))
 def test_what_the_template_writes_is_read(taught, name, assured, calls, cuts) -> None:
     model = taught(name)
