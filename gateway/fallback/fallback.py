@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -28,6 +29,8 @@ class Fallback:
         self.config = config
         self._upstream = upstream
         self._num_running = 0
+        self._running: set[_Work] = set()
+        self._refusal: Refusal | None = None
 
     @classmethod
     @asynccontextmanager
@@ -46,6 +49,8 @@ class Fallback:
     @asynccontextmanager
     async def answering(self, ask: Ask, caller: Caller) -> AsyncIterator[Answer]:
         """See `Answerer.answering`."""
+        if self._refusal is not None:
+            raise self._refusal
         if ask.num_choices > (most := self.config.most_choices):
             text = f"{ask.num_choices} choices are more than {most}"
             raise Refusal(Reason.INVALID, text, param="n")
@@ -61,10 +66,20 @@ class Fallback:
                 aclosing(_read(data, interpreter)) as events,
             ):
                 work = _Work(events, interpreter)
-                await work.begin()
-                yield Answer(ask.model, Source.FALLBACK, work)
+                self._running.add(work)
+                try:
+                    await work.begin()
+                    yield Answer(ask.model, Source.FALLBACK, work)
+                finally:
+                    self._running.remove(work)
         finally:
             self._num_running -= 1
+
+    def stop(self, refusal: Refusal) -> None:
+        """Ends all answers with this; nothing new begins."""
+        self._refusal = refusal
+        for work in self._running:
+            work.break_off(refusal)
 
     async def models(self) -> tuple[ModelCard, ...]:
         """None of its own: it stands in for the swarm's."""
@@ -82,17 +97,37 @@ class _Work:
         self._events = events
         self._interpreter = interpreter
         self._first: Event | None = None
+        self._reading: asyncio.Timeout | None = None
+        self._refusal: Refusal | None = None
 
     async def begin(self) -> None:
         """Waits for the first event; raises the `Refusal` that comes in its place."""
-        self._first = await anext(self._events, None)
+        self._first = await self._next()
 
     async def events(self) -> AsyncIterator[Event]:
         """See `Work.events`."""
-        if self._first is not None:
-            yield self._first
-        async for event in self._events:
+        event = self._first
+        while event is not None:
             yield event
+            event = await self._next()
+
+    def break_off(self, refusal: Refusal) -> None:
+        """This comes instead of what is still to come."""
+        self._refusal = refusal
+        if self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time())
+
+    async def _next(self) -> Event | None:
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                return await anext(self._events, None)
+        except TimeoutError:
+            assert self._refusal is not None, "whoever is silent is refused"
+            raise self._refusal from None
+        finally:
+            self._reading = None
 
     @property
     def usage(self) -> Usage:

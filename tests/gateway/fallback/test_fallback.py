@@ -188,6 +188,19 @@ async def test_it_answers_only_so_many(upstream: Any) -> None:
     assert len(upstream.requests) == 2
 
 
+async def test_a_gateway_that_stops_breaks_answers_off(fallback: Fallback, upstream: Any) -> None:
+    upstream.says(*CHUNKS)
+    upstream.pauses = True
+    stopping = Refusal(Reason.NO_ROUTE, "stopping")
+    async with asyncio.timeout(5), fallback.answering(ASK, ANN) as answer:
+        events = answer.work.events()
+        assert await anext(events) == Said(0, "Hi")
+        asyncio.get_running_loop().call_soon(fallback.stop, stopping)
+        with pytest.raises(Refusal, match="stopping"):
+            await anext(events)
+    assert await refusal(fallback) is stopping and len(upstream.requests) == 1
+
+
 async def test_that_prompts_leave_the_group_is_said_at_the_start(
     upstream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
