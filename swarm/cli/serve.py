@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swarm.forms import Form
-from swarm.invite import Invite
 
 from . import _keys, _options
 from ._keys import KeysFolderOption
@@ -156,8 +155,6 @@ def serve(
     if not join:
         # Not required as such: `swarm serve keys` needs none.
         raise typer.BadParameter("give the invite of the group", param_hint="--join")
-    # What is wrong is told before anything that takes seconds, such as importing torch.
-    invite = Invite.decode(join)
     from swarm.client import AuditConfig, ModelOptions, SpeculationConfig
     from swarm.gateway import GatewayConfig
     from swarm.gateway.keys import KeyFile, Keys, given
@@ -189,7 +186,7 @@ def serve(
     terms = Terms(threads, AuditConfig(rate=audit), SpeculationConfig.parse(speculate))
     outside = _fallback(fallback, fallback_model, config, when_busy=fallback_when_busy)
     with suppress(Stopped):
-        run_async(_serve(invite, offers, options, Listening(config, keys, outside), terms))
+        run_async(_serve(join, offers, options, Listening(config, keys, outside), terms))
 
 
 def _fallback(
@@ -231,7 +228,7 @@ class Terms:
 
 
 async def _serve(
-    invite: Invite,
+    invite: str,
     offers: tuple[Offer, ...],
     options: ModelOptions,
     listening: Listening,

@@ -28,11 +28,17 @@ class Key:
     context_length: int = 32
 
 
+@dataclass
+class Head:
+    vocab_size: int = 10
+
+
 @dataclass(eq=False)
 class Model:
     """Says "ab", then waits for `goes_on`, then says "c"."""
 
     key: Key = field(default_factory=Key)
+    head: Head = field(default_factory=Head)
     gaps: tuple[tuple[int, int], ...] = ()
     error: Exception | None = None
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
