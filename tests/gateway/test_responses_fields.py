@@ -288,6 +288,7 @@ async def test_other_values_are_refused(
         ("input[0].content", {"input": [{"role": "user", "content": 3}]}),
         ("input[0].content", {"input": [{"role": "user"}]}),
         ("input[0]", {"input": ["?"]}),
+        ("input", {"input": [{"role": "user", "content": ""}] * 8193}),
         ("model", {"model": None}),
     ],
 )

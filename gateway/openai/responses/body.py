@@ -15,6 +15,9 @@ from ..formats import ObjectFormat, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
 
+MOST_ITEMS = 8192
+"""Of one input; whoever has more goes on from an earlier response."""
+
 RawItem = Annotated[
     dict[str, Any],
     Meta(
@@ -139,7 +142,7 @@ class InputRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     """An input, of which the tokens are counted."""
 
     model: str
-    input: str | list[RawItem] | None = None
+    input: str | Annotated[list[RawItem], Meta(max_length=MOST_ITEMS)] | None = None
     instructions: str | None = None
     tools: Annotated[list[FunctionTool], Meta(max_length=128)] | None = None
     tool_choice: Choice | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from swarm.quoting import quoted
 
@@ -21,7 +23,7 @@ from ...sse import EventStream
 from ..dialect import OpenAIDialect
 from .answer import EVENTS, Deleted, InputTokens, ItemList, Response, StreamEvent
 from .body import InputRequest, ResponseRequest
-from .items import Item, Items, listed, read_items
+from .items import Item, Items, Lookup, listed, read_items
 from .listing import Page, listing
 from .request import ask, begun, check, scored, talk
 from .store import Kept, Store
@@ -103,9 +105,8 @@ class _Responses:
     async def create(self, call: Call) -> web.StreamResponse:
         body: ResponseRequest = call.body
         check(body)
-        tools = read_tools(body.tools or ())
-        items = await self._items(call, tools)
-        asked = ask(body, tools, items.items)
+        tools, items = await self._understood(call)
+        asked = await asyncio.to_thread(ask, body, tools, items.items)
         writer = Writer(
             begun(body, tools, items), scored=scored(body), obfuscating=_is_obfuscating(body)
         )
@@ -137,9 +138,8 @@ class _Responses:
 
     async def count(self, call: Call) -> web.Response:
         body: InputRequest = call.body
-        tools = read_tools(body.tools or ())
-        items = await self._items(call, tools)
-        prompt = talk(body, tools, items.items)
+        tools, items = await self._understood(call)
+        prompt = await asyncio.to_thread(talk, body, tools, items.items)
         return whole(InputTokens(await call.answerer.count(body.model, prompt)))
 
     async def retrieve(self, call: Call) -> web.Response:
@@ -156,25 +156,28 @@ class _Responses:
         page = _query(call, Page)
         return whole(listing(self._kept(call).inputs(), page))
 
-    async def _items(self, call: Call, tools: Tools) -> Items:
-        """All items that the model is given, those of earlier responses first."""
-        body: InputRequest = call.body
-        find = self.store.item(call.caller.name)
-        earlier = self._earlier(call, body.previous_response_id)
-        given = read_items(body.input or [], find)
-        items = (*read_items(earlier, find).items, *given.items)
-        if body.truncation == "auto" and items:
-            items = await _truncated(call, tools, items)
-        return Items(items, given.withheld)
+    async def _understood(self, call: Call) -> tuple[Tools, Items]:
+        """The tools, and all items that the model is given, those of earlier responses first.
 
-    def _earlier(self, call: Call, name: str | None) -> list[dict[str, Any]]:
+        Schemas and items may be many: what takes more than a moment is not done on the event loop.
+        """
+        body: InputRequest = call.body
+        earlier = self._earlier(call, body.previous_response_id)
+        find = self.store.item(call.caller.name)
+        tools = await asyncio.to_thread(read_tools, body.tools or ())
+        items = await asyncio.to_thread(_read_all, earlier, body, find)
+        if body.truncation == "auto" and items.items:
+            return tools, replace(items, items=await _truncated(call, tools, items.items))
+        return tools, items
+
+    def _earlier(self, call: Call, name: str | None) -> Kept | None:
         if name is None:
-            return []
+            return None
         kept = self.store.find(call.caller.name, name)
         if kept is None:
             message = f"Previous response with id {quoted(name)} not found."
             raise Refusal(Reason.INVALID, message, param="previous_response_id")
-        return kept.context()
+        return kept
 
     def _keep(self, call: Call, response: Response, items: Items) -> None:
         if response.store:
@@ -187,6 +190,12 @@ class _Responses:
         if kept is None:
             raise Refusal(Reason.NOT_FOUND, f"Response with id {quoted(_name(call))} not found.")
         return kept
+
+
+def _read_all(earlier: Kept | None, body: InputRequest, find: Lookup) -> Items:
+    before = read_items(earlier.context(), find).items if earlier else ()
+    given = read_items(body.input or (), find)
+    return replace(given, items=(*before, *given.items))
 
 
 async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[Item, ...]:
@@ -205,6 +214,8 @@ async def _truncated(call: Call, tools: Tools, items: Sequence[Item]) -> tuple[I
 
 
 def _is_obfuscating(body: ResponseRequest) -> bool:
+    if not body.stream:
+        return False
     return body.stream_options is None or body.stream_options.include_obfuscation
 
 
