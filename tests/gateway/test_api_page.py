@@ -14,12 +14,15 @@ from swarm.gateway.events import Ended, Ending, Said
 from swarm.gateway.openai import chat, completions, models
 from swarm.gateway.openai.chat import ChatRequest
 from swarm.gateway.openai.completions import CompletionRequest
+from swarm.gateway.openai.responses import endpoints as responses
+from swarm.gateway.openai.responses.body import ResponseRequest
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S))
 BODIES: dict[str, type[msgspec.Struct]] = {
     "Chat completions": ChatRequest,
     "Completions": CompletionRequest,
+    "Responses": ResponseRequest,
 }
 
 
@@ -39,7 +42,7 @@ async def test_the_example_runs(serve: Any, scripted: Any, section: str) -> None
     assert example is not None
     path, _, body = example.groups()
     scripted.events = (Said(0, "Because."), Ended(0, Ending.END))
-    endpoints = (*chat.ENDPOINTS, *completions.ENDPOINTS, *models.ENDPOINTS)
+    endpoints = (*chat.ENDPOINTS, *completions.ENDPOINTS, *responses(), *models.ENDPOINTS)
     async with serve(endpoints) as client:
         if body is None:
             answer = await client.get(path)

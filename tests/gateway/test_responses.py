@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from swarm.gateway.openai.responses import Store, endpoints
 from swarm.gateway.openai.responses.store import Kept
 from swarm.gateway.refusals import Reason, Refusal
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
 WORDS = [Said(0, "Blue"), Said(0, " sky."), Ended(0, Ending.END)]
 CALL = [
     CallBegun(0, 0, "call_1", "look"),
@@ -616,11 +614,3 @@ async def test_arguments_are_objects(
         assert "no JSON object" in (await _refusal(client, input=given))["message"]
     else:
         await _post(client, input=given)
-
-
-async def test_the_example_runs(client: TestClient, scripted: Any) -> None:
-    _, _, example = PAGE.partition("curl http://localhost:8000/v1/responses")
-    asked = json.loads(example.split("-d '")[1].split("'")[0])
-    scripted.events = WORDS
-    told = await _post(client, **{**asked, "model": "tiny"})
-    assert told["instructions"] == asked["instructions"]
