@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "config": ("config",),
     "hub": ("hub",),
     "grammar": ("grammar",),
+    "requests": ("requests",),
 }
 """The modules of each fuzzer that `make fuzz` runs."""
 

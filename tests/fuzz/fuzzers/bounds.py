@@ -16,11 +16,14 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import swarm
+import swarm.client.grammar
+import swarm.gateway
 import swarm.peer
 
 T = TypeVar("T")
 
-_OURS = tuple(str(Path(part.__path__[0]).resolve()) for part in (swarm, swarm.peer))
+_PARTS = (swarm, swarm.client.grammar, swarm.gateway, swarm.peer)
+_OURS = tuple(str(Path(part.__path__[0]).resolve()) for part in _PARTS)
 
 _LONGEST_ERROR = 2000
 """Characters: errors go to logs and to people, and an input may be long."""
