@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from swarm.client import Finish, RemoteModel, Reply, SamplingConfig
+from swarm.client.choices import Choices
 from swarm.client.piece import Piece
 from swarm.errors import NoRouteError, RequestError
 from swarm.gateway.answer import Caller
@@ -54,7 +55,7 @@ class Model:
             raise RequestError("the prompt is empty")
         return [1] * len(prompt)
 
-    async def pieces(self, reply: Reply, *_: Any) -> AsyncIterator[Piece]:
+    async def pieces(self, reply: Reply, *_: Any) -> AsyncGenerator[Piece, None]:
         self.num_open += 1
         try:
             if self.error is not None:
@@ -67,6 +68,12 @@ class Model:
             reply.finish = Finish.LENGTH
         finally:
             self.num_open -= 1
+
+
+    def choices(
+        self, replies: Sequence[Reply], sampling: SamplingConfig, *_: Any
+    ) -> AsyncGenerator[tuple[int, Piece | None], None]:
+        return Choices(self.pieces, replies, sampling, one_ahead=False).told()
 
 
 def core(model: Model, **options: Any) -> Core:
