@@ -29,12 +29,12 @@ class Matcher:
         self._vocabulary = vocabulary
         self.finished = False
         """Whether the text is whole and nothing but an end could follow."""
-        self._allowed: torch.Tensor
+        self._barred: torch.Tensor
         self._look()
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
         """`logits` `[size]`, with minus infinity for all that may not come."""
-        return torch.where(self._allowed, logits, -torch.inf)
+        return torch.where(self._barred, -torch.inf, logits)
 
     def advance(self, token: int) -> None:
         """This token has come; it is one of those that may.
@@ -56,14 +56,15 @@ class Matcher:
         bits = np.frombuffer(self._followed.compute_bitmask(), np.uint8)
         if self._followed.is_error():
             raise RequestError(f"the grammar cannot be followed: {self._trouble()}")
-        whole = np.unpackbits(bits, count=vocabulary.size, bitorder="little")
-        allowed = torch.from_numpy(whole).bool()
+        # In numpy: of a vocabulary's size, each of torch's small steps takes five times as long.
+        barred = np.unpackbits(~bits, count=vocabulary.size, bitorder="little").view(np.bool_)
         if vocabulary.barred is not None:
-            allowed[vocabulary.barred :] = False
-        self.finished = int(allowed.sum()) == int(allowed[vocabulary.ends].sum())
+            barred[vocabulary.barred :] = True
+        number = vocabulary.size - np.count_nonzero(barred)
+        self.finished = number == sum(not barred[end] for end in vocabulary.ends)
         if self.finished and not self._followed.is_accepting():
             raise RequestError("no token leads on in the grammar")
-        self._allowed = allowed
+        self._barred = torch.from_numpy(barred)
 
     def _trouble(self) -> str:
         error = reason(self._followed)
