@@ -151,3 +151,13 @@ async def test_what_does_not_fit_is_refused_in_numbers(anthropics):
         long = [{"role": "user", "content": "x" * 3000}]
         with pytest.raises(BadRequestError, match=r"prompt is too long: \d+ tokens > 2048"):
             await client.messages.create(**ASKED | {"messages": long})
+
+
+async def test_a_reply_goes_on_from_what_is_begun(three, anthropics):
+    model = await three.client()
+    text = "system: Be kind.\nuser: Why?\nassistant: The sky"
+    expected = await model.generate(text, raw=True, max_new_tokens=20)
+    begun = [*ASKED["messages"], {"role": "assistant", "content": "The sky"}]
+    async with anthropics() as client:
+        message = await client.messages.create(**ASKED | {"messages": begun, "max_tokens": 20})
+    assert text_of(message) == expected.text
