@@ -55,8 +55,8 @@ _WORDS = [
     _CALL, _CALL[:-20], "<tool_call>", "</tool_call>", '{"name": "', "find", "go",
     '", "arguments": ', '{"text": "', '"}', "{", "}", "[", "]", '"', "\\", "\n", " ", "\u3000", ",",
     "(", ")", "=", "n", "1", "text", "<think>", "</think>", "<function=", ">\n<parameter=",
-    "\n</parameter>", "\n</function>", "to=", "functions.", ":0", ', "id": "abcdefghi"}', "STOP", "ST",
-    "é", "😀", "\x00", _CALLS, _END, _THINK, _THOUGHT, f'{_CALLS} [{{"name": "',
+    "\n</parameter>", "\n</function>", "to=", "functions.", ":0", ', "id": "abcdefghi"}', "STOP",
+    "ST", "é", "😀", "\x00", _CALLS, _END, _THINK, _THOUGHT, f'{_CALLS} [{{"name": "',
     f"{_CALLS}functions.find:0{_THINK}",
 ]  # fmt: skip
 _PARTS = st.sampled_from(_WORDS) | st.text(max_size=4)
