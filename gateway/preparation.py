@@ -45,7 +45,7 @@ def prepare(model: RemoteModel, ask: Ask) -> Prepared:
     ids = prompt_ids(model, ask.prompt)
     sampling = _fitted(model, ask, len(ids))
     reading: Callable[[int], Reading] = PlainReading
-    if isinstance(ask.prompt, Talk) and ask.prompt.tools:
+    if isinstance(ask.prompt, Talk) and (ask.prompt.tools or manners(model).syntax.words):
         sampling, reading = _calling(model, ask.prompt, ids, sampling)
     num_replies = max(ask.num_choices, ask.best_of or 0)
     return Prepared(ids, sampling, reading, ask.num_choices, num_replies, ask.echo, ask.silent)
@@ -72,23 +72,23 @@ def _check_known(model: RemoteModel, ids: Sequence[int]) -> None:
 def _calling(
     model: RemoteModel, talk: Talk, ids: list[int], sampling: SamplingConfig
 ) -> tuple[SamplingConfig, Callable[[int], Reading]]:
-    """How to sample and read where tools may be called."""
+    """How to sample and read where a reply may be more than words: calls, or markup in any case."""
     known = manners(model)
     is_thinking = _is_thinking(model, ids) if known.syntax.thoughts else False
     constraint = Constraint(
         known.syntax, talk.tools, talk.tool_choice, sampling.grammar, is_thinking
     )
     use = talk.tool_choice.use
-    # Only a fast tokenizer can be held to a grammar; and what has markup everywhere is not words.
-    is_free = model.tokenizer.is_fast and not (known.found and known.found.framed)
-    assured = is_free or use is ToolUse.REQUIRED or sampling.grammar is not None
+    # Only a fast tokenizer can be held to a grammar; and free text has no markup of its own.
+    is_free = model.tokenizer.is_fast and not known.syntax.words
+    needs = use is ToolUse.REQUIRED or sampling.grammar is not None
+    assured = bool(talk.tools) and (is_free or needs)
     if assured:
         sampling = replace(sampling, grammar=constraint.grammar())
-    if use is ToolUse.NONE:
-        return sampling, PlainReading
+    callable_tools = () if use is ToolUse.NONE else talk.tools
     manner = Manner(
         known.syntax,
-        {tool.name: object_schema(tool) for tool in talk.tools},
+        {tool.name: object_schema(tool) for tool in callable_tools},
         known.letters,
         assured,
         None if talk.tool_choice.parallel else 1,

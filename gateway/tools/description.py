@@ -40,7 +40,10 @@ def described(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict[s
         )
         for tool in tools
     ]
-    return [{"role": "system", "content": _HOW.format(tools="\n".join(lines))}, *talk]
+    how = _HOW.format(tools="\n".join(lines))
+    if talk and talk[0]["role"] == "system":
+        return [{"role": "system", "content": f"{talk[0]['content']}\n\n{how}"}, *talk[1:]]
+    return [{"role": "system", "content": how}, *talk]
 
 
 def _in_words(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:

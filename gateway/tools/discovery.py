@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from swarm.client import ChatTemplate, TemplateError
@@ -36,18 +36,20 @@ _TEXTS = {"alpha": "beta", "gamma": "delta"}
 _NUMBERS = {"alpha": 17, "gamma": 18}
 _NESTED = {"alpha": [1, {"b": None}], "gamma": 'a"b'}
 
+_VARIANTS = (" <|constrain|>json<|message|>",)
+"""What models write between a name and arguments that their template writes in another order:
+gpt-oss, whose recipient may stand behind the channel."""
+
 
 @dataclass(frozen=True)
 class Found:
     """A syntax, and how calls of earlier turns are given to the template: their ids, and whether
-    arguments are objects or JSON texts. Where replies are `framed`, special tokens stand in all of
-    them, not only in calls.
+    arguments are objects or JSON texts.
     """
 
     syntax: Syntax
     ids: Ids = Ids.ANY
     as_text: bool = False
-    framed: bool = False
 
     def given(
         self, call_id: str, name: str, arguments: Mapping[str, Any], index: int
@@ -76,7 +78,7 @@ def discover(template: ChatTemplate, special: frozenset[str], ends: frozenset[st
                 syntax = probe.syntax()
             except (TemplateError, _Hidden):
                 continue
-            return Found(syntax, _ids(probe), as_text, probe.is_framed())
+            return Found(probe.framed(syntax), _ids(probe), as_text)
     return None
 
 
@@ -129,12 +131,22 @@ class _Probe:
         start = _shared(before, text)
         return self._without_end(text[start:], after)
 
-    def is_framed(self) -> bool:
-        """Whether special tokens stand between what asks for a reply and its words."""
+    def framed(self, syntax: Syntax) -> Syntax:
+        """The same, with what stands between the question and the words of a reply."""
         talk = [_USER, {"role": "assistant", "content": _SAID}]
         asked = self._code.code(self._template.render(talk[:1]))
         said = self._code.code(self._template.render(talk, asking=False)).rpartition(_SAID)[0]
-        return any(map(is_coded, said[_shared(asked, said) :]))
+        marks = [letter for letter in said[_shared(asked, said) :] if is_coded(letter)]
+        if not marks:
+            return syntax
+        variants = [self._code.code(each) for each in _VARIANTS]
+        return replace(
+            syntax,
+            words=marks[-1],
+            # Where one of its tokens is unknown, a variant is nothing that this model writes.
+            variants=tuple(each for each in variants if "<" not in each),
+            special=tuple(self._code.names),
+        )
 
     def _rendered(self, message: Mapping[str, Any]) -> str:
         messages = [_USER, {"role": "assistant", **message}]

@@ -61,7 +61,7 @@ class CallReading:
         self._syntax = manner.syntax
         self._tape = Tape()
         self._head = Head(self._tape)
-        self._saying = Saying(choice, manner.stop)
+        self._saying = Saying(choice, manner.stop, manner.syntax.words)
         self._events: list[Event] = []
         self._call: _Call | None = None
         self._num_calls = 0
@@ -182,7 +182,7 @@ class CallReading:
         while found != syntax.end:
             call = _Call(self._num_calls, (yield from self._name()))
             if syntax.pairs is None:
-                yield from head.literal(syntax.middle)
+                yield from head.literal(syntax.middle, *syntax.variants)
                 self._begin(call)
                 yield from read_object(head, self._add)
                 call.is_whole = True
@@ -195,7 +195,7 @@ class CallReading:
 
     def _name(self) -> Generator[None, None, str]:
         syntax = self._syntax
-        behind = [syntax.middle + "{"]
+        behind = [syntax.middle + "{", *syntax.variants]
         if syntax.pairs is not None:
             behind.append(syntax.pairs.none + syntax.end)
         firsts = frozenset(text.lstrip()[:1] for text in behind)

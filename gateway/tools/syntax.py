@@ -57,8 +57,9 @@ class Syntax:
 
     `begin` up to the first name, `middle` between a name and its arguments (or the first key),
     `again` from there to the next call's name (None if one call is all that a message has), `end`
-    behind the last one. `thoughts` begin and end with these. `special` are the names of the special
-    tokens, by their code.
+    behind the last one. Some models also write one of `variants` for `middle`. `thoughts` begin and
+    end with the two. With `words`, a special token, words begin in replies where each other special
+    token begins something else. `special` are the names of the special tokens, by their code.
     """
 
     begin: str
@@ -67,7 +68,9 @@ class Syntax:
     again: str | None = None
     pairs: Pairs | None = None
     compact: bool = False
+    variants: tuple[str, ...] = ()
     thoughts: tuple[str, str] | None = None
+    words: str = ""
     special: tuple[str, ...] = ()
 
     @property

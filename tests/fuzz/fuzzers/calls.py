@@ -38,6 +38,9 @@ _SYNTAXES = {
         "\n</function>\n</tool_call>\n<tool_call>\n<function=",
         Pairs(">\n", "\n</parameter>", "\n<parameter=", ">", raw=True),
     ),
+    "framed": Syntax(
+        " to=functions.", f"{_CALLS}json{_END}", "", variants=(f" {_THINK}{_END}",), words=_END
+    ),
     "pythonic": Syntax("[", "(", ")]", "), ", Pairs("=", "", ", ", "(", raw=False)),
 }  # fmt: skip
 _TOOLS = {
@@ -52,8 +55,8 @@ _WORDS = [
     _CALL, _CALL[:-20], "<tool_call>", "</tool_call>", '{"name": "', "find", "go",
     '", "arguments": ', '{"text": "', '"}', "{", "}", "[", "]", '"', "\\", "\n", " ", "\u3000", ",",
     "(", ")", "=", "n", "1", "text", "<think>", "</think>", "<function=", ">\n<parameter=",
-    "\n</parameter>", "\n</function>", "functions.", ":0", ', "id": "abcdefghi"}', "STOP", "ST",
-    "é", "😀", "\x00", _CALLS, _END, _THINK, _THOUGHT, f'{_CALLS} [{{"name": "',
+    "\n</parameter>", "\n</function>", "to=", "functions.", ":0", ', "id": "abcdefghi"}', "STOP",
+    "ST", "é", "😀", "\x00", _CALLS, _END, _THINK, _THOUGHT, f'{_CALLS} [{{"name": "',
     f"{_CALLS}functions.find:0{_THINK}",
 ]  # fmt: skip
 _PARTS = st.sampled_from(_WORDS) | st.text(max_size=4)
@@ -137,7 +140,7 @@ def check(case: dict[str, Any]) -> None:
     assert all(name in _TOOLS for name, _ in calls)
     if not case["assured"] and finish is not Finish.LENGTH:
         assert all(isinstance(json.loads(arguments), dict) for _, arguments in calls)
-    if not calls and not case["assured"] and not case["stop"]:
+    if not calls and not case["assured"] and not case["stop"] and not syntax.words:
         assert words == re.sub("[\ud800-\udfff]", "", text)
 
 

@@ -13,7 +13,17 @@ from swarm.gateway.tools.syntax import PLAIN
 
 TOOLS = {"find": {"properties": {"text": {"type": "string"}}}, "look_up": {}}
 CALL = '<tool_call>\n{"name": "find", "arguments": {"text": "a"}}\n</tool_call>'
-NATIVE = ["action", "bracket", "elements", "headers", "hermes", "pythonic", "square", "thinking"]
+NATIVE = [
+    "action",
+    "bracket",
+    "channels",
+    "elements",
+    "headers",
+    "hermes",
+    "pythonic",
+    "square",
+    "thinking",
+]
 
 
 def manner(taught=None, **options) -> Manner:
@@ -192,6 +202,21 @@ def test_the_tokens_of_words_come_with_them_and_those_of_calls_do_not() -> None:
     said = [event for event in events if isinstance(event, Said)]
     assert [token.id for event in said for token in event.tokens] == [0, 5, 6, 7]
     assert "".join(event.text for event in said) == "One\nTwo <b>"
+
+
+def test_names_of_channels_are_no_words(taught) -> None:
+    model = taught("channels")
+    begin = "<|channel|>analysis<|message|>Rain?<|end|><|start|>assistant"
+    parts, ending, _ = told(
+        read(model.pieces(f"{begin}<|channel|>final<|message|>It rains."), taught=model)
+    )
+    assert parts == ["Rain?\n\nIt rains."] and ending is Ending.END
+    for call in (
+        " to=functions.find<|channel|>commentary json<|message|>{}",
+        "<|channel|>commentary to=functions.find <|constrain|>json<|message|>{}",
+    ):
+        parts, ending, _ = told(read(model.pieces(begin + call), taught=model))
+        assert parts == ["Rain?", [0, "find", "{}"]] and ending is Ending.CALLS
 
 
 PARTS = st.sampled_from(

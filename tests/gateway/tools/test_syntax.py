@@ -103,7 +103,7 @@ def test_what_is_found_out(taught) -> None:
         "pythonic",
     }
     assert {name for name in NATIVE if not found[name].syntax.trigger} == {"headers", "pythonic"}
-    assert {name for name in NATIVE if found[name].framed} == {"channels"}
+    assert {name for name in NATIVE if found[name].syntax.words} == {"channels"}
 
 
 @pytest.mark.parametrize("name", ["plain", "turns"])
