@@ -133,9 +133,11 @@ async def test_parse(client: AsyncOpenAI, scripted: Any) -> None:
     scripted.events = [Said(0, '{"colour": "blue", "clouds": 2}'), Ended(0, Ending.END)]
     parsed = await client.responses.parse(model="tiny", input="?", text_format=Sky)
     assert parsed.output_parsed == Sky(colour="blue", clouds=2)
-    assert scripted.ask.sampling.grammar is not None
+    assert scripted.asks[0].sampling.grammar is not None
     async with client.responses.stream(model="tiny", input="?", text_format=Sky) as stream:
         assert (await stream.get_final_response()).output_parsed == parsed.output_parsed
+    more: Any = [*parsed.output, {"role": "user", "content": "More?"}]
+    await client.responses.parse(model="tiny", input=more, text_format=Sky)
     scripted.events = CALLS
     tool: Any = pydantic_function_tool(Look, name="look")
     function = tool["function"]
