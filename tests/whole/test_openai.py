@@ -19,7 +19,13 @@ from swarm.gateway.config import GatewayConfig
 from swarm.gateway.core import Core
 from swarm.gateway.openai import chat, completions
 
-TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
+TEMPLATE = r"""
+{%- for tool in tools or [] %}{{ tool.function.name }}{{ "\n" }}{% endfor %}
+{%- for m in messages %}{{ m.role[0] + ":" + m.content }}
+{%- for call in m.tool_calls or [] %}{{ "<tool_call>\n" }}
+{{- {"name": call.function.name, "arguments": call.function.arguments} | tojson }}
+{{- "\n</tool_call>" }}{% endfor %}{{ "\n" }}{% endfor %}
+{%- if add_generation_prompt %}a:{% endif %}"""
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 PROMPT = "u:Hello\na:"
 VOCABULARY = 259
@@ -301,3 +307,51 @@ async def test_cached_tokens_are_those_that_nobody_computed(program) -> None:
     assert await cached(n=3) == known
     # Each position of a prompt that is scored is computed.
     assert await cached(echo=True, logprobs=1) == 0
+
+
+TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "parameters": {
+                "type": "object",
+                "properties": {"unit": {"enum": ["cm", "in"]}},
+                "required": ["unit"],
+                "additionalProperties": False,
+            },
+            "strict": True,
+        },
+    }
+    for name in ("measure", "weigh")
+]
+
+
+async def test_a_loop_of_tool_calls(program) -> None:
+    # One call at a time: a model of random weights knows no end.
+    fields = {"tools": TOOLS, "parallel_tool_calls": False, "seed": 3}
+    weigh = {"type": "function", "function": {"name": "weigh"}}
+    messages = list(HELLO)
+    for choice, names in (("required", {"measure", "weigh"}), (weigh, {"weigh"})):
+        answer = await say_all(program, messages, tool_choice=choice, **fields)
+        message = answer.choices[0].message
+        assert answer.choices[0].finish_reason == "tool_calls"
+        (call,) = message.tool_calls
+        assert call.function.name in names
+        assert json.loads(call.function.arguments)["unit"] in ("cm", "in")
+        messages += [message, {"role": "tool", "tool_call_id": call.id, "content": "4"}]
+    last = await say_all(program, messages, tool_choice="none", max_tokens=4, **fields)
+    assert not last.choices[0].message.tool_calls
+
+
+async def say_all(program: Any, messages: list[Any], **fields: Any) -> Any:
+    """A whole answer, whose calls are those of the same as a stream."""
+    fields = {"model": "tiny", "messages": messages, **fields}
+    whole = await program.chat.completions.create(**fields)
+    parts: dict[int, str] = {}
+    async for chunk in await program.chat.completions.create(stream=True, **fields):
+        for call in chunk.choices[0].delta.tool_calls or ():
+            parts[call.index] = parts.get(call.index, "") + (call.function.arguments or "")
+    calls = whole.choices[0].message.tool_calls or ()
+    assert [parts[index] for index in sorted(parts)] == [call.function.arguments for call in calls]
+    return whole
