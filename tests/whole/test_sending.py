@@ -91,3 +91,37 @@ async def test_long_prompts_of_many_sessions_wait_for_the_line_in_turn(world, as
     assert len(set(prefill)) == NUM
     ends = {session: index for index, session in enumerate(prefill)}
     assert sorted(ends.values())[NUM // 3] > 0.8 * len(prefill)
+
+
+async def test_what_waits_is_taken_back_when_the_hop_dies(world, asker, prompts):
+    world.link_config = LinkConfig(1.0, 30.0, 1.0, 30.0, handshake=2.0, backlog=BACKLOG)
+    await world.peer("peer", (0, 4), kv_memory=8 << 20)
+    await world.peer("spare", (0, 4), kv_memory=8 << 20, silent=True)
+    model = await world.client(config=SessionConfig(chunk_len=50))
+    link = await slow_link(model)
+    askers = [asker(model) for _ in prompts]
+    running = asyncio.gather(
+        *(each.greedy(prompt, 3) for each, prompt in zip(askers, prompts, strict=True))
+    )
+    await world.until(lambda: link.crowded)
+    await asyncio.sleep(0.5)
+    assert link.crowded
+    await world.kill("peer")
+    assert await running == [world.tiny.greedy(prompt, 3) for prompt in prompts]
+    assert {hop.peer for each in askers for hop in each.reply.route} == {"spare"}
+
+
+async def test_who_gives_up_while_a_prompt_waits_leaves_nothing(world, asker, prompts):
+    world.link_config = LinkConfig(1.0, 30.0, 1.0, 30.0, handshake=2.0, backlog=BACKLOG)
+    await world.peer("peer", (0, 4), kv_memory=8 << 20)
+    model = await world.client(config=SessionConfig(chunk_len=50))
+    link = await slow_link(model)
+    running = [asyncio.create_task(asker(model).greedy(prompt, 3)) for prompt in prompts]
+    await world.until(lambda: link.crowded)
+    kept = running.pop()
+    for task in running:
+        task.cancel()
+    assert await kept == world.tiny.greedy(prompts[-1], 3)
+    await asyncio.wait(running)
+    assert all(task.cancelled() for task in running) and not link.crowded
+    await world.settle()
