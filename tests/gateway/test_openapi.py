@@ -65,3 +65,12 @@ async def test_what_comes_back_is_described(
                     assert answer.content_type in said["content"], (method, place)
                     for name, header in said["headers"].items():
                         assert name in answer.headers or not header.get("required"), place
+
+
+async def test_what_needs_a_key_is_described_as_it_is_now(serve: Any) -> None:
+    async with serve(all_endpoints()) as client, client.get("/openapi.json") as answer:
+        free = await answer.json()
+    assert free["paths"]["/v1/models"]["get"]["security"] == []
+    needed = description(all_endpoints())["paths"]
+    assert len(needed["/v1/models"]["get"]["security"]) == 2
+    assert needed["/health"]["get"]["security"] == [], "open to all"
