@@ -12,6 +12,7 @@ from aiohttp import web
 
 from swarm import __version__
 
+from .admission import LOCAL
 from .endpoint import Call, Endpoint
 from .openai.dialect import OPENAI
 from .refusals import Reason, Refusal
@@ -45,22 +46,25 @@ _MEANINGS = {
 
 def endpoint(others: Sequence[Endpoint]) -> Endpoint:
     """The endpoint that describes `others`."""
-    page = msgspec.json.encode(description(others))
+    pages = {
+        keyed: msgspec.json.encode(description(others, keyed=keyed)) for keyed in (True, False)
+    }
 
     async def show(call: Call) -> web.Response:
+        page = pages[call.caller != LOCAL]
         return web.Response(body=page, content_type="application/json")
 
     summary = "This description"
     return Endpoint("GET", "/openapi.json", summary, OPENAI, show, answer=dict[str, Any], open=True)
 
 
-def description(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The whole document."""
+def description(endpoints: Sequence[Endpoint], *, keyed: bool = True) -> dict[str, Any]:
+    """The whole document, of a gateway that needs keys or one that does not."""
     schemas = _Schemas(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
         path = _PARAMETER.sub(r"{\1}", each.path)
-        paths.setdefault(path, {})[each.method.lower()] = _operation(each, schemas)
+        paths.setdefault(path, {})[each.method.lower()] = _operation(each, schemas, keyed=keyed)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -103,11 +107,11 @@ def _parts(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
-def _operation(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+def _operation(each: Endpoint, schemas: _Schemas, *, keyed: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _name(each),
         "summary": each.summary,
-        "security": [*([{}] if each.open else []), {"bearer": []}, {"x-api-key": []}],
+        "security": [{"bearer": []}, {"x-api-key": []}] if keyed and not each.open else [],
         "responses": _responses(each, schemas),
     }
     if names := _PARAMETER.findall(each.path):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swarm.errors import ConfigError
 from swarm.forms import Form
 
 from . import _keys, _options
@@ -274,17 +275,39 @@ async def _serve(
 async def _open(
     swarm: Swarm, offers: tuple[Offer, ...], options: ModelOptions, wait: float
 ) -> dict[str, RemoteModel]:
-    """Opens what is to be served: each model once, under all of its names."""
-    if not offers:
+    """Opens what is to be served: each model once, under all of its names.
+
+    Of models that nobody has named, one that opens is enough.
+    """
+    named = bool(offers)
+    if not named:
         typer.echo("Joined the group. Looking for its models …", err=True)
         offers = await announced(swarm, wait)
     opened: dict[str, RemoteModel] = {}
+    failure: ConfigError | None = None
     for source in dict.fromkeys(offer.source for offer in offers):
         typer.echo(f"Opening {_options.plain(source)} …", err=True)
-        opened[source] = await swarm.model(source, options)
-        # Read now, not while the first one who asks waits for it.
-        await asyncio.to_thread(opened[source].checkpoint.tokenizer)
-    return {offer.name: opened[offer.source] for offer in offers}
+        try:
+            opened[source] = await _opened(swarm, source, options)
+        except ConfigError as error:
+            if named:
+                raise
+            failure = error
+            typer.echo(f"Not served: {_options.plain(str(error))}", err=True)
+    if not opened and failure is not None:
+        raise failure
+    return {offer.name: opened[offer.source] for offer in offers if offer.source in opened}
+
+
+async def _opened(swarm: Swarm, source: str, options: ModelOptions) -> RemoteModel:
+    model = await swarm.model(source, options)
+    # Read now, not while the first one who asks waits for it.
+    await asyncio.to_thread(model.checkpoint.tokenizer)
+    if missing := await model.missing():
+        gaps = ", ".join(f"{start}:{end}" for start, end in missing)
+        line = f"Nobody serves blocks {gaps} of this {_options.plain(source)} yet."
+        typer.echo(line, err=True)
+    return model
 
 
 def _tell(gateway: Gateway, names: list[str], door: Door, *, keyed: bool) -> None:

@@ -114,6 +114,20 @@ async def test_who_was_blamed_excluded_or_does_not_serve_is_left_out(bench: Benc
     assert await bench.route("b", "c") == "a:0-4"
 
 
+async def test_blocks_are_missing_for_which_nobody_could_be_asked(bench: Bench) -> None:
+    assert await bench.router.missing(KEY) == ((0, 4),)
+    bench.found = [serves("a", 0, 2), serves("b", 2, 4), serves("c", 3, 4, state=State.LEAVING)]
+    await bench.router.find("model", fresh=True)
+    assert await bench.router.missing(KEY) == ()
+    assert bench.neighbours.dialled == [], "nobody is dialled to find out"
+    bench.router.blame("b", "slow")
+    assert await bench.router.missing(KEY) == ((2, 4),)
+    bench.router.miss(bench.found[0])
+    assert await bench.router.missing(KEY) == ((0, 4),)
+    await bench.neighbours.link("a", ())
+    assert await bench.router.missing(KEY) == ((2, 4),), "who is linked is there after all"
+
+
 async def test_of_equal_peers_those_that_were_left_the_beginning(bench: Bench) -> None:
     bench.found = [serves("a"), serves("b")]
     known, new = Prefix(32, b"k" * 16), Prefix(64, b"n" * 16)

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from swarm import cli
+from swarm.cli import serve
 from swarm.cli._offers import Offer, announced, parse
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError, NoRouteError
@@ -156,3 +157,51 @@ def test_what_cannot_be_served_is_told_in_a_sentence(
     done = run("--join", "hs1x", "--dir", str(tmp_path), *arguments, HOMESWARM_API_KEY="")
     assert isinstance(done.exception, ConfigError), done.output
     assert match in str(done.exception)
+
+
+class Opening(Group):
+    """A swarm whose models open, but for some."""
+
+    def __init__(self, broken: str, *entries: Announcement) -> None:
+        super().__init__(*entries)
+        self.broken = broken
+        self.opened: list[str] = []
+
+    async def model(self, source: str, options: object) -> Any:
+        if source == self.broken:
+            raise ConfigError(f"{source}: no such repo")
+        self.opened.append(source)
+        return self
+
+    @property
+    def checkpoint(self) -> Any:
+        return self
+
+    def tokenizer(self) -> None:
+        return None
+
+    async def missing(self) -> tuple[tuple[int, int], ...]:
+        return ((2, 4),)
+
+
+async def test_a_model_with_two_names_is_opened_once(capsys: pytest.CaptureFixture[str]) -> None:
+    swarm: Any = Opening("")
+    offers = (Offer("one", "a/b"), Offer("two", "a/b"))
+    options: Any = None
+    assert list(await serve._open(swarm, offers, options, 0)) == ["one", "two"]
+    assert swarm.opened == ["a/b"]
+    assert "Nobody serves blocks 2:4" in capsys.readouterr().err
+
+
+async def test_of_models_that_were_found_one_that_opens_is_enough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    swarm: Any = Opening("a/one", entry("a/one", "a" * 32), entry("b/two", "b" * 32))
+    options: Any = None
+    assert list(await serve._open(swarm, (), options, 0)) == ["b/two"]
+    assert "Not served: a/one: no such repo" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="no such repo"):
+        await serve._open(swarm, (Offer("x", "a/one"), Offer("y", "b/two")), options, 0)
+    lone: Any = Opening("a/one", entry("a/one"))
+    with pytest.raises(ConfigError, match="no such repo"):
+        await serve._open(lone, (), options, 0)
