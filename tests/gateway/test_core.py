@@ -69,7 +69,6 @@ class Model:
         finally:
             self.num_open -= 1
 
-
     def choices(
         self, replies: Sequence[Reply], sampling: SamplingConfig, *_: Any
     ) -> AsyncGenerator[tuple[int, Piece | None], None]:
