@@ -44,6 +44,13 @@ class HopTiming:
     compute: float = 0.0
     wire: float = 0.0
 
+    def spend(self, queue: float, compute: float, wire: float, num_steps: int = 1) -> None:
+        """So many more steps have spent so much."""
+        self.num_steps += num_steps
+        self.queue += queue
+        self.compute += compute
+        self.wire += wire
+
 
 @dataclass
 class Timing:
@@ -78,17 +85,27 @@ class Timing:
         for hop, name, (queue, compute), way in zip(
             passage.route, passage.names, spent, ways, strict=True
         ):
-            key = hop.peer, hop.start, hop.end
-            timing = self.hops.setdefault(key, HopTiming(hop.peer, name, hop.start, hop.end))
-            timing.num_steps += 1
-            timing.queue += queue
-            timing.compute += compute
-            timing.wire += way
+            self._hop(hop.peer, name, hop.start, hop.end).spend(queue, compute, way)
 
     def disturb(self, seconds: float) -> None:
         """A decode step during which the route changed took so long."""
         self.num_disturbed += 1
         self.disturbed += seconds
+
+    def include(self, other: Timing) -> None:
+        """Adds what the steps of another reply have spent."""
+        self.num_steps += other.num_steps
+        self.back += other.back
+        self.num_disturbed += other.num_disturbed
+        self.disturbed += other.disturbed
+        self.head += other.head
+        self.sampling += other.sampling
+        for hop in other.hops.values():
+            mine = self._hop(hop.peer, hop.name, hop.start, hop.end)
+            mine.spend(hop.queue, hop.compute, hop.wire, hop.num_steps)
+
+    def _hop(self, peer: str, name: str, start: int, end: int) -> HopTiming:
+        return self.hops.setdefault((peer, start, end), HopTiming(peer, name, start, end))
 
 
 def apportioned(total: float, trips: Sequence[float]) -> list[float]:

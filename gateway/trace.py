@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,10 @@ class Trace:
 
     def timing(self) -> Timing:
         """Where decode steps' time went, of all choices together."""
-        return merged(reply.timing for reply in self.replies)
+        whole = Timing()
+        for reply in self.replies:
+            whole.include(reply.timing)
+        return whole
 
     def total(self, field: str) -> int:
         """The sum of a counter of the replies, such as `num_recoveries`."""
@@ -162,19 +164,6 @@ class Trace:
             },
             **_steps(timing),
         }
-
-
-def merged(timings: Iterable[Timing]) -> Timing:
-    """The sum of several."""
-    whole = Timing()
-    for timing in timings:
-        for name in ("num_steps", "back", "num_disturbed", "disturbed", "head", "sampling"):
-            setattr(whole, name, getattr(whole, name) + getattr(timing, name))
-        for key, hop in timing.hops.items():
-            into = whole.hops.setdefault(key, HopTiming(hop.peer, hop.name, hop.start, hop.end))
-            for name in ("num_steps", "queue", "compute", "wire"):
-                setattr(into, name, getattr(into, name) + getattr(hop, name))
-    return whole
 
 
 def _steps(timing: Timing) -> dict[str, Any]:

@@ -69,6 +69,21 @@ def test_all_hops_that_a_reply_went_through_are_told() -> None:
     assert (timing.num_steps, timing.num_disturbed, timing.disturbed) == (2, 1, 0.5)
 
 
+def test_several_replies_are_one_whole() -> None:
+    timing, whole = Timing(head=0.5, sampling=0.25), Timing()
+    timing.add(passage(4000, 1000, first=0.002), 0.016)
+    timing.disturb(1.0)
+    for _ in range(3):
+        whole.include(timing)
+    assert (whole.num_steps, whole.num_disturbed, whole.disturbed) == (3, 3, 3.0)
+    assert (whole.head, whole.sampling) == (1.5, 0.75)
+    assert whole.back == pytest.approx(3 * timing.back)
+    for key, hop in timing.hops.items():
+        assert whole.hops[key].num_steps == 3
+        assert whole.hops[key].wire == pytest.approx(3 * hop.wire)
+    assert timing.hops["a", 0, 2].num_steps == 1, "the parts stay as they were"
+
+
 @pytest.mark.parametrize("trips", [[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [5.0, 0.0, 5.0]])
 def test_shares_are_the_whole(trips: list[float]) -> None:
     assert sum(apportioned(4.0, trips)) == pytest.approx(4.0)

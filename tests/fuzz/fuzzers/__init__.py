@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "grammar": ("grammar",),
     "requests": ("requests",),
     "calls": ("calls",),
+    "fallback": ("fallback",),
 }
 """The modules of each fuzzer that `make fuzz` runs."""
 
