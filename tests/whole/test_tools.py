@@ -147,6 +147,7 @@ async def test_a_stop_string_ends_words(program: Any) -> None:
     answer = await say(program, tool_choice="auto", max_completion_tokens=60, stop=[stop])
     assert answer.choices[0].message.content == text[: text.index(stop)]
     assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.completion_tokens < free.usage.completion_tokens
 
 
 async def test_a_strict_schema_that_cannot_be_held_to_is_refused(program: Any) -> None:
