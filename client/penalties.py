@@ -20,12 +20,14 @@ class ReplyPenalty(LogitsProcessor):  # type: ignore[misc]
         self._frequency = frequency
         self._prompt_len = prompt_len
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores `[batch, vocab_size]` of what follows `input_ids` `[batch, n]`."""
-        said = input_ids[:, self._prompt_len :]
-        ones = torch.ones(said.shape, dtype=scores.dtype)
-        counts = torch.zeros_like(scores).scatter_add_(1, said, ones)
-        return scores - counts * self._frequency - (counts > 0) * self._presence
+        scores = scores.clone()
+        for row, said in zip(scores, input_ids[:, self._prompt_len :], strict=True):
+            # A reply has far fewer tokens than the vocabulary.
+            tokens, counts = torch.unique(said, return_counts=True)
+            row[tokens] -= counts * self._frequency + self._presence
+        return scores
 
 
 class LogitBias(LogitsProcessor):  # type: ignore[misc]
