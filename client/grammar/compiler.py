@@ -27,7 +27,7 @@ MAX_KEPT = 64
 """Compiled grammars that are kept."""
 
 MAX_KEPT_CHARS = 1 << 20
-"""Characters that these are made of, together: they take about forty bytes for each."""
+"""Characters that these are made of, together."""
 
 
 class Compiler:

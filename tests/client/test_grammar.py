@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import jsonschema_rs
 import pytest
@@ -11,7 +12,7 @@ import torch
 from swarm.client.grammar import Grammar, Layout
 from swarm.client.grammar.compiler import Compiler
 from swarm.client.sampling import Sampler, SamplingConfig
-from swarm.errors import RequestError
+from swarm.errors import ConfigError, RequestError
 
 MERGES = [("{", '"'), ('"', ":"), ("a", "b"), ("<", "c"), ('"', "}"), ("Ġ", '"'), (":", "Ġ")]
 WIDTH = 300
@@ -281,6 +282,13 @@ def test_equal_grammars_are_one():
 def test_a_grammar_and_no_end_exclude_each_other():
     with pytest.raises(RequestError, match="ignore_eos"):
         SamplingConfig(grammar=Grammar.json_object(), ignore_eos=True)
+
+
+async def test_without_the_library_it_says_what_to_install(tokenizer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    compiler = Compiler(lambda: tokenizer, WIDTH, lambda: {EOS})
+    with pytest.raises(ConfigError, match="pip install llguidance"):
+        await compiler.matcher(Grammar.json_object())
 
 
 async def test_the_newest_grammars_are_kept(compiler, monkeypatch):

@@ -176,4 +176,4 @@ def check(case: tuple[Any, Layout, int]) -> None:
     assert validator.is_valid(value), text
 
 
-FUZZER = Fuzzer(_CASES, check, examples=400)
+FUZZER = Fuzzer(_CASES, check, examples=250)
