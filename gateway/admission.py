@@ -42,7 +42,8 @@ class Admission:
         A page's requests name its origin. Whoever owns a page's name may have it lead to this
         machine, so that the page's own origin is asked (DNS rebinding): the name stays in `Host`.
         """
-        if not self._is_ours(request.host):
+        # Not `request.host`, which asks the network for our own name where a request has none.
+        if not self._is_ours(request.headers.get("Host", "")):
             text = f"no key is set, so only {' or '.join(sorted(self._hosts))} may be the host"
             raise Refusal(Reason.FORBIDDEN, text)
         origin = request.headers.get("Origin")

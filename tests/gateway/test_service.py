@@ -173,6 +173,12 @@ async def test_what_is_no_http_is_told_in_json(scripted: Any, text: bytes) -> No
         assert b'"error"' in answer and b"aiohttp" not in answer
 
 
+async def test_a_request_that_names_no_host_is_refused(scripted: Any) -> None:
+    async with kitchen(scripted) as place:
+        reader = await place.ask(b"GET /quick HTTP/1.0\r\n\r\n")
+        assert b" 403 " in await reader.readline()
+
+
 async def test_a_port_is_another_programs(scripted: Any) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
