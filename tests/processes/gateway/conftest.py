@@ -107,6 +107,7 @@ class Shared:
 def _start(processes: Any, certificate: tuple[Path, Path], mute: Path) -> dict[str, str]:
     processes.bootstrap()
     common = ["--join", processes.invite, "--dtype", "float32", "--threads", "1", "--port", "0"]
+    common += ["--audit", "0"]  # Whoever checks peers holds sessions, too.
     common += ["--model", f"{MODEL}={processes.model}", "--model", f"{MUTE}={mute}"]
     strict = [*STRICT, "--dir", str(processes.folder / "keys")]
     strict += ["--tls-cert", str(certificate[0]), "--tls-key", str(certificate[1])]
