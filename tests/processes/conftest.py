@@ -6,14 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
 
+from swarm.cli._census import counts
+
 SWARM = [sys.executable, "-m", "swarm.cli"]
+HOMES = ("STATE", "CACHE", "CONFIG", "DATA")
 HERE = ["--host", "127.0.0.1", "--no-map-port"]
 
 
@@ -58,11 +63,29 @@ class Processes:
     def peers(self, **spans: str) -> dict[str, str]:
         """Starts peers by name, with their blocks; returns their lines once all serve."""
         for name, blocks in spans.items():
-            arguments = ["--join", self.invite, "--model", str(self.model), "--blocks", blocks]
-            arguments += ["--dir", str(self.folder / name), "--name", name, "--threads", "1"]
-            arguments += ["--dtype", "float32", "--kv-memory", "64MB"]
-            self.start(name, "peer", *arguments, *HERE)
+            self.peer(name, blocks)
         return {name: self.line(name) for name in spans}
+
+    def peer(self, name: str, blocks: str, model: Path | None = None) -> None:
+        """Starts a peer, the first time or again, of the usual model or another one."""
+        arguments = ["--join", self.invite, "--model", str(model or self.model)]
+        arguments += ["--blocks", blocks]
+        arguments += ["--dir", str(self.folder / name), "--name", name, "--threads", "1"]
+        arguments += ["--dtype", "float32", "--kv-memory", "64MB"]
+        self.start(name, "peer", *arguments, *HERE)
+
+    def census(self, name: str) -> Mapping[str, int]:
+        """What a process says that it holds, asked now."""
+        log = self.folder / f"{name}.log"
+        told = log.stat().st_size
+        self.signal(name, signal.SIGUSR1)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+            for line in log.read_bytes()[told:].decode().splitlines(keepends=True):
+                if line.endswith("\n") and (found := counts(line.strip())) is not None:
+                    return found
+        raise AssertionError(f"{name} does not answer SIGUSR1")
 
     def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Runs `swarm ARGUMENTS` to its end."""
@@ -101,13 +124,26 @@ class Processes:
         assert not alive, f"left behind: {alive}"
 
 
+@contextmanager
+def _processes_in(folder: Path, model: Path) -> Iterator[Processes]:
+    homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in HOMES}
+    started = Processes(folder, os.environ | homes, model)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def processes_in(model_file: Path) -> Callable[[Path], AbstractContextManager[Processes]]:
+    """`with processes_in(folder) as processes`: for tests that share a swarm."""
+    return lambda folder: _processes_in(folder, model_file)
+
+
 @pytest.fixture
 def processes(
     tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Processes]:
-    """Processes with a home of their own."""
-    for name in ("STATE", "CACHE", "CONFIG", "DATA"):
+    """Processes with a home of their own, which is the test's own, too."""
+    for name in HOMES:
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
-    started = Processes(tmp_path, dict(os.environ), model_file)
-    yield started
-    started.close()
+    with _processes_in(tmp_path, model_file) as started:
+        yield started

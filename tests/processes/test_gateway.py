@@ -9,13 +9,10 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-
-from swarm.cli._census import counts
 
 PROMPT = "The three most important things about a swarm are"
 STORY = {"role": "user", "content": "Tell a very long story about a swarm of bees."}
@@ -34,15 +31,7 @@ class Gateway:
 
     async def census(self, name: str) -> dict[str, int]:
         """What a process says that it holds, asked now."""
-        log = self.processes.folder / f"{name}.log"
-        before = len(_text(log))
-        self.processes.signal(name, signal.SIGUSR1)
-        async with asyncio.timeout(10):
-            while True:
-                await asyncio.sleep(0.01)
-                for line in _text(log)[before:].splitlines(keepends=True):
-                    if line.endswith("\n") and (found := counts(line.strip())):
-                        return dict(found)
+        return dict(await asyncio.to_thread(self.processes.census, name))
 
     async def waits(self, number: int, seconds: float) -> None:
         """Waits until so many requests wait for their turn."""
@@ -61,10 +50,6 @@ class Gateway:
             if not any(held):
                 return time.monotonic() - started
             assert time.monotonic() - started < 20, (peer, gateway)
-
-
-def _text(log: Path) -> str:
-    return log.read_text()
 
 
 @pytest.fixture
