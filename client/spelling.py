@@ -48,6 +48,8 @@ class Spelling:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._script = _script(tokenizer)
+        self.known = self._script is not _Script.UNKNOWN
+        """Whether the vocabulary is written in one of those ways; else spellings may be guesses."""
         added = tokenizer.added_tokens_decoder
         self._added: dict[int, str] = {token: word.content for token, word in added.items()}
         special = {token for token, word in added.items() if word.special}
