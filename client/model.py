@@ -134,10 +134,11 @@ class RemoteModel:
         """Token ids of a prompt: through the chat template, or as it is where `raw`.
 
         A conversation is a list of `{"role": …, "content": …}`; in its contents, names of control
-        tokens are text. Raises `RequestError` for an empty prompt and for a conversation with a
-        model that has no chat template, or one that does not take it.
+        tokens are text. Raises `RequestError` for an empty prompt (of spaces alone, unless it is
+        `raw`) and for a conversation with a model that has no chat template, or one that does not
+        take it.
         """
-        if not prompt or (isinstance(prompt, str) and not prompt.strip()):
+        if not prompt or (isinstance(prompt, str) and not raw and not prompt.strip()):
             raise RequestError("the prompt is empty")
         tokenizer = self.tokenizer
         if isinstance(prompt, str) and (raw or not tokenizer.chat_template):

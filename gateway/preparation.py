@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -56,17 +56,19 @@ def prompt_ids(model: RemoteModel, prompt: Prompt) -> list[int]:
     match prompt:
         case Talk():
             return encode(manners(model), prompt)
+        case Text(""):
+            raise Refusal(Reason.INVALID, "the prompt is empty", param="prompt")
         case Text(text):
             return model.encode(text, raw=True)
         case Tokens(given):
-            _check_known(model, given)
+            _check_known(model, given, "prompt")
             return list(given)
 
 
-def _check_known(model: RemoteModel, ids: Sequence[int]) -> None:
+def _check_known(model: RemoteModel, ids: Iterable[int], param: str) -> None:
     if (largest := max(ids, default=-1)) >= (size := model.head.vocab_size):
         text = f"there is no token {largest}: this model knows {size}"
-        raise Refusal(Reason.INVALID, text, param="prompt")
+        raise Refusal(Reason.INVALID, text, param=param)
 
 
 def _calling(
@@ -109,6 +111,7 @@ def _fitted(model: RemoteModel, ask: Ask, num_prompt: int) -> SamplingConfig:
     """The sampling, with as many tokens as were asked for or the model's context has room for."""
     limit = model.key.context_length
     sampling = ask.sampling
+    _check_known(model, (token for token, _ in sampling.logit_bias), "logit_bias")
     wanted = 0 if ask.silent else sampling.max_new_tokens if ask.bounded else 1
     if limit and num_prompt + wanted > limit:
         param = "messages" if isinstance(ask.prompt, Talk) else "prompt"

@@ -337,6 +337,10 @@ async def test_an_empty_prompt_is_refused(model: LocalModel, prompt: Any) -> Non
         await model.generate(prompt)
 
 
+async def test_spaces_can_be_continued_as_they_are(model: LocalModel) -> None:
+    assert (await model.generate(" ", raw=True, max_new_tokens=2)).text
+
+
 async def test_what_does_not_fit_the_context_is_refused_before_anything_is_sent(
     model: LocalModel,
 ) -> None:

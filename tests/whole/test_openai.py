@@ -241,6 +241,15 @@ async def test_several_prompts_are_answered_as_each_alone(program, spoken, words
         await complete(program, prompt=[1, VOCABULARY])
 
 
+async def test_what_the_model_does_not_know_is_refused_by_its_field(program) -> None:
+    with pytest.raises(openai.BadRequestError, match="empty") as empty:
+        await complete(program, prompt="")
+    with pytest.raises(openai.BadRequestError, match="no token 259") as biased:
+        await say(program, logit_bias={str(VOCABULARY): 1})
+    assert (empty.value.param, biased.value.param) == ("prompt", "logit_bias")
+    assert (await complete(program, prompt=" ", max_tokens=1)).usage.prompt_tokens == 1
+
+
 async def test_an_echo(program, spoken, words) -> None:
     _, text = greedy(spoken, words, 6, "Hello")
     fields = {"temperature": 0, "max_tokens": 6, "echo": True}

@@ -8,6 +8,7 @@ from typing import Any
 import anthropic
 import jsonschema_rs
 import openai
+import pytest
 
 TALK: list[Any] = [{"role": "user", "content": "Tell a story of bees."}]
 SCHEMA = {
@@ -18,9 +19,20 @@ SCHEMA = {
 }
 
 
+def asked(**fields: Any) -> dict[str, Any]:
+    """The fields of a greedy request, in the API's version that has a temperature.
+
+    The package knows the one after it, and has to be told that of the first.
+    """
+    first = {name: fields.pop(name) for name in ("temperature", "top_p", "top_k") if name in fields}
+    usual = {"model": "smol", "max_tokens": 8, "messages": TALK}
+    usual["extra_headers"] = {"anthropic-version": "2023-06-01"}
+    usual["extra_body"] = {"temperature": 0} | first
+    return usual | fields
+
+
 def say(claude: anthropic.Anthropic, **fields: Any) -> Any:
-    usual = {"model": "smol", "max_tokens": 8, "messages": TALK, "temperature": 0}
-    return claude.messages.create(**usual | fields)
+    return claude.messages.create(**asked(**fields))
 
 
 def text(message: Any) -> str:
@@ -37,8 +49,7 @@ async def test_sync_async_and_streams_say_the_same(
     talk = [{"role": "system", "content": system}, *TALK]
     chat = program.chat.completions.create(model="smol", messages=talk, temperature=0, max_tokens=8)
     said = chat.choices[0].message.content
-    fields: Any = {"model": "smol", "max_tokens": 8, "messages": TALK, "temperature": 0}
-    fields["system"] = system
+    fields = asked(system=system)
     whole = claude.messages.create(**fields)
     assert text(whole) == said and whole.stop_reason == "max_tokens" and whole.role == "assistant"
     usage = whole.usage
@@ -66,9 +77,7 @@ def test_a_stop_sequence_is_named(claude: anthropic.Anthropic) -> None:
     answer = say(claude, max_tokens=16, stop_sequences=["never said", middle])
     assert text(answer) == said[: said.index(middle)]
     assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", middle)
-    with claude.messages.stream(
-        model="smol", max_tokens=16, messages=TALK, temperature=0, stop_sequences=[middle]
-    ) as stream:
+    with claude.messages.stream(**asked(max_tokens=16, stop_sequences=[middle])) as stream:
         assert "".join(stream.text_stream) == text(answer)
         assert stream.get_final_message().stop_sequence == middle
 
@@ -114,6 +123,15 @@ def test_fields_that_change_nothing(claude: anthropic.Anthropic) -> None:
         output_config={"effort": "high"},
     )
     assert text(answer) == text(say(claude))
+
+
+def test_the_newer_version_has_no_temperature(claude: anthropic.Anthropic) -> None:
+    fields: Any = {"model": "smol", "max_tokens": 2, "messages": TALK}
+    newer = {"anthropic-version": "2026-10-21"}
+    assert claude.messages.create(**fields, extra_headers=newer).content
+    for name in ("temperature", "top_p", "top_k"):
+        with pytest.raises(anthropic.BadRequestError, match=name):
+            claude.messages.create(**fields, extra_headers=newer, extra_body={name: 1})
 
 
 def test_models(claude: anthropic.Anthropic) -> None:

@@ -14,6 +14,7 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
 UNSUPPORTED = "unsupported_parameter"
 TOO_LONG = "context_length_exceeded"
 ENDLESS = [{"role": "user", "content": "a b " * 9000}]
+ORPHAN = [{"role": "tool", "content": "a", "tool_call_id": "b"}]
 SHOWN = [{"role": "user", "content": IMAGE}]
 
 CHATS: list[tuple[dict[str, Any], str, str | None]] = [
@@ -36,7 +37,7 @@ CHATS: list[tuple[dict[str, Any], str, str | None]] = [
     ({"tools": [{"type": "custom", "custom": {"name": "a"}}]}, "tools[0].type", UNSUPPORTED),
     ({"response_format": {"type": "xml"}}, "response_format.type", UNSUPPORTED),
     ({"messages": []}, "messages", None),
-    ({"messages": [{"role": "tool", "content": "a", "tool_call_id": "b"}]}, "messages[0]", None),
+    ({"messages": ORPHAN}, "messages[0].tool_call_id", None),
     ({"temperature": 3}, "temperature", None),
     ({"top_p": 2}, "top_p", None),
     ({"n": 0}, "n", None),
@@ -46,7 +47,7 @@ CHATS: list[tuple[dict[str, Any], str, str | None]] = [
     ({"frequency_penalty": -3}, "frequency_penalty", None),
     ({"stop": list("abcde")}, "stop", None),
     ({"logit_bias": {"bee": 1}}, "logit_bias", None),
-    ({"logit_bias": {"99999": 1}}, None, None),
+    ({"logit_bias": {"99999": 1}}, "logit_bias", None),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", None),
     ({"top_logprobs": 1}, "top_logprobs", None),
     ({"stream_options": {"include_usage": True}}, "stream_options", None),
@@ -54,7 +55,7 @@ CHATS: list[tuple[dict[str, Any], str, str | None]] = [
     ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", None),
     ({"tool_choice": "required"}, "tool_choice", None),
     ({"tools": [TOOL, TOOL]}, "tools[1].function.name", None),
-    ({"max_tokens": 9000}, "max_tokens", TOO_LONG),
+    ({"max_tokens": 9000}, "messages", TOO_LONG),
     ({"messages": ENDLESS}, "messages", TOO_LONG),
 ]  # fmt: skip
 COMPLETIONS: list[tuple[dict[str, Any], str | None, str | None]] = [

@@ -65,7 +65,7 @@ async def test_two_choices_and_a_tool_survive_it(
         "type": "object", "properties": {"of": schema}, "required": ["of"],
         "additionalProperties": False,
     }}]  # fmt: skip
-    fields: Any = {"model": "smol", "messages": TALK, "max_tokens": 300, "temperature": 0}
+    fields: Any = {"model": "smol", "messages": TALK, "max_tokens": 300}
     fields |= {"tools": tools, "tool_choice": {"type": "tool", "name": "add"}}
     victim = ""
     async with async_claude.messages.stream(**fields) as stream:
