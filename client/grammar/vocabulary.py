@@ -41,7 +41,9 @@ class Vocabulary:
         if backend is None:
             raise RequestError("this model's tokenizer has no fast form, which grammars need")
         if not spelling.known:
-            raise RequestError("grammars cannot read this model's tokenizer: its decoder is unknown")
+            raise RequestError(
+                "grammars cannot read this model's tokenizer: its decoder is unknown"
+            )
         count = min(size, backend.get_vocab_size(with_added_tokens=True))
         self.size = size
         self.ends = sorted(each for each in ends if each < count)
@@ -82,7 +84,9 @@ class _Cutting:
     def __init__(self, backend: Any, special: set[int], tokens: list[bytes]) -> None:
         from tokenizers import Tokenizer
 
-        self._backend = Tokenizer.from_str(json.dumps(_inner(json.loads(backend.to_str()), special)))
+        self._backend = Tokenizer.from_str(
+            json.dumps(_inner(json.loads(backend.to_str()), special))
+        )
         self._backend.encode_special_tokens = True  # So that their names are text.
         self.tokens = tokens
         self.eos_token_id = 0
