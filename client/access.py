@@ -9,6 +9,7 @@ from .auditing.auditor import Auditor
 from .config import SessionConfig
 from .exchange import Exchange
 from .recovery import OnWait, log_wait
+from .refills import Refills
 from .router import Router
 from .standbys import Standbys
 
@@ -29,3 +30,4 @@ class Access:
     config: SessionConfig
     secret: bytes = field(repr=False)
     on_wait: OnWait = log_wait
+    refills: Refills = field(default_factory=Refills)

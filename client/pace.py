@@ -59,8 +59,8 @@ class Patience:
         """Seconds without output (a long prompt's comes chunk by chunk) until a step is lost.
 
         Each hop may first have to finish a batch of others' prompts, as large as four chunks, and
-        hops that lack positions which others hold are silent until they have them. Twice as long
-        after each of the step's `silences`.
+        hops that lack positions which others hold are silent until they have them: `lacking` in
+        all, for this session and others. Twice as long after each of the step's `silences`.
         """
         usual = self._pace.patience if num_positions <= _SHORT else self._config.step_patience
         per_position = sum(hop.prefill_seconds for hop in route)

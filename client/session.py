@@ -105,8 +105,6 @@ class Session:
         self._cutter = Cutter(config.chunk_len, dtype)
         self._patience = Patience(config)
         self._expected_seq = 0
-        # Positions that are computed anew before anything can come out.
-        self._lacking = 0
         self._collector: Collector | None = None
         self._request_error: RequestError | None = None
         self._closed = False
@@ -157,6 +155,7 @@ class Session:
         self._news.set()
         self._access.exchange.unregister(self._chain.name)
         self._access.standbys.forget(self._chain.name)
+        self._access.refills.end(self._chain.name)
         self._keeping.tell(0)
         self._sending.clear()
         self._succession.cancel()
@@ -254,7 +253,7 @@ class Session:
             self._keeping.distrust()
             chain.lose(chain.hops[-1])
         else:
-            self._lacking = 0
+            self._access.refills.end(chain.name)
             self._progress.settle(ends)
             self._watch.receive(output, payload)
         self._news.set()
@@ -337,7 +336,8 @@ class Session:
                 continue
             self._news.clear()
             settled, sending = self._progress.settled, self._sending.busy
-            patience = self._patience.seconds(num_positions, self._lacking, self.route, silences)
+            lacking = self._access.refills.ahead(hop.peer for hop in self.route)
+            patience = self._patience.seconds(num_positions, lacking, self.route, silences)
             self._chain.attend(patience)
             try:
                 async with asyncio.timeout(patience):
@@ -401,7 +401,8 @@ class Session:
         if not num_settled:
             self.num_recalled = min(self._chain.has)
         self._keeping.forget()
-        self._lacking = max(map(sub, next_.settled, self._chain.has))
+        lacking = max(map(sub, next_.settled, self._chain.has))
+        self._access.refills.begin(self._chain.name, (hop.peer for hop in self.route), lacking)
         self._progress.recall(next_.settled)
         self._sending.clear()
         # Only now: what the old epoch still brought while others were asked has counted there.
