@@ -145,7 +145,7 @@ class Sampler:
 def _penalties(config: SamplingConfig, prompt_len: int) -> LogitsProcessorList:
     processors = LogitsProcessorList()
     if config.repetition_penalty != 1:
-        processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+        processors.append(RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty)))
     if config.presence_penalty or config.frequency_penalty:
         penalties = config.presence_penalty, config.frequency_penalty
         processors.append(ReplyPenalty(*penalties, prompt_len))
@@ -159,7 +159,7 @@ def _warpers(config: SamplingConfig) -> LogitsProcessorList:
     if config.temperature == 0:
         return processors
     if config.temperature != 1:
-        processors.append(TemperatureLogitsWarper(config.temperature))
+        processors.append(TemperatureLogitsWarper(float(config.temperature)))
     if config.top_k:
         processors.append(TopKLogitsWarper(config.top_k))
     if config.top_p < 1:

@@ -90,7 +90,7 @@ class Core:
     def _places(self, ask: Ask) -> int:
         """How many answers are made at once."""
         places = max(ask.num_choices, ask.best_of or 0)
-        if places > (most := self._config.most_choices):
+        if places > (most := min(self._config.most_choices, self._config.most_running)):
             param = "best_of" if places > ask.num_choices else "n"
             text = f"{places} choices are more than the {most} that this gateway makes"
             raise Refusal(Reason.INVALID, text, param=param)

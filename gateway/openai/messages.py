@@ -35,17 +35,23 @@ Parts = Annotated[list[TextPart | RefusalPart], Meta(min_length=1, max_length=20
 
 
 class CalledFunction(Struct, forbid_unknown_fields=True):
-    """A function and its arguments, which are JSON text."""
+    """A function and its arguments, which are JSON text.
+
+    `parsed_arguments` are the same as values: the package's helpers for streams and typed replies
+    add them, and send them along.
+    """
 
     name: Name
     arguments: str
+    parsed_arguments: Any = None
 
 
 class ToolCall(Struct, tag_field="type", tag="function", forbid_unknown_fields=True):
-    """A call that the model has made."""
+    """A call that the model has made; `index` is its place in the stream that it came in."""
 
     id: Annotated[str, Meta(min_length=1, max_length=512)]
     function: CalledFunction
+    index: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class SystemMessage(Struct, tag_field="role", tag="system", forbid_unknown_fields=True):
@@ -71,7 +77,8 @@ class UserMessage(Struct, tag_field="role", tag="user", forbid_unknown_fields=Tr
 
 class AssistantMessage(Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True):
     """Words and calls of the model. Programs send an answer's message back as they got it, with
-    all the fields that are null or empty there."""
+    all the fields that are null or empty there, and with what the package has added: `parsed` is
+    `content` as a value."""
 
     content: str | Parts | None = None
     refusal: str | None = None
@@ -80,6 +87,7 @@ class AssistantMessage(Struct, tag_field="role", tag="assistant", forbid_unknown
     annotations: Annotated[list[Any], Meta(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
+    parsed: Any = None
 
 
 class ToolMessage(Struct, tag_field="role", tag="tool", forbid_unknown_fields=True):

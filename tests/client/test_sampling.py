@@ -56,6 +56,14 @@ def test_p5_the_tokens_of_generate(make_model, options, seed) -> None:
     assert ids == expected
 
 
+def test_numbers_need_no_point() -> None:
+    options = {"temperature": 2, "top_p": 1, "min_p": 0, "repetition_penalty": 2, "seed": 1}
+    points = {name: float(value) for name, value in options.items() if name != "seed"} | {"seed": 1}
+    logits, ids = torch.linspace(0, 3, 100), torch.tensor([1])
+    drawn = [Sampler(SamplingConfig(**each)).choose(ids, logits) for each in (options, points)]
+    assert drawn[0] == drawn[1]
+
+
 def test_without_a_seed_two_draws_differ() -> None:
     logits, ids = torch.zeros(1000), torch.tensor([1])
     draws = []

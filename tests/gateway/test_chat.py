@@ -307,6 +307,19 @@ async def test_messages_of_all_roles(client: TestClient, scripted: Any) -> None:
     )
 
 
+async def test_what_the_packages_helpers_add_is_passed_over(
+    client: TestClient, scripted: Any
+) -> None:
+    scripted.events = GREETING
+    function = CALLS_ADD["tool_calls"][0]["function"] | {"parsed_arguments": {"a": 1}}
+    call = CALLS_ADD["tool_calls"][0] | {"function": function, "index": 0}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "2"}
+    for message in (CALLS_ADD, {**CALLS_ADD, "tool_calls": [call], "parsed": {"a": 1}}):
+        status, answer = await post(client, messages=[*HELLO, message, result])
+        assert status == 200, answer
+    assert scripted.asks[0] == scripted.asks[1]
+
+
 async def test_a_call_without_arguments(client: TestClient, scripted: Any) -> None:
     scripted.events = GREETING
     call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": ""}}

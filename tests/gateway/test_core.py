@@ -123,13 +123,15 @@ async def test_what_cannot_be_answered_is_told_and_takes_no_place() -> None:
     for wanted, reason, param in (
         (unknown, Reason.UNKNOWN_MODEL, "model"),
         (ask("x" * 30), Reason.TOO_LONG, "prompt"),
-        (ask(""), Reason.INVALID, None),
+        (ask(""), Reason.INVALID, "prompt"),
         (ask(num_choices=3), Reason.INVALID, "n"),
         (ask(best_of=3), Reason.INVALID, "best_of"),
     ):
         refused = await refusal(gateway, wanted)
         assert (refused.reason, refused.param) == (reason, param)
     assert gateway.turnstile.num_places == 0
+    crowded = await refusal(core(model, most_running=2), ask(num_choices=3))
+    assert (crowded.reason, crowded.param) == (Reason.INVALID, "n")
 
 
 async def test_errors_of_the_swarm_come_in_the_answers_place() -> None:

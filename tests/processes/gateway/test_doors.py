@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -94,12 +93,6 @@ async def test_tls_is_checked(shared: Any, keys: dict[str, str]) -> None:
             await stranger.get(f"{shared.strict}/health")
         with pytest.raises(aiohttp.ClientError):
             await stranger.get(f"{shared.strict}/health".replace("https", "http"))
-    old = ssl.create_default_context(cafile=shared.certificate)
-    old.minimum_version = ssl.TLSVersion.TLSv1
-    old.maximum_version = ssl.TLSVersion.TLSv1_1
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=old)) as client:
-        with pytest.raises((aiohttp.ClientError, ssl.SSLError)):
-            await client.get(f"{shared.strict}/health")
 
 
 async def test_a_page_that_may_ask(shared: Any, keys: dict[str, str]) -> None:

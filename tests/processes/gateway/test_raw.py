@@ -369,6 +369,7 @@ async def test_pages_of_a_browser_may_not_ask(dial: Dial, header: str) -> None:
 
 async def test_the_gateway_describes_itself(dial: Dial) -> None:
     async with dial() as wire:
+        assert (await wire.ask(CHATS, CHAT)).status == 200
         await wire.send(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
         described = (await wire.answer()).json
         await wire.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -378,4 +379,5 @@ async def test_the_gateway_describes_itself(dial: Dial) -> None:
     assert {"/v1/chat/completions", "/v1/messages", "/v1/responses"} <= set(described["paths"])
     assert health["models"]["smol"] == {"has_route": True, "missing": []}
     assert health["models"]["mute"] == {"has_route": False, "missing": [[0, 2]]}
-    assert 'homeswarm_requests_total{endpoint="/v1/chat/completions",status="200"' in metrics
+    labels = '{endpoint="/v1/chat/completions",model="smol",status="200"}'
+    assert f"homeswarm_requests_total{labels}" in metrics
