@@ -98,6 +98,10 @@ class SamplingConfig:
             raise RequestError(f"{most} logprobs; the model has {vocab_size} tokens")
 
 
+_LEAST_TEMPERATURE = 1e-9
+"""Below, scores would overflow; here no token but the likeliest has a chance already."""
+
+
 class Sampler:
     """Chooses tokens by one configuration; holds the state of its random generator.
 
@@ -159,7 +163,8 @@ def _warpers(config: SamplingConfig) -> LogitsProcessorList:
     if config.temperature == 0:
         return processors
     if config.temperature != 1:
-        processors.append(TemperatureLogitsWarper(float(config.temperature)))
+        temperature = max(float(config.temperature), _LEAST_TEMPERATURE)
+        processors.append(TemperatureLogitsWarper(temperature))
     if config.top_k:
         processors.append(TopKLogitsWarper(config.top_k))
     if config.top_p < 1:

@@ -23,6 +23,13 @@ _UNKNOWN_VALUE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 _NOT_NULL = re.compile(r"Expected `null`, got `[^`]*`")
 _PLACE = re.compile(r" - at (?:`(?:key|\.\.\.)` in )?`\$\.?(?P<place>[^`]*)`$")
 
+_MOST_PARTS = 1 << 17
+"""Objects and arrays in a body: those of eight megabytes would take seconds to make, in which
+nothing else goes on. The longest conversations have fewer."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""One without an end goes on to the end of the body: nothing is looked at twice."""
+
 _NONE: Mapping[str, str] = {}
 
 
@@ -48,7 +55,20 @@ async def read_body(request: web.Request, kind: type[Body], patience: float) -> 
         raise Refusal(Reason.SLOW, text) from error
     except web.RequestPayloadError as error:
         raise Refusal(Reason.INVALID, f"the body cannot be read: {error}") from error
+    if raw.count(b"{") + raw.count(b"[") > _MOST_PARTS:
+        await asyncio.to_thread(_check_parts, raw)
     return parse(raw, kind)
+
+
+def _check_parts(raw: bytes) -> None:
+    """Raises `Refusal` for too many objects and arrays; those within strings are none."""
+    num_parts = at = 0
+    for string in _STRING.finditer(raw):
+        num_parts += raw.count(b"{", at, string.start()) + raw.count(b"[", at, string.start())
+        at = string.end()
+    if num_parts + raw.count(b"{", at) + raw.count(b"[", at) > _MOST_PARTS:
+        text = f"the body has more than {_MOST_PARTS} objects and arrays"
+        raise Refusal(Reason.TOO_LARGE, text)
 
 
 def parse(raw: bytes, kind: type[Body]) -> Body:

@@ -28,14 +28,14 @@ _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def encode(manners: Manners, talk: Talk) -> list[int]:
     """The conversation's token ids. Raises `Refusal`, and `RequestError` if no way is taken."""
     messages = [_checked(message) for message in talk.messages]
-    if not messages:
-        raise Refusal(Reason.INVALID, "the conversation is empty", param="messages")
-    last = messages[-1]
+    last = messages[-1] if messages else {"role": "", "content": ""}
     if last.get("tool_calls"):
         raise Refusal(Reason.INVALID, "the last message's calls have no results", param="messages")
     continued = last["role"] == "assistant" and bool(last["content"])
     if last["role"] == "assistant" and not continued:
         messages.pop()
+    if not messages:
+        raise Refusal(Reason.INVALID, "the conversation is empty", param="messages")
     tools: Sequence[Mapping[str, Any]] = ()
     if manners.found is None:
         messages = described(messages, talk.tools)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from swarm.background import background
 from swarm.client import RemoteModel, SpeculationConfig
@@ -15,11 +16,16 @@ from swarm.quoting import quoted
 from .answer import Answer, Caller, ModelCard, Source
 from .ask import Ask, Prompt
 from .config import GatewayConfig
+from .desk import Desk
 from .generation import Generation
 from .preparation import Prepared, prepare, prompt_ids
 from .refusals import Reason, Refusal, translate
 from .turnstile import Turnstile
 from .watch import Watch
+
+
+_COUNTING = "counting"
+"""In whose turn tokens are counted, whoever asks: it is done beside answers, not before them."""
 
 
 class Core:
@@ -38,6 +44,7 @@ class Core:
         self._watches = {name: watches[model] for name, model in self._models.items()}
         self._created = int(time.time())
         self._running: set[Generation] = set()
+        self._desk = Desk(config)
         self.turnstile = Turnstile(config)
 
     @asynccontextmanager
@@ -48,7 +55,7 @@ class Core:
         try:
             # Reading a long prompt costs something, which nobody pays to be refused afterwards.
             self.turnstile.check(caller.name, places)
-            prepared = await asyncio.to_thread(prepare, model, ask)
+            prepared = await self._desk.read(caller.name, partial(prepare, model, ask))
             async with self._turn(ask.model, caller, places) as queued:
                 async with self._generation(model, prepared) as generation:
                     await generation.begin()
@@ -69,12 +76,14 @@ class Core:
     async def count(self, model: str, prompt: Prompt) -> int:
         """See `Answerer.count`."""
         try:
-            return len(await asyncio.to_thread(prompt_ids, self._model(model), prompt))
+            reading = partial(prompt_ids, self._model(model), prompt)
+            return len(await self._desk.read(_COUNTING, reading))
         except SwarmError as error:
             raise translate(error) from error
 
     def stop(self, refusal: Refusal) -> None:
         """Ends all that waits and runs with this; nothing new begins."""
+        self._desk.close(refusal)
         self.turnstile.close(refusal)
         for generation in self._running:
             generation.break_off(refusal)

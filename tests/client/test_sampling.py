@@ -121,3 +121,10 @@ def test_what_the_vocabulary_does_not_have_is_refused(options, message) -> None:
     SamplingConfig(logit_bias=((9, 1.0),), logprobs=10).check_vocabulary(10)
     with pytest.raises(RequestError, match=message):
         SamplingConfig(**options).check_vocabulary(10)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-12])
+def test_hardly_any_temperature_is_greedy(temperature: float) -> None:
+    sampler = Sampler(SamplingConfig(temperature=temperature, top_p=0.5))
+    logits = torch.tensor([-1e4, 3.0, 1e4, 7.0])
+    assert sampler.choose(torch.tensor([1]), logits) == 2

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
-from swarm.gateway.body import convert, parse
+from swarm.gateway.body import convert, parse, read_body
 from swarm.gateway.refusals import Reason, Refusal
 
 
@@ -107,3 +110,58 @@ def test_a_refusal_says_what_to_do_instead(text: str, reason: Reason, said: str)
         parse(text.encode(), Hinted)
     assert refused.value.reason is reason
     assert said in str(refused.value)
+
+
+class Anything(msgspec.Struct):
+    text: str = ""
+    value: Any = None
+
+
+async def _posted(raw: bytes) -> Anything:
+    """What becomes of a body that is sent."""
+    found: list[Anything] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        found.append(await read_body(request, Anything, 10.0))
+        return web.Response()
+
+    app = web.Application(client_max_size=8 << 20)
+    refusals: list[Refusal] = []
+    app.router.add_post("/", _raising(handle, refusals))
+    async with TestClient(TestServer(app)) as client:
+        await client.post("/", data=raw, headers={"Content-Type": "application/json"})
+    if refusals:
+        raise refusals[0]
+    return found[0]
+
+
+def _raising(handle: Any, refusals: list[Refusal]) -> Any:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return await handle(request)
+        except Refusal as refusal:
+            refusals.append(refusal)
+            return web.Response()
+
+    return answer
+
+
+async def test_a_body_of_countless_parts_is_refused_before_it_is_decoded() -> None:
+    many = b'{"value":[' + b",".join([b"[0]"] * 200_000) + b"]}"
+    with pytest.raises(Refusal) as refused:
+        await _posted(many)
+    assert refused.value.reason is Reason.TOO_LARGE
+
+
+async def test_brackets_in_a_text_are_no_parts() -> None:
+    text = '[{"\\' * 100_000
+    raw = msgspec.json.encode({"text": text, "value": [1, {}]})
+    assert await _posted(raw) == Anything(text, [1, {}])
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'\\"'])
+async def test_a_text_without_an_end_is_looked_at_once(end: bytes) -> None:
+    raw = b'{"text":"' + b'[\\"' * 300_000 + end
+    with pytest.raises(Refusal) as refused:
+        await asyncio.wait_for(_posted(raw), 10)
+    assert refused.value.reason is Reason.INVALID

@@ -156,6 +156,7 @@ def test_contents_call_nothing(taught) -> None:
 def test_what_is_no_conversation_is_refused(taught) -> None:
     for messages, said in (
         ([], "empty"),
+        ([assistant("")], "empty"),
         ([{"role": "wizard", "content": "x"}], "'wizard' is no role"),
         ([user("x"), calling(call("a"))], "have no results"),
     ):
