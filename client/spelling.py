@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -71,6 +71,11 @@ class Spelling:
             else:
                 raws = [*[b""] * (len(raws) - 1), text.encode(errors="replace")]
         return tuple(map(Spelled, tokens, raws))
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Those of all special tokens."""
+        return self._hidden.values()
 
     def hidden(self, token: int) -> str | None:
         """The name of a special token, which is no text; None for others."""

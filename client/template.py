@@ -24,6 +24,20 @@ _MAX_LINES = 2_000_000
 _THOUGHTS = frozenset({"<think>", "</think>"})
 """What templates look for in the model's own messages."""
 
+_ASKED = {"role": "user", "content": "."}
+_CALLS = [{"id": "probe1abc", "type": "function", "function": {"name": ".", "arguments": {}}}]
+_PROBES: Sequence[Sequence[Mapping[str, Any]]] = (
+    [_ASKED],
+    [{"role": "system", "content": "."}, _ASKED],
+    [_ASKED, {"role": "assistant", "content": "."}, _ASKED],
+    [
+        _ASKED,
+        {"role": "assistant", "content": "", "tool_calls": _CALLS},
+        {"role": "tool", "name": ".", "tool_call_id": "probe1abc", "content": "."},
+    ],
+)
+"""Conversations in which all that stands is what a template puts around messages."""
+
 
 class TemplateError(RequestError):
     """The template does not take this conversation."""
@@ -120,9 +134,23 @@ class ChatTemplate:
         """Special tokens, and the others that the template writes: more of them may be words."""
         tokenizer = self._tokenizer
         added = tokenizer.added_tokens_decoder.values()
-        names = {token.content for token in added if token.special or token.content in self.source}
+        written = self._written
+        names = {token.content for token in added if token.special or token.content in written}
         spaces = {name for name in names if name.isspace()}
         return Cutter((names - spaces) | set(tokenizer.all_special_tokens))
+
+    @cached_property
+    def _written(self) -> str:
+        """What the template writes itself: its source, and, as that may put names together from
+        parts (`<|{{ role }}|>`), some conversations of hardly any words.
+        """
+        shown = [self.source]
+        for talk in _PROBES:
+            try:
+                shown.append(self.render(talk))
+            except TemplateError:
+                continue  # It takes no such conversation, of which nobody is then asked.
+        return "\n".join(shown)
 
     def _ids(self, parts: Sequence[str]) -> list[int]:
         """The ids of a text in parts that no token may go across."""

@@ -7,8 +7,9 @@ text.
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from .spelling import Spelled, Spelling
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _MAX_HELD = 8
 """Tokens that one character may take; after that a replacement character is what it is."""
+
+_FIRST_SURROGATE = 0xD800
 
 
 class Decoder(Protocol):
@@ -38,17 +41,18 @@ class TextStream:
     """Turns tokens into text; `stopped_by` is the stop string that has come.
 
     Text comes with whole tokens: one that may be part of a stop string is held back as a whole.
-    Special tokens are no text; but one whose name is a stop string ends it too.
+    Special tokens are no text; but where a stop string has the name of one, the token is meant too.
     """
 
     def __init__(self, decoder: Decoder, spelling: Spelling, stop: Sequence[str] = ()) -> None:
         self._decoder = decoder
         self._spelling = spelling
-        self._stop = tuple(stop)
+        self._letters = _letters(spelling.names, stop)
+        self._stop = [(read, each) for each in stop for read in _ways(each, self._letters)]
         self._ids: list[int] = []
         self._context = 0
         self._emitted = 0
-        self._held: deque[Passage] = deque()
+        self._held: deque[tuple[str, Passage]] = deque()
         self.stopped_by: str | None = None
 
     @property
@@ -58,10 +62,10 @@ class TextStream:
 
     def push(self, token: int) -> Passage:
         """The text that this token makes certain; may be empty."""
-        if (name := self._spelling.hidden(token)) in self._stop:
-            rest = self.flush()
-            self.stopped_by = self.stopped_by or name
-            return rest
+        if letter := self._letters.get(self._spelling.hidden(token) or ""):
+            self._hold_rest()
+            self._held.append((letter, Passage("", (Spelled(token, b""),))))
+            return self._release()
         self._ids.append(token)
         before = self._decode(self._ids[self._context : self._emitted])
         after = self._decode(self._ids[self._context :])
@@ -73,11 +77,9 @@ class TextStream:
 
     def flush(self) -> Passage:
         """What was held back and is now certain to be text."""
-        before = self._decode(self._ids[self._context : self._emitted])
-        after = self._decode(self._ids[self._context :])
-        self._hold(after[len(before) :])
+        self._hold_rest()
         piece = self._release()
-        return piece if self.finished else _joined([piece, *self._held])
+        return piece if self.finished else _joined([piece, *(passage for _, passage in self._held)])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._decoder.decode(ids, skip_special_tokens=True)
@@ -86,41 +88,64 @@ class TextStream:
         """The newest tokens, together, are this text."""
         ids = self._ids[self._emitted :]
         self._context, self._emitted = self._emitted, len(self._ids)
-        self._held.append(Passage(text, self._spelling.spell(ids, text)))
+        self._held.append((text, Passage(text, self._spelling.spell(ids, text))))
+
+    def _hold_rest(self) -> None:
+        before = self._decode(self._ids[self._context : self._emitted])
+        after = self._decode(self._ids[self._context :])
+        self._hold(after[len(before) :])
 
     def _release(self) -> Passage:
         """Cuts at a stop string; holds back an end that may become one."""
-        text = "".join(passage.text for passage in self._held)
-        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
+        text = "".join(read for read, _ in self._held)
+        found = [
+            (at + len(read), at, stop) for read, stop in self._stop if (at := text.find(read)) >= 0
+        ]
         if found:
             # The one that was complete first, however the text is cut into tokens.
             _, start, self.stopped_by = min(found)
             return self._cut(start)
-        keep = max((_overlap(text, stop) for stop in self._stop), default=0)
-        return self._take(len(text) - keep)
+        keep = max((_overlap(text, read) for read, _ in self._stop), default=0)
+        return _joined(self._take(len(text) - keep)[0])
 
-    def _take(self, room: int) -> Passage:
-        """Whole passages of at most `room` characters together."""
+    def _take(self, room: int) -> tuple[list[Passage], int]:
+        """Whole passages that read as at most `room` characters together, and how many are left."""
         taken = []
-        while self._held and len(self._held[0].text) <= room:
-            taken.append(self._held.popleft())
-            room -= len(taken[-1].text)
-        return _joined(taken)
+        while self._held and len(self._held[0][0]) <= room:
+            read, passage = self._held.popleft()
+            taken.append(passage)
+            room -= len(read)
+        return taken, room
 
     def _cut(self, length: int) -> Passage:
         """The first `length` characters; a token beyond is dropped, one across it is cut."""
-        whole = self._take(length)
-        rest = length - len(whole.text)
+        whole, rest = self._take(length)
         if not rest:
-            return whole
-        text = self._held[0].text[:rest]
+            return _joined(whole)
+        _, across = self._held[0]
+        text = across.text[:rest]
         tokens: list[Spelled] = []
-        room = _num_bytes(b"".join(token.raw for token in self._held[0].tokens), text)
-        for token in self._held[0].tokens:
+        room = _num_bytes(b"".join(token.raw for token in across.tokens), text)
+        for token in across.tokens:
             if room > 0:
                 tokens.append(Spelled(token.id, token.raw[:room]))
                 room -= len(token.raw)
-        return _joined([whole, Passage(text, tuple(tokens))])
+        return _joined([*whole, Passage(text, tuple(tokens))])
+
+
+def _letters(names: Iterable[str], stop: Sequence[str]) -> dict[str, str]:
+    """For each special token that a stop string names, a letter that no decoded text can hold."""
+    named = sorted({name for name in names if name and any(name in each for each in stop)})
+    return {name: chr(_FIRST_SURROGATE + number) for number, name in enumerate(named)}
+
+
+def _ways(stop: str, letters: Mapping[str, str]) -> list[str]:
+    """A stop string as it may come: as text, and, where it names special tokens, with these."""
+    if not letters:
+        return [stop]
+    longest = sorted(letters, key=len, reverse=True)
+    named = re.compile("|".join(map(re.escape, longest)))
+    return list(dict.fromkeys((stop, named.sub(lambda found: letters[found[0]], stop))))
 
 
 def _joined(passages: Sequence[Passage]) -> Passage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from functools import partial
 
 from swarm.errors import PeerError, RemoteProtocolError
 from swarm.transport import Buffer
@@ -36,6 +37,7 @@ from .leases import Leases
 from .limits import HandlerConfig
 from .meetings import Meetings
 from .openings import Openings, Served, reply
+from .outbox import Outbox, Sent
 from .session import Done, HopSession
 
 logger = logging.getLogger(__name__)
@@ -179,8 +181,8 @@ class Handler:
         message = session.feed.push(done.committed(session).computed())
         if session.pending_hold is not None:
             self._hold(session, session.pending_hold)
-        elif message is not None and session.next_link is not None:
-            self._post(session, session.next_link, *message)
+        elif message is not None and session.outbox is not None:
+            session.outbox.post(*message)
         self._histories.bound()
 
     def on_compute_failed(self, session: HopSession, error: Exception) -> None:
@@ -199,6 +201,7 @@ class Handler:
     def close(self, session: HopSession, why: str) -> None:
         """Frees a session; its client is not told."""
         session.closed = True
+        session.unwire()
         del self._sessions[session.id]
         self._engine.retire(session)
         self._inbox.drop(session)
@@ -313,9 +316,10 @@ class Handler:
             self._wire(session, link, message.next)
 
     def _wire(self, session: HopSession, link: Link, next: Next) -> None:
-        session.next_link = link
+        outbox = Outbox(link, self._tasks, partial(self._post, session, link), session.position_len)
+        session.wire(link, outbox)
         for message, payload in session.feed.wire(session.epoch, next):
-            self._post(session, link, message, payload)
+            outbox.post(message, payload)
 
     # Steps
 
@@ -376,13 +380,13 @@ class Handler:
             if message.epoch == session.epoch:
                 self.fail(session, message.code, message.message, peer=peer)
 
-    def _post(self, session: HopSession, link: Link, message: AnyMessage, payload: Buffer) -> None:
+    def _post(self, session: HopSession, link: Link, message: Sent, payload: Buffer) -> None:
         try:
             link.post(message, payload)
             if link is not session.client:
                 link.attend(_ATTENTION)
         except PeerError as error:
-            session.next_link = None
+            session.unwire()
             if link is not session.client:
                 self.fail(session, Code.NEXT_UNREACHABLE, str(error), peer=link.peer)
 

@@ -16,6 +16,7 @@ from swarm.wire.messages import Hold, HopTime, Open, RowRange, Step, Want
 from swarm.wire.tensors import all_finite
 
 from .commitments import Commitments
+from .outbox import Outbox
 from .pages import PageTable
 
 
@@ -76,6 +77,8 @@ class HopSession:
         self.closed = False
         self.pending_hold: Hold | None = None
         self.next_link: Link | None = None
+        self.outbox: Outbox | None = None
+        """What goes over that link."""
         self._expected_seq = 0
         self._planned = [0] * request.rows
 
@@ -141,10 +144,22 @@ class HopSession:
         self.epoch = hold.epoch
         self.backlog.clear()
         self.pending_hold = None
-        self.next_link = None
+        self.unwire()
         self.feed.hold(hold.generation, hold.keep)
         self._expected_seq = 0
         self._planned = list(self.feed.history.lengths)
+
+    def wire(self, link: Link, outbox: Outbox) -> None:
+        """Sends to the hop behind `link` from now on; a client may say so twice."""
+        self.unwire()
+        self.next_link, self.outbox = link, outbox
+
+    def unwire(self) -> None:
+        """Sends nothing any more, also not what waits; may be called again."""
+        self.next_link = None
+        if self.outbox is not None:
+            self.outbox.close()
+            self.outbox = None
 
     def _plan(self, step: Step) -> None:
         planned = self._planned

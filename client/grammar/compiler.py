@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections import OrderedDict
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from swarm.errors import RequestError
 
-from .complaint import reason
-from .grammar import Grammar
+from .complaint import is_overlap, reason
+from .grammar import Grammar, Kind
 from .lark import Writer
 from .matcher import Matcher
+from .overlap import overlapping
+from .schema import at
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -76,16 +79,35 @@ class Compiler:
         started = time.perf_counter()
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self._tokenizer(), self._size, self._ends())
-        from llguidance import LLMatcher
-
-        text = Writer(self._vocabulary.special).write(grammar)
-        compiled = LLMatcher(self._vocabulary.tokens, text, log_level=0, limits=_limits())
+        compiled = self._tried(grammar)
         if compiled.is_error():
-            raise RequestError(f"this grammar cannot be followed: {reason(compiled)}")
+            where = self._where(grammar) if is_overlap(compiled) else ""
+            raise RequestError(f"this grammar cannot be followed: {where}{reason(compiled)}")
         logger.debug(
-            "grammar_compiled chars=%d seconds=%.3f", len(text), time.perf_counter() - started
+            "grammar_compiled chars=%d seconds=%.3f",
+            grammar.num_chars,
+            time.perf_counter() - started,
         )
         return compiled
+
+    def _tried(self, grammar: Grammar) -> LLMatcher:
+        from llguidance import LLMatcher
+
+        assert self._vocabulary is not None
+        text = Writer(self._vocabulary.special).write(grammar)
+        return LLMatcher(self._vocabulary.tokens, text, log_level=0, limits=_limits())
+
+    def _where(self, grammar: Grammar) -> str:
+        """The place of choices that do not exclude one another, for the beginning of an error."""
+
+        def fails(schema: dict[str, Any]) -> bool:
+            return is_overlap(self._tried(Grammar(Kind.JSON, json.dumps(schema))))
+
+        for part in dict.fromkeys(grammar.walk()):
+            if part.kind is Kind.JSON and '"oneOf"' in part.text and is_overlap(self._tried(part)):
+                place = overlapping(json.loads(part.text), fails)
+                return f"{at(place)}: " if place else ""
+        return ""
 
 
 def _limits() -> LLParserLimits:

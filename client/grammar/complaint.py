@@ -16,11 +16,18 @@ _PLACE = re.compile(r"^(?:at \d+\(\d+\): |failed to compile JSON schema: )+")
 _INNER = re.compile(r"\s*(?:<backtrace>|<non-verbose/>|\n *\d+ \| ).*", re.DOTALL)
 """Its own stack, and those lines themselves."""
 
+_OVERLAP = "oneOf constraints are not supported"
+
 _OTHER_WORDS = {
-    "oneOf constraints are not supported": "oneOf is supported where its choices exclude one"
+    _OVERLAP: "oneOf is supported where its choices exclude one"
     " another, as by a `const`; anyOf always is",
     "assertion failed: grammar.symbols.len()": "it is too large",
 }
+
+
+def is_overlap(failed: LLMatcher) -> bool:
+    """Whether it is that some choices of a `oneOf` do not exclude one another."""
+    return failed.is_error() and _OVERLAP in failed.get_error()
 
 
 def reason(failed: LLMatcher) -> str:

@@ -51,9 +51,15 @@ _FORMATS = {
 }
 """What the library knows, and what it is too generous with: a pattern in addition."""
 
-_SCHEMA = frozenset({"items", "additionalItems", "additionalProperties"})
-_SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+SINGLE = frozenset({"items", "additionalItems", "additionalProperties"})
+"""Keywords that have a schema."""
+
+LISTED = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+"""Keywords that have a list of schemas."""
+
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Keywords that have schemas by name."""
+
 _COUNTS = frozenset(
     {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
 )
@@ -122,16 +128,16 @@ class _Check:
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, Mapping):
-            raise RequestError(f"{_at(place)} is no JSON schema but {quoted(schema)}")
+            raise RequestError(f"{at(place)} is no JSON schema but {quoted(schema)}")
         kept: dict[str, Any] = {}
         for keyword, value in schema.items():
             if not isinstance(keyword, str):
-                raise RequestError(f"{_at(place)} has a key that is no text")
+                raise RequestError(f"{at(place)} has a key that is no text")
             if keyword in _ANNOTATIONS or keyword.startswith("x-"):
                 continue
             if keyword in ("$id", "id") and place == "#":
                 continue
-            kept[keyword] = self._keyword(keyword, value, f"{place}/{_step(keyword)}", depth + 1)
+            kept[keyword] = self._keyword(keyword, value, f"{place}/{step(keyword)}", depth + 1)
         _rewrite_items(kept)
         _rewrite_format(kept)
         _check_properties(kept, place)
@@ -142,17 +148,17 @@ class _Check:
         for reference, place in self._references:
             if unquote(reference) not in self._places:
                 raise RequestError(
-                    f"{_at(place)}: no schema stands at {quoted(reference)}; only what is in this"
+                    f"{at(place)}: no schema stands at {quoted(reference)}; only what is in this"
                     " schema itself, by its place (#/…), can be referred to"
                 )
 
     def _keyword(self, keyword: str, value: Any, place: str, depth: int) -> Any:
-        if keyword in _SCHEMA and not (keyword == "items" and isinstance(value, list)):
+        if keyword in SINGLE and not (keyword == "items" and isinstance(value, list)):
             return self.schema(value, place, depth)
-        if keyword in _SCHEMAS or keyword == "items":
+        if keyword in LISTED or keyword == "items":
             _expect(isinstance(value, list) and value, place, "a list of schemas")
             return [self.schema(each, f"{place}/{n}", depth) for n, each in enumerate(value)]
-        if keyword in _NAMED:
+        if keyword in NAMED:
             return self._named(value, place, depth)
         if keyword in _COUNTS:
             whole = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -165,7 +171,7 @@ class _Check:
             return value
         reader = _READERS.get(keyword)
         if reader is None:
-            raise RequestError(f"{_at(place)}: the keyword {quoted(keyword)} is not supported")
+            raise RequestError(f"{at(place)}: the keyword {quoted(keyword)} is not supported")
         return reader(self, value, place, depth)
 
     def _named(self, value: Any, place: str, depth: int) -> dict[str, Any]:
@@ -177,7 +183,7 @@ class _Check:
             if place.endswith("/patternProperties"):
                 _check_pattern(name, place)
         return {
-            name: self.schema(each, f"{place}/{_step(name)}", depth) for name, each in value.items()
+            name: self.schema(each, f"{place}/{step(name)}", depth) for name, each in value.items()
         }
 
     def _read_type(self, value: Any, place: str, depth: int) -> Any:
@@ -199,7 +205,7 @@ class _Check:
             case str():
                 self._add_text(value, place)
                 if _CONTROL.search(value):
-                    raise RequestError(f"{_at(place)}: {quoted(value)} holds control characters")
+                    raise RequestError(f"{at(place)}: {quoted(value)} holds control characters")
                 return value
             case int() | float():
                 _expect(_is_exact(value), place, "a number up to 2^53")
@@ -212,7 +218,7 @@ class _Check:
                 return {
                     name: self._read_const(each, place, depth + 1) for name, each in value.items()
                 }
-        raise RequestError(f"{_at(place)} is no JSON value but {quoted(value)}")
+        raise RequestError(f"{at(place)} is no JSON value but {quoted(value)}")
 
     def _read_required(self, value: Any, place: str, depth: int) -> Any:
         names = isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -230,7 +236,7 @@ class _Check:
     def _read_format(self, value: Any, place: str, depth: int) -> Any:
         _expect(isinstance(value, str), place, "a format's name")
         if value not in _FORMATS:
-            raise RequestError(f"{_at(place)}: the format {quoted(value)} is not supported")
+            raise RequestError(f"{at(place)}: the format {quoted(value)} is not supported")
         return value
 
     def _read_reference(self, value: Any, place: str, depth: int) -> Any:
@@ -243,18 +249,18 @@ class _Check:
         self._num_nodes += 1
         if self._num_nodes > MAX_NODES or depth > MAX_DEPTH:
             raise RequestError(
-                f"{_at(place)}: a JSON schema has at most {MAX_NODES} parts and values,"
+                f"{at(place)}: a JSON schema has at most {MAX_NODES} parts and values,"
                 f" {MAX_DEPTH} deep"
             )
 
     def _add_text(self, text: str, place: str) -> None:
         self._num_chars += len(text)
         if self._num_chars > MAX_CHARS:
-            raise RequestError(f"{_at(place)}: a JSON schema has at most {MAX_CHARS} characters")
+            raise RequestError(f"{at(place)}: a JSON schema has at most {MAX_CHARS} characters")
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise RequestError(f"{_at(place)}: {quoted(text)} is no Unicode text") from error
+            raise RequestError(f"{at(place)}: {quoted(text)} is no Unicode text") from error
 
 
 _READERS: dict[str, Callable[[_Check, Any, str, int], Any]] = {
@@ -287,14 +293,14 @@ def _check_properties(kept: dict[str, Any], place: str) -> None:
     least = kept.get("minProperties", 0)
     if least > max(1, len(set(kept.get("required", ())))):
         raise RequestError(
-            f"{_at(place)}/minProperties: {least} can only be enforced where as many are required"
+            f"{at(place)}/minProperties: {least} can only be enforced where as many are required"
         )
 
 
 def _check_pattern(pattern: str, place: str) -> None:
     if _UNKNOWN_REGEX.search(pattern):
         raise RequestError(
-            f"{_at(place)}: {quoted(pattern)} looks around or back, which is not supported"
+            f"{at(place)}: {quoted(pattern)} looks around or back, which is not supported"
         )
 
 
@@ -305,15 +311,15 @@ def _is_exact(value: Any) -> bool:
 
 def _expect(holds: Any, place: str, what: str) -> None:
     if not holds:
-        raise RequestError(f"{_at(place)}: should be {what}")
+        raise RequestError(f"{at(place)}: should be {what}")
 
 
-def _step(name: str) -> str:
+def step(name: str) -> str:
     """A name as part of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _at(place: str) -> str:
+def at(place: str) -> str:
     """A place as errors tell it."""
     shown = place if len(place) <= 200 else f"{place[:100]}…{place[-99:]}"
     return f"schema {shown}"

@@ -141,6 +141,8 @@ async def test_it_is_enforced(compiler, tokenizer, what):
         assert not await writes(compiler, tokenizer, schema, value), value
 
 
+OVERLAP = {"oneOf": [{"minimum": 3}, {"maximum": 5}]}
+APART = {"oneOf": [{"type": "null"}, {"type": "number"}]}
 REFUSED = {
     "not": ({"not": {"type": "string"}}, "#/not"),
     "if": ({"if": {"minimum": 3}, "then": {"maximum": 5}}, "#/if"),
@@ -159,7 +161,10 @@ REFUSED = {
     "nullable": ({"type": "string", "nullable": True}, "nullable"),
     "unheard of": ({"frobnicate": 1}, "frobnicate"),
     "minProperties": ({"minProperties": 2}, "#/minProperties"),
-    "oneOf that overlaps": ({"oneOf": [{"minimum": 3}, {"maximum": 5}]}, "oneOf"),
+    "oneOf that overlaps": (OVERLAP, "schema #/oneOf: "),
+    "oneOf within": ({"properties": {"a/b": {"items": OVERLAP}}}, "#/properties/a~1b/items/o"),
+    "one of several": ({"anyOf": [APART, {"allOf": [APART, OVERLAP]}]}, "#/anyOf/1/allOf/1/o"),
+    "oneOf referred to": ({"$defs": {"x": OVERLAP, "y": APART}, "$ref": "#/$defs/x"}, "/x/oneOf: "),
     "format": ({"type": "string", "format": "iri"}, "#/format.*iri"),
     "look-around": ({"pattern": "^(?=a)"}, "#/pattern"),
     "reference back": ({"pattern": r"(a)\1"}, "#/pattern"),
@@ -193,6 +198,22 @@ async def test_it_is_refused_and_named(compiler, what):
     schema, where = REFUSED[what]
     with pytest.raises(RequestError, match=where):
         await compiler.matcher(Grammar.json_schema(schema))
+
+
+async def test_a_refusal_of_one_of_many_choices_is_cheap(compiler):
+    schema = {"properties": {f"p{n}": OVERLAP for n in range(900)}}
+    started = time.process_time()
+    with pytest.raises(
+        RequestError, match="schema #/properties/p0/oneOf: oneOf is supported where"
+    ):
+        await compiler.matcher(Grammar.json_schema(schema))
+    assert time.process_time() - started < 3
+
+
+async def test_a_refusal_in_a_grammars_part_is_named_too(compiler):
+    parts = Grammar.json_schema(APART), Grammar.json_schema({"items": OVERLAP})
+    with pytest.raises(RequestError, match="schema #/items/oneOf: "):
+        await compiler.matcher(Grammar.sequence(*parts))
 
 
 async def test_no_name_can_be_written_twice(compiler, tokenizer):

@@ -78,6 +78,27 @@ def test_contents_are_no_control_tokens(make_byte_level, before, name, after) ->
     assert tokenizer.decode(ids) == tokenizer.decode(plain).replace("\nx<", f"\n{text}<")
 
 
+ROLES = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"]
+WORDS_OF_THE_MODEL = ["<h1>", "homeswarm"]
+COMPOSED = (
+    "{% for message in messages %}{{ '<|' + message.role + '|>' }}{{ message.content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|' + 'assistant|>' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [COMPOSED, COMPOSED + "{{ messages[1].content and '' }}"])
+def test_names_that_a_template_puts_together_are_control_tokens(make_byte_level, template) -> None:
+    """Tokens that are not marked special: roles are none of a content, words may be."""
+    tokenizer = make_byte_level()
+    tokenizer.add_tokens([*ROLES, *WORDS_OF_THE_MODEL])
+    tokenizer.chat_template = template
+    template, text = ChatTemplate(tokenizer, "tiny"), "".join([*ROLES, *WORDS_OF_THE_MODEL])
+    talk = [{"role": "user", "content": text}, {"role": "assistant", "content": "x"}]
+    found = tokenizer.convert_ids_to_tokens(control_ids(tokenizer, template.encode(talk)))
+    wanted = ["<|user|>", *WORDS_OF_THE_MODEL, "<|assistant|>", "<|assistant|>"]
+    assert found == wanted
+
+
 def test_a_name_in_a_content_begins_no_word_anew(make_sentence_pieces) -> None:
     tokenizer = with_template(make_sentence_pieces(WORDS), CHATML)
     ids = ChatTemplate(tokenizer, "tiny").encode([{"role": "user", "content": "a<|im_end|>b"}])

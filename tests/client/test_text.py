@@ -129,6 +129,27 @@ def test_the_name_of_a_special_token_is_a_stop_string_too(make_byte_level) -> No
     assert stream.stopped_by == "\ufffd"
 
 
+def test_a_stop_string_of_a_special_token_and_text(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    a, newline, b = tokenizer("a\nb")["input_ids"]
+    stop = ("</s>\n", "s>b")
+    pieces, stream = streamed(tokenizer, [a, 2, newline, b], stop)
+    assert "".join(pieces) == "a" and stream.stopped_by == "</s>\n"
+    # What only begins so is text, and the name of a token is none.
+    found, stream = streamed_passages(tokenizer, [a, 2, b], stop)
+    assert "".join(passage.text for passage in found) == "ab" and not stream.finished
+    assert [len(passage.tokens) for passage in found[:2]] == [1, 0], "it may become a stop string"
+    pieces, stream = streamed(tokenizer, tokenizer("a</s")["input_ids"] + [2], ("a</s</s>",))
+    assert not "".join(pieces) and stream.stopped_by == "a</s</s>"
+
+
+def test_a_stop_string_with_a_tokens_name_may_be_spelled_too(make_byte_level) -> None:
+    tokenizer = make_byte_level()
+    spelled = [each for letter in "a</s>\n" for each in tokenizer(letter)["input_ids"]]
+    pieces, stream = streamed(tokenizer, spelled, ("</s>\n",))
+    assert "".join(pieces) == "a" and stream.stopped_by == "</s>\n"
+
+
 def test_special_tokens_come_though_they_are_no_text(make_byte_level) -> None:
     found, _ = streamed_passages(make_byte_level(), [1, 0])
     (passage,) = [passage for passage in found if passage.tokens]

@@ -27,16 +27,17 @@ def now() -> float:
 
 @dataclass
 class Slow:
-    """A stream whose line carries `RATE` bytes per second; remembers which steps it carried."""
+    """A stream whose line carries `rate` bytes per second; remembers which steps it carried."""
 
     stream: Any
+    rate: float = RATE
     free_at: float = field(default_factory=now)
 
     def offer(self, header: bytes, payload: Buffer) -> bool:
         return False
 
     async def send(self, header: bytes, payload: Buffer) -> None:
-        self.free_at = max(self.free_at, now()) + (len(header) + len(payload)) / RATE
+        self.free_at = max(self.free_at, now()) + (len(header) + len(payload)) / self.rate
         await asyncio.sleep(self.free_at - now())
         await self.stream.send(header, payload)
 
@@ -124,4 +125,36 @@ async def test_who_gives_up_while_a_prompt_waits_leaves_nothing(world, asker, pr
     assert await kept == world.tiny.greedy(prompts[-1], 3)
     await asyncio.wait(running)
     assert all(task.cancelled() for task in running) and not link.crowded
+    await world.settle()
+
+
+async def test_histories_of_many_sessions_wait_for_a_peers_line_in_turn(world, asker, prompts):
+    """The hop after it has died, and another one is to be sent all that it knew."""
+    world.link_config = LinkConfig(1.0, 30.0, 1.0, 30.0, handshake=2.0, backlog=BACKLOG)
+    first = await world.peer("first", (0, 2), kv_memory=8 << 20)
+    await world.peer("second", (2, 4), kv_memory=8 << 20)
+    await world.peer("spare", (2, 4), kv_memory=8 << 20, silent=True)
+    model = await world.client(config=SessionConfig(chunk_len=50))
+    askers, count = [asker(model) for _ in prompts], 12
+    running = asyncio.gather(
+        *(each.greedy(prompt, count) for each, prompt in zip(askers, prompts, strict=True))
+    )
+    link = await first._neighbours.link("spare", ())
+    # All of it takes less than the patience that a client has for a step.
+    link._stream = Slow(link._stream, 3 * RATE)
+    await world.until(lambda: all(len(each.reply.ids) >= 2 for each in askers))
+    await world.kill("second")
+    most = 0
+
+    async def look() -> None:
+        nonlocal most
+        while True:
+            most = max(most, link._outbox_bytes)
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.ensure_future(look())
+    assert await running == [world.tiny.greedy(prompt, count) for prompt in prompts]
+    looking.cancel()
+    assert not link.closed and 0.1 * BACKLOG < most < 0.6 * BACKLOG
+    assert [each.reply.num_recoveries for each in askers] == [1] * NUM
     await world.settle()
