@@ -21,7 +21,7 @@ from .blocks import (
     ToolUseBlock,
     UserTurn,
 )
-from .request import AnyChoice, AutoChoice, CountBody, CustomTool, NoChoice, OneChoice
+from .body import AnyChoice, AutoChoice, CountBody, CustomTool, NoChoice, OneChoice
 
 Kind = TypeVar("Kind", bound=Block)
 
