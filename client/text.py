@@ -77,7 +77,7 @@ class TextStream:
         after = self._decode(self._ids[self._context :])
         self._hold(after[len(before) :])
         piece = self._release()
-        return piece if self.finished else _joined([piece, *self._held])
+        return piece if self.finished else _joined([piece, self._take_all()])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._decoder.decode(ids, skip_special_tokens=True)
@@ -90,6 +90,8 @@ class TextStream:
 
     def _release(self) -> Passage:
         """Cuts at a stop string; holds back an end that may become one."""
+        if not self._stop:
+            return self._take_all()
         text = "".join(passage.text for passage in self._held)
         found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
@@ -98,6 +100,11 @@ class TextStream:
             return self._cut(start)
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         return self._take(len(text) - keep)
+
+    def _take_all(self) -> Passage:
+        taken = _joined(self._held)
+        self._held.clear()
+        return taken
 
     def _take(self, room: int) -> Passage:
         """Whole passages of at most `room` characters together."""
@@ -124,6 +131,8 @@ class TextStream:
 
 
 def _joined(passages: Sequence[Passage]) -> Passage:
+    if len(passages) == 1:
+        return passages[0]  # As nearly always.
     tokens = tuple(token for passage in passages for token in passage.tokens)
     return Passage("".join(passage.text for passage in passages), tokens)
 
