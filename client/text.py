@@ -79,7 +79,7 @@ class TextStream:
         """What was held back and is now certain to be text."""
         self._hold_rest()
         piece = self._release()
-        return piece if self.finished else _joined([piece, *(passage for _, passage in self._held)])
+        return piece if self.finished else _joined([piece, self._take_all()])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._decoder.decode(ids, skip_special_tokens=True)
@@ -97,6 +97,8 @@ class TextStream:
 
     def _release(self) -> Passage:
         """Cuts at a stop string; holds back an end that may become one."""
+        if not self._stop:
+            return self._take_all()
         text = "".join(read for read, _ in self._held)
         found = [
             (at + len(read), at, stop) for read, stop in self._stop if (at := text.find(read)) >= 0
@@ -107,6 +109,11 @@ class TextStream:
             return self._cut(start)
         keep = max((_overlap(text, read) for read, _ in self._stop), default=0)
         return _joined(self._take(len(text) - keep)[0])
+
+    def _take_all(self) -> Passage:
+        taken = _joined([passage for _, passage in self._held])
+        self._held.clear()
+        return taken
 
     def _take(self, room: int) -> tuple[list[Passage], int]:
         """Whole passages that read as at most `room` characters together, and how many are left."""
@@ -149,6 +156,8 @@ def _ways(stop: str, letters: Mapping[str, str]) -> list[str]:
 
 
 def _joined(passages: Sequence[Passage]) -> Passage:
+    if len(passages) == 1:
+        return passages[0]  # As nearly always.
     tokens = tuple(token for passage in passages for token in passage.tokens)
     return Passage("".join(passage.text for passage in passages), tokens)
 

@@ -11,7 +11,17 @@ from swarm.client import SamplingConfig
 
 Message = Mapping[str, Any]
 """As chat templates take it: `role`, `content` (text), and where they apply `tool_call_id`, `name`
-and `tool_calls`, each `{"id", "type": "function", "function": {"name", "arguments": object}}`."""
+and `tool_calls`, each as `calling` writes it."""
+
+
+def calling(id: str, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A call in a message of the model."""
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def answering(id: str, name: str, content: str) -> dict[str, Any]:
+    """The message that answers a call, by its id and the name of what was called."""
+    return {"role": "tool", "tool_call_id": id, "name": name, "content": content}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from swarm.background import background
+from swarm.background import background, first
 from swarm.client import Finish, RemoteModel, Reply, SamplingConfig, SpeculationConfig
 from swarm.errors import SwarmError
 
@@ -100,7 +100,9 @@ class Generation:
             await self._write()
             await self._tell_likeliest()
         except* SwarmError as errors:
-            await self._events.put(_first(errors))
+            error = first(errors)
+            assert isinstance(error, SwarmError)
+            await self._events.put(error)
         else:
             await self._events.put(None)
 
@@ -167,11 +169,3 @@ def likeliest(replies: Sequence[Reply]) -> list[int]:
         return sum(score.logprob for score in scores) / max(1, len(scores))
 
     return sorted(range(len(replies)), key=mean, reverse=True)
-
-
-def _first(errors: BaseExceptionGroup[SwarmError]) -> SwarmError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, SwarmError)
-    return error

@@ -75,6 +75,11 @@ class Refusal(SwarmError):
         self.retry_after = retry_after
 
 
+def invalid(message: str, param: str) -> Refusal:
+    """What is said of a field whose value cannot be taken."""
+    return Refusal(Reason.INVALID, message, param=param)
+
+
 class TooLong(Refusal):
     """Prompt and reply do not fit into the model's context. All three are numbers of tokens."""
 

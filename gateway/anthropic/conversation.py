@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..ask import Message, Talk, Tool, ToolChoice, ToolUse
+from ..ask import Message, Talk, Tool, ToolChoice, ToolUse, answering, calling
 from ..body import unsupported
-from ..refusals import Reason, Refusal
+from ..refusals import Refusal, invalid
 from .blocks import (
     AnyTurn,
     AssistantTurn,
@@ -21,7 +21,7 @@ from .blocks import (
     ToolUseBlock,
     UserTurn,
 )
-from .request import AnyChoice, AutoChoice, CountBody, CustomTool, NoChoice, OneChoice
+from .body import AnyChoice, AutoChoice, CountBody, CustomTool, NoChoice, OneChoice
 
 Kind = TypeVar("Kind", bound=Block)
 
@@ -36,7 +36,7 @@ def talk(body: CountBody) -> Talk:
     if pending:
         raise _unanswered(turns[-1], pending)
     if not turns:
-        raise _refused("at least one message is required", "messages")
+        raise invalid("at least one message is required", "messages")
     if turns[-1].role is AssistantTurn:
         _check_prefill(body, messages[-1])
     tools = tuple(_tool(place, tool) for place, tool in enumerate(body.tools))
@@ -77,7 +77,7 @@ def _blocks(message: AnyTurn, place: int, *, is_last: bool) -> list[Block]:
     """A message's blocks without what was thought: the API does not show that again either."""
     content = message.content
     if not content and not (is_last and isinstance(message, AssistantTurn)):
-        raise _refused("must have non-empty content", f"messages[{place}]")
+        raise invalid("must have non-empty content", f"messages[{place}]")
     if isinstance(content, str):
         return [TextBlock(text=content)] if content else []
     thoughts = (ThinkingBlock, RedactedThinkingBlock)
@@ -107,15 +107,11 @@ def _reply(messages: list[Message], turn: _Turn) -> dict[str, str]:
     said = "".join(block.text for block in turn.of(TextBlock))
     names = {call.id: call.name for call in calls}
     if len(names) < len(calls):
-        raise _refused("`tool_use` ids must be unique", f"messages[{turn.place}]")
+        raise invalid("`tool_use` ids must be unique", f"messages[{turn.place}]")
     message = {"role": "assistant", "content": said}
-    messages.append(message | {"tool_calls": [_call(call) for call in calls]} if calls else message)
+    told = [calling(call.id, call.name, call.input) for call in calls]
+    messages.append(message | {"tool_calls": told} if calls else message)
     return names
-
-
-def _call(block: ToolUseBlock) -> dict[str, object]:
-    function = {"name": block.name, "arguments": block.input}
-    return {"id": block.id, "type": "function", "function": function}
 
 
 def _results(turn: _Turn, pending: dict[str, str]) -> list[ToolResultBlock]:
@@ -123,18 +119,18 @@ def _results(turn: _Turn, pending: dict[str, str]) -> list[ToolResultBlock]:
     results = turn.of(ToolResultBlock)
     place = f"messages[{turn.place}]"
     if any(not isinstance(block, ToolResultBlock) for block in turn.blocks[: len(results)]):
-        raise _refused("`tool_result` blocks must come before any text", place)
+        raise invalid("`tool_result` blocks must come before any text", place)
     answered: set[str] = set()
     for result in results:
         if result.tool_use_id not in pending:
-            raise _refused(
+            raise invalid(
                 f"unexpected `tool_use_id` found in `tool_result` blocks: {result.tool_use_id}."
                 " Each `tool_result` block must have a corresponding `tool_use` block in the"
                 " previous message",
                 place,
             )
         if result.tool_use_id in answered:
-            raise _refused("each tool_use must have a single result", place)
+            raise invalid("each tool_use must have a single result", place)
         answered.add(result.tool_use_id)
     return results
 
@@ -144,7 +140,7 @@ def _result(block: ToolResultBlock, name: str) -> Message:
     if block.is_error:
         # No chat template has a field for it.
         content = f"Error: {content}"
-    return {"role": "tool", "tool_call_id": block.tool_use_id, "name": name, "content": content}
+    return answering(block.tool_use_id, name, content)
 
 
 def _system(content: str | Sequence[TextBlock]) -> Message:
@@ -157,7 +153,7 @@ def _joined(blocks: Iterable[TextBlock]) -> str:
 
 
 def _unanswered(turn: _Turn, pending: dict[str, str]) -> Refusal:
-    return _refused(
+    return invalid(
         "`tool_use` ids were found without `tool_result` blocks immediately after:"
         f" {', '.join(pending)}",
         f"messages[{turn.place}]",
@@ -166,9 +162,9 @@ def _unanswered(turn: _Turn, pending: dict[str, str]) -> Refusal:
 
 def _check_prefill(body: CountBody, message: Message) -> None:
     if message["content"][-1].isspace():
-        raise _refused("final assistant content cannot end with trailing whitespace", "messages")
+        raise invalid("final assistant content cannot end with trailing whitespace", "messages")
     if json_format(body) is not None:
-        raise _refused("a reply that is begun cannot be held to a format", "messages")
+        raise invalid("a reply that is begun cannot be held to a format", "messages")
 
 
 def json_format(body: CountBody) -> dict[str, object] | None:
@@ -177,14 +173,14 @@ def json_format(body: CountBody) -> dict[str, object] | None:
     formats = [config and config.format, body.output_format]
     asked = [each.schema for each in formats if each]
     if len(asked) > 1:
-        raise _refused("the format is in `output_config` already", "output_format")
+        raise invalid("the format is in `output_config` already", "output_format")
     return asked[0] if asked else None
 
 
 def _tool(place: int, tool: CustomTool) -> Tool:
     where = f"tools[{place}]"
     if tool.input_schema.get("type") != "object":
-        raise _refused("must be `object`", f"{where}.input_schema.type")
+        raise invalid("must be `object`", f"{where}.input_schema.type")
     if tool.defer_loading:
         hint = "all tools are shown to the model"
         raise unsupported(f"{where}.defer_loading", True, hint)
@@ -196,10 +192,10 @@ def _tool(place: int, tool: CustomTool) -> Tool:
 def _choice(body: CountBody) -> ToolChoice:
     names = {tool.name for tool in body.tools}
     if len(names) < len(body.tools):
-        raise _refused("names must be unique", "tools")
+        raise invalid("names must be unique", "tools")
     choice = body.tool_choice
     if choice is not None and not body.tools:
-        raise _refused("may only be specified while providing tools", "tool_choice")
+        raise invalid("may only be specified while providing tools", "tool_choice")
     match choice:
         case None:
             return ToolChoice()
@@ -211,9 +207,5 @@ def _choice(body: CountBody) -> ToolChoice:
             return ToolChoice(ToolUse.REQUIRED, parallel=not alone)
         case OneChoice(name, alone):
             if name not in names:
-                raise _refused("there is no such tool", "tool_choice.name")
+                raise invalid("there is no such tool", "tool_choice.name")
             return ToolChoice(ToolUse.REQUIRED, name, parallel=not alone)
-
-
-def _refused(message: str, param: str) -> Refusal:
-    return Refusal(Reason.INVALID, message, param=param)

@@ -13,10 +13,10 @@ from ..answer import Answer
 from ..ask import Ask
 from ..endpoint import Call, Endpoint, whole
 from ..sse import EventStream
+from .answer import AnyEvent, Message, MessageStart, Usage
+from .body import CountBody, MessagesBody
 from .conversation import json_format, talk
 from .dialect import ANTHROPIC
-from .reply import AnyEvent, Message, MessageStart, Usage
-from .request import CountBody, MessagesBody
 from .version import check_fields, version_of
 from .writing import Gathering, Writing
 

@@ -13,7 +13,7 @@ from swarm.quoting import quoted
 
 from ..body import unsupported
 from ..refusals import Reason, Refusal
-from .request import MessagesBody
+from .body import MessagesBody
 
 
 class Version(StrEnum):

@@ -8,17 +8,19 @@ from typing import Any
 import msgspec
 
 from ..events import CallBegun, CallPart, Ended, Event, Said
-from . import reply
-from .reply import (
+from .answer import (
     STOP_REASONS,
     AnyEvent,
     BlockDelta,
     BlockStart,
     BlockStop,
+    CalledBlock,
+    Content,
     InputDelta,
     Message,
     MessageDelta,
     MessageStop,
+    SaidBlock,
     Stop,
     TextDelta,
     Usage,
@@ -30,7 +32,7 @@ class Writing:
 
     def __init__(self) -> None:
         self._index = -1
-        self._open: type[reply.Content] | None = None
+        self._open: type[Content] | None = None
         self._stop: Stop | None = None
 
     def push(self, event: Event) -> Iterator[AnyEvent]:
@@ -38,13 +40,13 @@ class Writing:
         match event:
             case Said(text=text):
                 if text:
-                    if self._open is not reply.Said:
-                        yield from self._begin(reply.Said(""))
+                    if self._open is not SaidBlock:
+                        yield from self._begin(SaidBlock(""))
                     yield BlockDelta(self._index, TextDelta(text))
             case CallBegun(id=call, name=name):
-                yield from self._begin(reply.Called(call, name, {}))
+                yield from self._begin(CalledBlock(call, name, {}))
             case CallPart(arguments=arguments):
-                assert self._open is reply.Called, "a call begins before it has arguments"
+                assert self._open is CalledBlock, "a call begins before it has arguments"
                 if arguments:
                     yield BlockDelta(self._index, InputDelta(arguments))
             case Ended(ending=ending, stopped_by=stopped_by):
@@ -57,7 +59,7 @@ class Writing:
         yield MessageDelta(self._stop, usage)
         yield MessageStop()
 
-    def _begin(self, block: reply.Content) -> Iterator[AnyEvent]:
+    def _begin(self, block: Content) -> Iterator[AnyEvent]:
         yield from self._close()
         self._index += 1
         self._open = type(block)
@@ -93,10 +95,10 @@ class Gathering:
                 self.message.usage = usage
 
 
-def _filled(block: reply.Content, text: str) -> reply.Content:
-    if isinstance(block, reply.Said):
-        return reply.Said(text)
-    return reply.Called(block.id, block.name, whole_input(text))
+def _filled(block: Content, text: str) -> Content:
+    if isinstance(block, SaidBlock):
+        return SaidBlock(text)
+    return CalledBlock(block.id, block.name, whole_input(text))
 
 
 def whole_input(text: str) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
 from swarm.quoting import quoted
 
-from ..ask import Message
-from ..refusals import Reason, Refusal
+from ..ask import Message, answering, calling
+from ..refusals import invalid
 from .fields import Identifier, Name
+from .tools import arguments_of
 
 Speaker = Annotated[str, Meta(pattern="^[^\\s<|\\\\/>]+$", max_length=64)]
 """Who has written a message, where several have the same role."""
@@ -150,9 +150,9 @@ def _text(content: str | Sequence[TextPart | RefusalPart]) -> str:
 
 def _reply(message: AssistantMessage, where: str) -> Message:
     if message.content is not None and message.refusal is not None:
-        raise _wrong(f"{where} has both 'content' and 'refusal'", f"{where}.refusal")
+        raise invalid(f"{where} has both 'content' and 'refusal'", f"{where}.refusal")
     if message.content is None and message.refusal is None and not message.tool_calls:
-        raise _wrong(f"{where} has neither 'content' nor 'tool_calls'", f"{where}.content")
+        raise invalid(f"{where} has neither 'content' nor 'tool_calls'", f"{where}.content")
     words = message.refusal if message.content is None else _text(message.content)
     reply = _said("assistant", words, message.name)
     if message.tool_calls:
@@ -166,22 +166,8 @@ def _reply(message: AssistantMessage, where: str) -> Message:
 
 def _call(call: ToolCall, where: str) -> dict[str, Any]:
     function = call.function
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": function.name, "arguments": _arguments(function.arguments, where)},
-    }
-
-
-def _arguments(text: str, where: str) -> dict[str, Any]:
-    """The object that the text is; none is an empty one, as streams of such calls leave it."""
-    if not text.strip():
-        return {}
-    try:
-        return msgspec.json.decode(text.encode(), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        param = f"{where}.function.arguments"
-        raise _wrong(f"{param} is to be a JSON object, written as text: {error}", param) from error
+    param = f"{where}.function.arguments"
+    return calling(call.id, function.name, arguments_of(function.arguments, param, param))
 
 
 def _calls_by_id(message: AssistantMessage, where: str) -> dict[str, str]:
@@ -189,30 +175,25 @@ def _calls_by_id(message: AssistantMessage, where: str) -> dict[str, str]:
     calls = message.tool_calls or []
     names = {call.id: call.function.name for call in calls}
     if len(names) < len(calls):
-        raise _wrong(f"{where} has two calls with the same id", f"{where}.tool_calls")
+        raise invalid(f"{where} has two calls with the same id", f"{where}.tool_calls")
     return names
 
 
 def _result(message: ToolMessage, open_calls: dict[str, str], where: str) -> Message:
     name = open_calls.pop(message.tool_call_id, None)
     if name is None:
-        raise _wrong(
+        raise invalid(
             f"{where} answers the call {quoted(message.tool_call_id)}, which is none of those that"
             " the message before has made and that wait for an answer",
             f"{where}.tool_call_id",
         )
-    content = _text(message.content)
-    return {**_said("tool", content, name), "tool_call_id": message.tool_call_id}
+    return answering(message.tool_call_id, name, _text(message.content))
 
 
 def _expect_answered(open_calls: dict[str, str], where: str) -> None:
     if open_calls:
-        raise _wrong(
+        raise invalid(
             "each of 'tool_calls' is to be answered by a message with the role 'tool' right behind;"
             f" there is none for {', '.join(quoted(call) for call in list(open_calls)[:8])}",
             where,
         )
-
-
-def _wrong(message: str, param: str) -> Refusal:
-    return Refusal(Reason.INVALID, message, param=param)

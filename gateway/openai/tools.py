@@ -1,16 +1,17 @@
-"""The functions that a chat's model may call, and whether it does."""
+"""The functions that a chat's model may call, whether it does, and with what it has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from swarm.quoting import quoted
 
 from ..ask import Tool, ToolChoice, ToolUse
-from ..refusals import Reason, Refusal
+from ..refusals import Reason, Refusal, invalid
 from .fields import Name
 
 
@@ -65,7 +66,7 @@ def tools_of(
 
     Where only some of them are allowed, it is shown no others.
     """
-    given = _functions(tools or ())
+    given = by_name((_tool(tool.function) for tool in tools or ()), "tools[{}].function.name")
     if not given:
         for field, value in (("tool_choice", choice), ("parallel_tool_calls", parallel)):
             if value is not None:
@@ -73,36 +74,47 @@ def tools_of(
     several = parallel is not False
     match choice:
         case NamedFunction():
-            _find(given, choice)
+            find(given, choice.function.name)
             wanted = ToolChoice(ToolUse.REQUIRED, choice.function.name, several)
         case AllowedTools(Allowed(mode, allowed)):
-            given = {name: given[name] for name in dict.fromkeys(_find(given, t) for t in allowed)}
+            given = {each.function.name: find(given, each.function.name) for each in allowed}
             wanted = ToolChoice(ToolUse(mode), None, several)
         case _:
             wanted = ToolChoice(ToolUse(choice or "auto"), None, several)
     return tuple(given.values()), wanted
 
 
-def _functions(tools: Sequence[FunctionTool]) -> dict[str, Tool]:
+def _tool(made: Function) -> Tool:
+    return Tool(made.name, made.description or "", made.parameters or {}, bool(made.strict))
+
+
+def by_name(tools: Iterable[Tool], place: str) -> dict[str, Tool]:
+    """The tools by their names. Raises `Refusal` for two with one name; `place` is of the names."""
     given: dict[str, Tool] = {}
     for index, tool in enumerate(tools):
-        made = tool.function
-        if made.name in given:
-            raise Refusal(
-                Reason.INVALID,
-                f"there are two tools with the name {quoted(made.name)}",
-                param=f"tools[{index}].function.name",
+        if tool.name in given:
+            raise invalid(
+                f"there are two tools with the name {quoted(tool.name)}", place.format(index)
             )
-        given[made.name] = Tool(
-            made.name, made.description or "", made.parameters or {}, bool(made.strict)
-        )
+        given[tool.name] = tool
     return given
 
 
-def _find(given: dict[str, Tool], choice: NamedFunction) -> str:
-    name = choice.function.name
-    if name not in given:
-        raise Refusal(
-            Reason.INVALID, f"'tools' has no function {quoted(name)}", param="tool_choice"
-        )
-    return name
+def find(tools: Mapping[str, Tool], name: str) -> Tool:
+    """The tool that a choice names. Raises `Refusal`."""
+    if name not in tools:
+        raise invalid(f"'tools' has no function {quoted(name)}", "tool_choice")
+    return tools[name]
+
+
+def arguments_of(text: str, what: str, param: str) -> dict[str, Any]:
+    """The object that a call's arguments, which are text, stand for. Raises `Refusal`.
+
+    No text is an empty one: streams leave a call without arguments like that.
+    """
+    if not text.strip():
+        return {}
+    try:
+        return msgspec.json.decode(text.encode(), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise invalid(f"{what} are no JSON object, written as text: {error}", param) from error

@@ -13,7 +13,8 @@ from anthropic.types import beta, message_create_params
 from anthropic.types.beta import message_count_tokens_params as beta_count
 from anthropic.types.beta import message_create_params as beta_create
 
-from swarm.gateway.anthropic import blocks, request
+from swarm.gateway.anthropic import blocks
+from swarm.gateway.anthropic import body as bodies
 from swarm.gateway.body import parse
 from swarm.gateway.refusals import Refusal
 
@@ -26,12 +27,12 @@ REFUSED_ELSEWHERE = {
 }
 
 PAIRS = [
-    (message_create_params.MessageCreateParamsBase, request.MessagesBody),
-    (message_create_params.MessageCreateParamsStreaming, request.MessagesBody),
-    (types.MessageCountTokensParams, request.CountBody),
-    (beta_create.MessageCreateParamsBase, request.MessagesBody),
-    (beta_create.MessageCreateParamsStreaming, request.MessagesBody),
-    (beta_count.MessageCountTokensParams, request.CountBody),
+    (message_create_params.MessageCreateParamsBase, bodies.MessagesBody),
+    (message_create_params.MessageCreateParamsStreaming, bodies.MessagesBody),
+    (types.MessageCountTokensParams, bodies.CountBody),
+    (beta_create.MessageCreateParamsBase, bodies.MessagesBody),
+    (beta_create.MessageCreateParamsStreaming, bodies.MessagesBody),
+    (beta_count.MessageCountTokensParams, bodies.CountBody),
     (types.UserMessageParam, blocks.UserTurn),
     (types.AssistantMessageParam, blocks.AssistantTurn),
     (types.SystemMessageParam, blocks.SystemTurn),
@@ -42,17 +43,17 @@ PAIRS = [
     (types.ThinkingBlockParam, blocks.ThinkingBlock),
     (types.RedactedThinkingBlockParam, blocks.RedactedThinkingBlock),
     (types.CacheControlEphemeralParam, blocks.CacheControl),
-    (types.ToolParam, request.CustomTool),
-    (beta.BetaToolParam, request.CustomTool),
-    (types.ToolChoiceAutoParam, request.AutoChoice),
-    (types.ToolChoiceAnyParam, request.AnyChoice),
-    (types.ToolChoiceToolParam, request.OneChoice),
-    (types.ToolChoiceNoneParam, request.NoChoice),
-    (types.OutputConfigParam, request.OutputConfig),
-    (beta.BetaOutputConfigParam, request.OutputConfig),
-    (types.JSONOutputFormatParam, request.JsonFormat),
-    (types.MetadataParam, request.Metadata),
-    (types.ThinkingConfigDisabledParam, request.NoThinking),
+    (types.ToolParam, bodies.CustomTool),
+    (beta.BetaToolParam, bodies.CustomTool),
+    (types.ToolChoiceAutoParam, bodies.AutoChoice),
+    (types.ToolChoiceAnyParam, bodies.AnyChoice),
+    (types.ToolChoiceToolParam, bodies.OneChoice),
+    (types.ToolChoiceNoneParam, bodies.NoChoice),
+    (types.OutputConfigParam, bodies.OutputConfig),
+    (beta.BetaOutputConfigParam, bodies.OutputConfig),
+    (types.JSONOutputFormatParam, bodies.JsonFormat),
+    (types.MetadataParam, bodies.Metadata),
+    (types.ThinkingConfigDisabledParam, bodies.NoThinking),
 ]
 
 
@@ -70,17 +71,15 @@ def test_every_field_is_known(theirs: Any, ours: type[msgspec.Struct]) -> None:
     assert ours.__struct_config__.forbid_unknown_fields
 
 
-@pytest.mark.parametrize(
-    "field", msgspec.structs.fields(request.MessagesBody), ids=lambda f: f.name
-)
+@pytest.mark.parametrize("field", msgspec.structs.fields(bodies.MessagesBody), ids=lambda f: f.name)
 def test_a_field_that_means_nothing_here_is_refused(field: msgspec.structs.FieldInfo) -> None:
     body = {"model": "m", "max_tokens": 1, "messages": []}
-    assert parse(json.dumps(body).encode(), request.MessagesBody)
+    assert parse(json.dumps(body).encode(), bodies.MessagesBody)
     if field.type is not type(None):
         return
-    assert parse(json.dumps(body | {field.name: None}).encode(), request.MessagesBody)
+    assert parse(json.dumps(body | {field.name: None}).encode(), bodies.MessagesBody)
     with pytest.raises(Refusal, match=f"'{field.name}' is not supported"):
-        parse(json.dumps(body | {field.name: {"some": "thing"}}).encode(), request.MessagesBody)
+        parse(json.dumps(body | {field.name: {"some": "thing"}}).encode(), bodies.MessagesBody)
 
 
 def _tags(union: Any) -> set[str]:
@@ -116,7 +115,7 @@ def test_a_block_is_known_or_refused_by_its_kind(role: str, kind: str) -> None:
     }
     said = "odd' is not supported" if kind in known else f"'{kind}' is not supported"
     with pytest.raises(Refusal, match=said):
-        parse(json.dumps(body).encode(), request.MessagesBody)
+        parse(json.dumps(body).encode(), bodies.MessagesBody)
 
 
 @pytest.mark.parametrize("kind", sorted(_theirs(types.ToolUnionParam) - {"custom"}))
@@ -124,4 +123,4 @@ def test_a_tool_of_anthropics_is_refused_by_its_kind(kind: str) -> None:
     tool = {"type": kind, "name": "tool", "max_uses": 1}
     body = {"model": "m", "max_tokens": 1, "messages": [], "tools": [tool]}
     with pytest.raises(Refusal, match=f"tools.*'{kind}'"):
-        parse(json.dumps(body).encode(), request.MessagesBody)
+        parse(json.dumps(body).encode(), bodies.MessagesBody)

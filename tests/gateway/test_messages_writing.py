@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from pydantic import TypeAdapter
 
-from swarm.gateway.anthropic.reply import Message, MessageStart, Usage
+from swarm.gateway.anthropic.answer import Message, MessageStart, Usage
 from swarm.gateway.anthropic.writing import Gathering, Writing, whole_input
 from swarm.gateway.events import CallBegun, CallPart, Ended, Ending, Event, Said
 

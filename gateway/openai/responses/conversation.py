@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-import msgspec
-
 from swarm.quoting import quoted
 
 from ...ask import Message as TemplateMessage
-from ...refusals import Reason, Refusal
+from ...ask import answering, calling
+from ...refusals import invalid
+from ..tools import arguments_of
 from .items import FunctionCall, FunctionCallOutput, Item, Message, Part, RefusalText
 
 _ROLES = {"developer": "system"}
@@ -40,9 +40,7 @@ def template_messages(
                 writing.answer(item)
     if writing.unanswered:
         missing = quoted(next(iter(writing.unanswered)))
-        raise Refusal(
-            Reason.INVALID, f"No tool output found for function call {missing}.", param="input"
-        )
+        raise invalid(f"No tool output found for function call {missing}.", "input")
     return tuple(writing.messages)
 
 
@@ -73,40 +71,24 @@ class _Writing:
 
     def call(self, call: FunctionCall) -> None:
         if call.call_id in self.unanswered:
-            raise _wrong(f"Duplicate function call {quoted(call.call_id)}.")
+            raise invalid(f"Duplicate function call {quoted(call.call_id)}.", "input")
         self.unanswered[call.call_id] = call.name
         if not self.messages or self.messages[-1]["role"] != "assistant":
             self.messages.append({"role": "assistant", "content": ""})
-        function = {"name": call.name, "arguments": _arguments(call)}
+        what = f"the arguments of function call {quoted(call.call_id)}"
+        arguments = arguments_of(call.arguments, what, "input")
         calls = self.messages[-1].setdefault("tool_calls", [])
-        calls.append({"id": call.call_id, "type": "function", "function": function})
+        calls.append(calling(call.call_id, call.name, arguments))
 
     def answer(self, output: FunctionCallOutput) -> None:
         name = self.unanswered.pop(output.call_id, None)
         if name is None:
-            raise _wrong(
+            raise invalid(
                 f"No tool call found for function call output with call_id"
-                f" {quoted(output.call_id)}."
+                f" {quoted(output.call_id)}.",
+                "input",
             )
-        self.messages.append(
-            {
-                "role": "tool",
-                "tool_call_id": output.call_id,
-                "name": name,
-                "content": _text(output.output),
-            }
-        )
-
-
-def _arguments(call: FunctionCall) -> dict[str, Any]:
-    if not call.arguments.strip():
-        return {}  # As clients leave a call without any.
-    try:
-        return msgspec.json.decode(call.arguments, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _wrong(
-            f"The arguments of function call {quoted(call.call_id)} are no JSON object."
-        ) from error
+        self.messages.append(answering(output.call_id, name, _text(output.output)))
 
 
 def _text(content: str | Sequence[Part]) -> str:
@@ -115,7 +97,3 @@ def _text(content: str | Sequence[Part]) -> str:
         return content
     said = (part.refusal if isinstance(part, RefusalText) else part.text for part in content)
     return "".join(said)
-
-
-def _wrong(message: str) -> Refusal:
-    return Refusal(Reason.INVALID, message, param="input")

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from swarm.client import Grammar
 from swarm.errors import RequestError
-from swarm.quoting import quoted
 
 from ...ask import Tool, ToolChoice, ToolUse
-from ...refusals import Reason, Refusal
+from ...refusals import invalid
+from ..tools import by_name, find
 from .body import AllowedTools, Choice, FunctionChoice, FunctionTool
 
 Tools = Mapping[str, Tool]
@@ -23,15 +23,13 @@ def read_tools(tools: Sequence[FunctionTool]) -> Tools:
 
     Raises `Refusal` for names that come twice and strict schemas that cannot be enforced.
     """
-    found: dict[str, Tool] = {}
-    for at, tool in enumerate(tools):
-        if tool.name in found:
-            message = f"Two tools have the name {quoted(tool.name)}."
-            raise Refusal(Reason.INVALID, message, param=f"tools[{at}].name")
-        schema = tool.parameters or {}
-        strict = tool.strict is not False and _is_enforced(schema, tool.strict, at)
-        found[tool.name] = Tool(tool.name, tool.description or "", schema, strict)
-    return found
+    return by_name((_tool(tool, at) for at, tool in enumerate(tools)), "tools[{}].name")
+
+
+def _tool(tool: FunctionTool, at: int) -> Tool:
+    schema = tool.parameters or {}
+    strict = tool.strict is not False and _is_enforced(schema, tool.strict, at)
+    return Tool(tool.name, tool.description or "", schema, strict)
 
 
 def told(given: Sequence[FunctionTool], tools: Tools) -> list[FunctionTool]:
@@ -45,10 +43,10 @@ def choose(
     """Which tools the model is told of, and how it may use them. Raises `Refusal`."""
     match choice:
         case FunctionChoice(name):
-            _find(tools, name)
+            find(tools, name)
             return tuple(tools.values()), ToolChoice(ToolUse.REQUIRED, name, parallel)
         case AllowedTools(mode, allowed):
-            named = {each.name: _find(tools, each.name) for each in allowed}
+            named = {each.name: find(tools, each.name) for each in allowed}
             return tuple(named.values()), _use(mode, bool(named), parallel)
         case _:
             return tuple(tools.values()), _use(choice or "auto", bool(tools), parallel)
@@ -57,17 +55,8 @@ def choose(
 def _use(mode: str, any_tools: bool, parallel: bool) -> ToolChoice:
     use = ToolUse(mode)
     if use is ToolUse.REQUIRED and not any_tools:
-        message = "Tool choice 'required' must be specified with 'tools' parameter."
-        raise Refusal(Reason.INVALID, message, param="tool_choice")
+        raise invalid("the tool choice 'required' goes with 'tools'", "tool_choice")
     return ToolChoice(use, None, parallel)
-
-
-def _find(tools: Tools, name: str) -> Tool:
-    try:
-        return tools[name]
-    except KeyError:
-        message = f"Tool choice {quoted(name)} not found in 'tools' parameter."
-        raise Refusal(Reason.INVALID, message, param="tool_choice") from None
 
 
 def _is_enforced(schema: Mapping[str, object], strict: bool | None, at: int) -> bool:
@@ -75,7 +64,6 @@ def _is_enforced(schema: Mapping[str, object], strict: bool | None, at: int) -> 
         Grammar.json_schema(schema)
     except RequestError as error:
         if strict:
-            param = f"tools[{at}].parameters"
-            raise Refusal(Reason.INVALID, str(error), param=param) from error
+            raise invalid(str(error), f"tools[{at}].parameters") from error
         return False
     return True

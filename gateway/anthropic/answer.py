@@ -19,14 +19,14 @@ STOP_REASONS: dict[events.Ending, StopReason] = {
 """What each ending is called."""
 
 
-class Said(msgspec.Struct, tag_field="type", tag="text"):
+class SaidBlock(msgspec.Struct, tag_field="type", tag="text"):
     """A block of words."""
 
     text: str
     citations: None = None
 
 
-class Called(msgspec.Struct, tag_field="type", tag="tool_use"):
+class CalledBlock(msgspec.Struct, tag_field="type", tag="tool_use"):
     """A call of a tool."""
 
     id: str
@@ -34,7 +34,7 @@ class Called(msgspec.Struct, tag_field="type", tag="tool_use"):
     input: dict[str, Any]
 
 
-Content = Said | Called
+Content = SaidBlock | CalledBlock
 
 
 class Usage(msgspec.Struct):
