@@ -23,7 +23,6 @@ from .refusals import Reason, Refusal, translate
 from .turnstile import Turnstile
 from .watch import Watch
 
-
 _COUNTING = "counting"
 """In whose turn tokens are counted, whoever asks: it is done beside answers, not before them."""
 

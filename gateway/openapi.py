@@ -1,4 +1,4 @@
-"""The gateway described in OpenAPI 3.1, by its endpoints and the types of their bodies."""
+"""The gateway described in OpenAPI 3.2, by its endpoints and the types of their bodies."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def description(endpoints: Sequence[Endpoint], *, keyed: bool = True) -> dict[st
         path = _PARAMETER.sub(r"{\1}", each.path)
         paths.setdefault(path, {})[each.method.lower()] = _operation(each, schemas, keyed=keyed)
     return {
-        "openapi": "3.1.0",
+        "openapi": "3.2.0",
         "info": {
             "title": "Homeswarm gateway",
             "version": __version__,
@@ -93,11 +93,38 @@ class _Schemas:
             types += [part for kind in wanted for part in _parts(kind) if part not in types]
         found, self.components = msgspec.json.schema_components(types, ref_template=_SCHEMA)
         self._found = list(zip(types, found, strict=True))
+        _name_kinds_in_unions_alone(self.components)
 
     def of(self, kind: Any) -> dict[str, Any]:
         """The schema of a type."""
         schemas = [schema for known, schema in self._found if known in _parts(kind)]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _name_kinds_in_unions_alone(components: dict[str, Any]) -> None:
+    """Says of kinds that bodies consist of when they have to be named: where there are several.
+
+    msgspec writes that each always is, and yet takes one without its `type` where nothing else can
+    stand.
+    """
+    for schema in components.values():
+        if schema.get("additionalProperties") is False and schema["properties"]:
+            tag, first = next(iter(schema["properties"].items()))
+            if first.keys() == {"enum"} and len(first["enum"]) == 1:
+                schema["required"] = [name for name in schema["required"] if name != tag]
+        _name_kinds(schema)
+
+
+def _name_kinds(schema: Any) -> None:
+    if isinstance(schema, list):
+        for each in schema:
+            _name_kinds(each)
+    elif isinstance(schema, dict):
+        if tag := schema.get("discriminator"):
+            name = tag["propertyName"]
+            schema["anyOf"] = [{**each, "required": [name]} for each in schema["anyOf"]]
+        for each in schema.values():
+            _name_kinds(each)
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
@@ -136,10 +163,7 @@ def _responses(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
         kind = "text/plain" if each.answer is str else "application/json"
         content[kind] = {"schema": schemas.of(each.answer)}
     if each.events is not None:
-        # One event's data is described; OpenAPI 3.1 knows no streams of them.
-        content["text/event-stream"] = {
-            "schema": {"type": "string", "contentSchema": schemas.of(each.events)}
-        }
+        content["text/event-stream"] = {"itemSchema": _event(schemas, each)}
     head = _headers(each.dialect.id_header)
     responses: dict[str, Any] = {
         "200": {"description": each.summary, "headers": head, "content": content}
@@ -150,6 +174,21 @@ def _responses(each: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     for status in sorted({each.dialect.status(Refusal(reason, "")) for reason in reasons}):
         responses[str(status)] = _refused(status, each, schemas)
     return responses
+
+
+def _event(schemas: _Schemas, each: Endpoint) -> dict[str, Any]:
+    """An event of a stream, as OpenAPI 3.2 has it.
+
+    A stream that breaks off ends with a refusal, and some end with an event that is no JSON.
+    """
+    told = {"anyOf": [schemas.of(each.events), schemas.of(each.dialect.error)]}
+    data = {
+        "anyOf": [
+            {"const": "[DONE]"},
+            {"type": "string", "contentMediaType": "application/json", "contentSchema": told},
+        ]
+    }
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _refused(status: int, each: Endpoint, schemas: _Schemas) -> dict[str, Any]:

@@ -33,6 +33,9 @@ from .traffic import Traffic, stopping
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 128
+_GREETING = 10.0
+"""Seconds for a TLS handshake."""
+
 _LAST_WORDS = 2.0
 """Seconds for an answer that is broken off to say so."""
 
@@ -173,7 +176,17 @@ async def _listen(
 ) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     with _said_plainly(door.config):
-        return await loop.create_server(connection, sock=sock, ssl=door.tls, backlog=_BACKLOG)
+        if door.tls is None:
+            return await loop.create_server(connection, sock=sock, backlog=_BACKLOG)
+        # Until TLS stands a connection is none of those that are counted.
+        seconds = min(_GREETING, door.config.patience)
+        return await loop.create_server(
+            connection,
+            sock=sock,
+            ssl=door.tls,
+            ssl_handshake_timeout=seconds,
+            backlog=_BACKLOG,
+        )
 
 
 def _bind(config: GatewayConfig, stack: ExitStack) -> list[socket.socket]:

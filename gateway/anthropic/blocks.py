@@ -75,6 +75,11 @@ UserBlock = TextBlock | ToolResultBlock
 AssistantBlock = TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBlock
 
 
+Words = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1})]
+_SOME = msgspec.Meta(extra_json_schema={"minItems": 1})
+"""Who leaves them empty is told so in the API's words."""
+
+
 class Turn(msgspec.Struct, tag_field="role", forbid_unknown_fields=True):
     """One message."""
 
@@ -82,7 +87,7 @@ class Turn(msgspec.Struct, tag_field="role", forbid_unknown_fields=True):
 class UserTurn(Turn, tag="user"):
     """What the user says, and what came of the calls of the turn before."""
 
-    content: str | list[UserBlock]
+    content: Words | Annotated[list[UserBlock], _SOME]
 
 
 class AssistantTurn(Turn, tag="assistant"):
@@ -94,7 +99,7 @@ class AssistantTurn(Turn, tag="assistant"):
 class SystemTurn(Turn, tag="system"):
     """Instructions in the middle of a conversation."""
 
-    content: str | list[TextBlock]
+    content: Words | Annotated[list[TextBlock], _SOME]
 
 
 AnyTurn = UserTurn | AssistantTurn | SystemTurn

@@ -19,6 +19,9 @@ MOST_MESSAGES = 100_000
 MOST_STOPS = 64
 """Each of them is looked for after every token."""
 
+LONGEST_STOP = 1024
+"""Characters of one: as many of a reply may have to be held back, and compared anew each time."""
+
 MOST_TOOLS = 512
 
 
@@ -115,7 +118,9 @@ class CountBody(Part):
     """What to do instead of what is not supported; see `swarm.gateway.body.parse`."""
 
     model: str
-    messages: Annotated[list[AnyTurn], Meta(max_length=MOST_MESSAGES)]
+    messages: Annotated[
+        list[AnyTurn], Meta(max_length=MOST_MESSAGES, extra_json_schema={"minItems": 1})
+    ]
     system: str | list[TextBlock] = ""
     tools: Annotated[list[CustomTool], Meta(max_length=MOST_TOOLS)] = []
     tool_choice: AutoChoice | AnyChoice | OneChoice | NoChoice | None = None
@@ -139,7 +144,8 @@ class MessagesBody(CountBody, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]
     stream: bool = False
     stop_sequences: Annotated[
-        list[Annotated[str, Meta(pattern=r"\S")]], Meta(max_length=MOST_STOPS)
+        list[Annotated[str, Meta(pattern=r"\S", max_length=LONGEST_STOP)]],
+        Meta(max_length=MOST_STOPS),
     ] = []
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None

@@ -23,6 +23,7 @@ from .fields import (
     Biases,
     Identifier,
     Metadata,
+    Never,
     NumChoices,
     Penalty,
     Seed,
@@ -71,7 +72,7 @@ class ChatRequest(Struct, forbid_unknown_fields=True):
     seed: Seed | None = None
     service_tier: Literal["auto", "default"] | None = None
     stop: Stop | Stops | None = None
-    store: bool | None = None
+    store: Never | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = None

@@ -23,7 +23,15 @@ NumChoices = Annotated[int, Meta(ge=1, le=128)]
 Stop = Annotated[str, Meta(min_length=1, max_length=1024)]
 Stops = Annotated[list[Stop], Meta(max_length=4)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
-Biases = Annotated[dict[str, Bias], Meta(max_length=1024)]
+Biases = Annotated[
+    dict[str, Bias],
+    Meta(
+        max_length=1024, extra_json_schema={"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8})$"}}
+    ),
+]
+Never = Annotated[bool, Meta(extra_json_schema={"const": False})]
+"""Known, and not supported: whoever asks for it is told so."""
+
 Identifier = Annotated[str, Meta(max_length=512)]
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],

@@ -265,6 +265,7 @@ REFUSED = [
     ({"top_k": -1}, "top_k: "),
     ({"stop_sequences": [" "]}, "stop_sequences.0: "),
     ({"stop_sequences": ["a"] * 65}, "stop_sequences: "),
+    ({"stop_sequences": ["a" * 1025]}, "stop_sequences.0: "),
     ({"messages": []}, "messages: at least one message is required"),
     ({"messages": [{"role": "user", "content": ""}]}, "messages.0: must have non-empty content"),
     ({"messages": [{"role": "user", "content": [_text("")]}]}, "messages.0.content.0.text: "),

@@ -229,3 +229,17 @@ async def test_tls(scripted: Any, certificate: tuple[Path, Path]) -> None:
         async with aiohttp.ClientSession() as client:
             async with client.get(f"{gateway.url}/health", ssl=trusting) as answer:
                 assert answer.status == 200
+
+
+async def test_who_connects_and_never_speaks_tls_is_hung_up_on(
+    certificate: tuple[Path, Path],
+) -> None:
+    config = GatewayConfig(
+        port=0, certificate=certificate[0], private_key=certificate[1], patience=0.05
+    )
+    async with serve({}, config) as gateway:
+        port = int(gateway.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
-from ..fields import Identifier, Metadata, Name, Temperature, TokenLimit, TopP
+from ..fields import Identifier, Metadata, Name, Never, Temperature, TokenLimit, TopP
 from ..formats import ObjectFormat, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
@@ -174,7 +174,7 @@ class ResponseRequest(InputRequest, forbid_unknown_fields=True, frozen=True, kw_
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     store: bool | None = None
-    background: bool | None = None
+    background: Never | None = None
     service_tier: Literal["auto", "default"] | None = None
     metadata: Metadata | None = None
     user: Identifier | None = None

@@ -62,7 +62,8 @@ def endpoints(store: Store | None = None) -> tuple[Endpoint, ...]:
     """All of them, over one store of responses."""
     responses = _Responses(Store() if store is None else store)
     path = "/v1/responses"
-    one = f"{path}/{{response_id}}"
+    # What counts tokens is no response, and is asked in other ways.
+    one = f"{path}/{{response_id:(?!input_tokens$)[^/]+}}"
     return (
         Endpoint(
             "POST",
