@@ -20,6 +20,10 @@ HEAD_LEN = 8
 """Positions whose logits are computed at once. A few cost the head about as much as one; but a
 window may end early, and many would hold up everybody else who waits."""
 
+SCORE_LEN = 32
+"""The same where all are needed, as of a prompt. With SmolLM2's head in float32, 8, 32 and 128 take
+21, 41 and 129 ms of computing, for which others wait; 1000 tokens take 2.7, 1.3 and 1.0 s."""
+
 
 @dataclass(eq=False)
 class _Asked:
@@ -58,9 +62,9 @@ class Readout:
         Some positions at a time: a prompt's logits may be gigabytes, and others wait meanwhile.
         """
         found: list[Score] = []
-        for start in range(0, len(hidden), HEAD_LEN):
-            logits = await self.logits(hidden[start : start + HEAD_LEN])
-            part = list(tokens[start : start + HEAD_LEN])
+        for start in range(0, len(hidden), SCORE_LEN):
+            logits = await self.logits(hidden[start : start + SCORE_LEN])
+            part = list(tokens[start : start + SCORE_LEN])
             found += await asyncio.to_thread(scores, logits, part, num_top)
         return found
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from swarm.errors import ConfigError, RequestError
 
 from ..spelling import Spelling
 
 if TYPE_CHECKING:
-    from llguidance import LLTokenizer
+    from llguidance import LLTokenizer, TokenizerWrapper
 
 _SPECIAL = b"\xff"
 """Before the name of a token that is no text; no UTF-8 has such a byte."""
@@ -63,7 +63,8 @@ class Vocabulary:
             tokens[count:] = [_SPECIAL + b"no end", *tokens[count + 1 :]]
         cutting = _Cutting(backend, set(self._special.values()), tokens)
         cutting.eos_token_id = (self.ends or [count])[0]
-        self.tokens: LLTokenizer = LLTokenizer(cutting, eos_token=self.ends or [count])
+        wrapped = cast("TokenizerWrapper", cutting)
+        self.tokens: LLTokenizer = LLTokenizer(wrapped, eos_token=self.ends or [count])
         cutting.greedy = self.tokens.greedy_tokenize
 
     def special(self, name: str) -> int | None:

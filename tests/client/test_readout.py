@@ -103,4 +103,4 @@ async def test_a_prompt_is_scored_a_few_positions_at_a_time():
     assert [each.logprob for each in found] == pytest.approx(
         [float(expected[position, token]) for position, token in enumerate(tokens)], abs=1e-5
     )
-    assert head.calls == [8] * 6 + [2]
+    assert head.calls == [32, 18]

@@ -180,6 +180,17 @@ async def test_an_echo_with_logprobs(client: TestClient, scripted: Any) -> None:
     }
 
 
+async def test_what_is_impossible_has_a_number_in_json(client: TestClient, scripted: Any) -> None:
+    """As where a model's own logits bar a token, which a caller's `logit_bias` brings back."""
+    never = -float("inf")
+    token = ChosenToken(4, b"Once", never, ((5, b"A", 0.0), (6, b"B", never)))
+    scripted.events = (Said(0, "Once", (token,)), Ended(0, Ending.LENGTH))
+    _, answer = await post(client, logprobs=2)
+    (choice,) = answer["choices"]
+    assert choice["logprobs"]["token_logprobs"] == [-9999.0]
+    assert choice["logprobs"]["top_logprobs"] == [{"A": 0.0, "B": -9999.0, "Once": -9999.0}]
+
+
 async def test_an_echo_alone(client: TestClient, scripted: Any) -> None:
     scripted.events = (Said(0, "Once upon"), Ended(0, Ending.LENGTH))
     _, answer = await post(client, echo=True, max_tokens=0)
