@@ -7,7 +7,7 @@ import logging
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,33 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("simulated_time"):
         return {"simulated": SimulatedTimeLoop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def make_byte_level() -> Callable[..., Any]:
+    """`make_byte_level(merges=(), template=None)`: a tokenizer of bytes, as GPT-2's and its heirs'.
+
+    Its first three ids are special: padding, beginning and end.
+    """
+
+    def make(merges: Sequence[tuple[str, str]] = (), template: str | None = None) -> Any:
+        # Tests without a model start without loading transformers.
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        words = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+        words += [left + right for left, right in merges]
+        vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
+        backend = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        backend.decoder = decoders.ByteLevel()
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+        )
+        tokenizer.chat_template = template
+        return tokenizer
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 torch.set_num_threads(1)
@@ -28,20 +28,6 @@ SHAPE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-
-
-def byte_level(merges: list[tuple[str, str]] | None = None) -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes, as GPT-2's and its many heirs'; the first three ids are special."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["<pad>", "<s>", "</s>", *alphabet]
-    words += [left + right for left, right in merges or []]
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges or []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
 
 
 def sentence_pieces(words: list[str]) -> PreTrainedTokenizerFast:
@@ -64,17 +50,14 @@ def sentence_pieces(words: list[str]) -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def make_byte_level() -> Callable[..., PreTrainedTokenizerFast]:
-    return byte_level
-
-
-@pytest.fixture(scope="session")
 def make_sentence_pieces() -> Callable[..., PreTrainedTokenizerFast]:
     return sentence_pieces
 
 
 @pytest.fixture(scope="session")
-def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Any]]:
+def make_model(
+    tmp_path_factory: pytest.TempPathFactory, make_byte_level: Callable[..., Any]
+) -> Callable[..., tuple[Path, Any]]:
     """Makes a tiny model: its folder (with a tokenizer), and the same in transformers.
 
     A setting "absent" leaves out one that the architecture does not have.
@@ -94,7 +77,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[
                     weight.copy_(0.1 * noise if weight.dim() > 1 else weight + 0.05 * noise)
             folder = tmp_path_factory.mktemp(model_type)
             model.save_pretrained(folder)
-            byte_level().save_pretrained(folder)
+            make_byte_level().save_pretrained(folder)
             made[key] = folder, model
         return made[key]
 

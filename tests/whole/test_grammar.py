@@ -7,8 +7,6 @@ from contextlib import aclosing
 
 import jsonschema_rs
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from swarm.client import Finish, Grammar, Reply, SamplingConfig, SpeculationConfig
 from swarm.client.config import SessionConfig
@@ -32,29 +30,16 @@ SCHEMA = {
 JSON = Grammar.json_schema(SCHEMA)
 SAMPLED = {"temperature": 0.9, "top_k": 40, "repetition_penalty": 1.2, "seed": 5}
 OFF = SpeculationConfig(0)
-
-
-def byte_level() -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes with a few longer tokens, and ends that the model's head goes beyond."""
-    merges = [("{", '"'), ('"', ":"), ("l", "i"), ("n", "a"), ("na", "m"), ("Ġ", '"'), (":", "Ġ")]
-    words = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    words += [left + right for left, right in merges]
-    tokenizer = Tokenizer(
-        models.BPE(vocab={word: n for n, word in enumerate(words)}, merges=merges)
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
+MERGES = [("{", '"'), ('"', ":"), ("l", "i"), ("n", "a"), ("na", "m"), ("Ġ", '"'), (":", "Ġ")]
+"""Of a tokenizer with a few longer tokens, beyond whose ends the model's head goes."""
 
 
 @pytest.fixture
-async def three(make_tiny, make_world):
+async def three(make_tiny, make_world, make_byte_level):
     """Peers for blocks 0:1, 1:3 and 3:4 of a model with a tokenizer."""
     tiny = make_tiny("llama", eos_token_id=2)
     if not (tiny.folder / "tokenizer.json").exists():
-        byte_level().save_pretrained(tiny.folder)
+        make_byte_level(MERGES).save_pretrained(tiny.folder)
     world = make_world(tiny)
     await world.chain(0, 1, 3, 4)
     return world

@@ -9,8 +9,6 @@ import jsonschema_rs
 import pytest
 from aiohttp.test_utils import TestServer
 from anthropic import AsyncAnthropic, BadRequestError
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from swarm.gateway.anthropic.messages import ENDPOINTS
 from swarm.gateway.app import create_app
@@ -40,25 +38,12 @@ SCHEMA = {
 }
 
 
-def byte_level() -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes, with a chat template."""
-    words = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE(vocab={word: n for n, word in enumerate(words)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-    made.chat_template = TEMPLATE
-    return made
-
-
 @pytest.fixture
-async def three(make_tiny, make_world):
+async def three(make_tiny, make_world, make_byte_level):
     """Peers for blocks 0:1, 1:3 and 3:4 of a model that chats."""
     tiny = make_tiny("llama", eos_token_id=2, max_position_embeddings=2048)
     if not (tiny.folder / "tokenizer.json").exists():
-        byte_level().save_pretrained(tiny.folder)
+        make_byte_level(template=TEMPLATE).save_pretrained(tiny.folder)
     world = make_world(tiny)
     await world.chain(0, 1, 3, 4)
     return world

@@ -11,8 +11,6 @@ import openai
 import pytest
 import torch
 from aiohttp.test_utils import TestClient, TestServer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from swarm.gateway.app import create_app
 from swarm.gateway.config import GatewayConfig
@@ -31,32 +29,17 @@ PROMPT = "u:Hello\na:"
 VOCABULARY = 259
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        chat_template=TEMPLATE,
-    )
-
-
 @pytest.fixture(scope="session")
-def spoken(make_tiny: Any) -> Any:
+def spoken(make_tiny: Any, words: Any) -> Any:
     """A tiny model whose tokens are bytes."""
     tiny = make_tiny("llama", vocab_size=VOCABULARY)
-    byte_tokenizer().save_pretrained(tiny.folder)
+    words.save_pretrained(tiny.folder)
     return tiny
 
 
 @pytest.fixture(scope="session")
-def words(spoken: Any) -> PreTrainedTokenizerFast:
-    return byte_tokenizer()
+def words(make_byte_level: Any) -> Any:
+    return make_byte_level(template=TEMPLATE)
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from typing import Any
 import openai
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from swarm.gateway.app import create_app
 from swarm.gateway.config import GatewayConfig
@@ -40,24 +38,12 @@ TOOLS: list[Any] = [{"type": "function", "function": each} for each in (WEATHER,
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
-def byte_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
-    backend = Tokenizer(models.BPE(vocab=words, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
-    tokenizer.chat_template = template
-    return tokenizer
-
-
 @pytest.fixture(params=[TEMPLATE, PLAIN], ids=["taught", "asked"])
-async def world(request: Any, make_world: Any, make_tiny: Any, tmp_path: Any) -> Any:
+async def world(request: Any, make_world: Any, make_tiny: Any, make_byte_level: Any) -> Any:
     tiny = make_tiny("llama", vocab_size=263, max_position_embeddings=4096, eos_token_id=2)
-    byte_tokenizer(request.param).save_pretrained(tiny.folder)
+    tokenizer = make_byte_level(template=request.param)
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
+    tokenizer.save_pretrained(tiny.folder)
     world = make_world(tiny)
     await world.chain(0, 2, 4)
     await world.spare((2, 4))

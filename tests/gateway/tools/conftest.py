@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from swarm.client import ChatTemplate, ChosenToken, Piece
@@ -71,16 +70,8 @@ def _behind(start: str, text: str) -> str:
     return text[next((at for at, (a, b) in pairs if a != b), min(len(start), len(text))) :]
 
 
-def teach(source: str) -> Taught:
-    """A tokenizer of bytes with this template; its control tokens are those that it names."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
-    backend = Tokenizer(models.BPE(vocab=words, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
+def teach(tokenizer: Any, source: str) -> Taught:
+    """Gives a tokenizer of bytes this template; its control tokens are those that it names."""
     names = sorted(set(re.findall(r"<\|\w+\|>|\[/?[A-Z_]{4,}\]", source)))
     tokenizer.add_special_tokens({"additional_special_tokens": names})
     tokenizer.chat_template = source
@@ -91,6 +82,11 @@ def teach(source: str) -> Taught:
 
 
 @pytest.fixture(scope="session")
-def taught() -> Callable[[str], Taught]:
+def taught(make_byte_level: Callable[..., Any]) -> Callable[[str], Taught]:
     """`taught(name)`: a tokenizer with that template."""
-    return cache(lambda name: teach((TEMPLATES / f"{name}.jinja").read_text().rstrip("\n")))
+
+    def known(name: str) -> Taught:
+        source = (TEMPLATES / f"{name}.jinja").read_text().rstrip("\n")
+        return teach(make_byte_level(), source)
+
+    return cache(known)
