@@ -21,12 +21,15 @@ class Slow:
         self.ends = threading.Event()
         self.num_running = 0
         self.most = 0
+        self.began = asyncio.Semaphore(0)
+        self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
         with self._lock:
             self.num_running += 1
             self.most = max(self.most, self.num_running)
+        self._loop.call_soon_threadsafe(self.began.release)
         self.ends.wait(10)
         with self._lock:
             self.num_running -= 1
@@ -34,8 +37,8 @@ class Slow:
 
 async def until_running(slow: Slow, number: int) -> None:
     async with asyncio.timeout(5):
-        while slow.num_running < number:
-            await asyncio.sleep(0.001)
+        for _ in range(number):
+            await slow.began.acquire()
 
 
 async def test_one_who_sends_much_does_not_keep_others_waiting() -> None:

@@ -485,7 +485,9 @@ async def test_nobody_reads_what_is_anothers(
     client: TestClient, scripted: Any, store: Store
 ) -> None:
     item = b'{"type":"message","id":"msg_1","role":"user","content":"secret"}'
-    store.keep("somebody", "resp_1", Kept(b'{"output":[]}', b"[" + item + b"]"))
+    store.keep(
+        "somebody", "resp_1", Kept(b'{"output":[]}', b"[" + item + b"]", frozenset(["msg_1"]))
+    )
     for path in ("/v1/responses/resp_1", "/v1/responses/resp_1/input_items"):
         async with client.get(path) as got:
             assert got.status == 404

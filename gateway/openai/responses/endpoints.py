@@ -183,7 +183,8 @@ class _Responses:
     def _keep(self, call: Call, response: Response, items: Items) -> None:
         if response.store:
             raw = msgspec.json.encode([listed(item) for item in items.items])
-            kept = Kept(msgspec.json.encode(response), raw)
+            ids = frozenset(each.id for each in (*items.items, *response.output) if each.id)
+            kept = Kept(msgspec.json.encode(response), raw, ids)
             self.store.keep(call.caller.name, response.id, kept)
 
     def _kept(self, call: Call) -> Kept:

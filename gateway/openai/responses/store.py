@@ -29,17 +29,25 @@ class StoreConfig:
             raise ConfigError("what is kept cannot be limited to less than nothing")
 
 
+_ID = 100
+"""Bytes that an id takes besides its letters."""
+
+
 @dataclass(frozen=True)
 class Kept:
-    """A response and all items that it was made from, in JSON: as text they cost what they say."""
+    """A response and all items that it was made from, in JSON: as text they cost what they say.
+
+    `ids` are those of all these items, by which it is found.
+    """
 
     response: bytes
     items: bytes
+    ids: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return len(self.response) + len(self.items)
+        return len(self.response) + len(self.items) + sum(_ID + len(name) for name in self.ids)
 
     def context(self) -> list[dict[str, Any]]:
         """All items up to the end of the response: what the next one goes on from."""
@@ -102,15 +110,21 @@ class Store:
         return True
 
     def item(self, caller: str) -> Callable[[str], Mapping[str, Any] | None]:
-        """Finds items of this caller's responses by their ids; reads each response once at most."""
+        """Finds items of this caller's responses by their ids.
+
+        It reads those responses alone that have some, each once at most: who asks for what is not
+        there, or for much, would have all of them read each time.
+        """
         self._sweep()
         shelf = self._shelves.get(caller, _Shelf())
-        unread = [kept for _, kept in shelf.kept.values()]
+        holders = [kept for _, kept in reversed(shelf.kept.values())]
         known: dict[str, Mapping[str, Any]] = {}
 
         def find(name: str) -> Mapping[str, Any] | None:
-            while name not in known and unread:
-                known.update((each["id"], each) for each in unread.pop().context())
+            if name not in known:
+                holder = next((kept for kept in holders if name in kept.ids), None)
+                if holder is not None:
+                    known.update((each["id"], each) for each in holder.context())
             return known.get(name)
 
         return find
