@@ -59,9 +59,6 @@ def chat_step(program: openai.OpenAI, stream: bool, **fields: Any) -> Any:
     with program.chat.completions.stream(**fields) as events:
         for _ in events:
             pass
-        snapshot = events.current_completion_snapshot.choices[0]
-        if snapshot.finish_reason == "length":  # for which the package raises
-            return snapshot
         return events.get_final_completion().choices[0]
 
 
@@ -98,9 +95,12 @@ def test_over_chat_completions(program: openai.OpenAI, stream: bool) -> None:
         assert call.function.name in names
         result = run(call.function.name, json.loads(call.function.arguments))
         talk.append({"role": "tool", "tool_call_id": call.id, "content": result})
+    # The helper for streams raises where strict tools are there and a reply is cut off.
     fields = {"messages": talk, "tools": tools, "tool_choice": "none", "max_tokens": 8}
-    answer = chat_step(program, stream, **fields)
-    assert answer.message.content and not answer.message.tool_calls
+    last: Any = program.chat.completions.create(model="smol", stream=stream, **fields)
+    said = [c.choices[0].delta for c in last] if stream else [last.choices[0].message]
+    assert "".join(part.content or "" for part in said)
+    assert not any(part.tool_calls for part in said)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -200,7 +200,7 @@ def test_several_calls_at_once(program: openai.OpenAI) -> None:
     ]
     fields = {"tools": tools, "tool_choice": "required", "max_tokens": 120}
     talk = [{"role": "user", "content": "How warm is it in Bonn, and how warm in Rome?"}]
-    answer = chat_step(program, True, messages=talk, **fields)
+    answer = chat_step(program, False, messages=talk, **fields)
     calls = answer.message.tool_calls
     whole = calls if answer.finish_reason == "tool_calls" else calls[:-1]
     assert calls and len({call.id for call in calls}) == len(calls)

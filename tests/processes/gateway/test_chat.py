@@ -193,7 +193,7 @@ def test_logprobs_are_the_models_own(program: openai.OpenAI, tokenizer: Any) -> 
 
 
 def test_a_reply_is_json(program: openai.OpenAI) -> None:
-    fields = {"max_tokens": 200, "temperature": 1, "seed": 3}
+    fields = {"max_tokens": 60, "temperature": 1, "seed": 3}
     answer = say(program, response_format={"type": "json_object"}, **fields)
     if answer.choices[0].finish_reason == "stop":
         assert isinstance(json.loads(text(answer)), dict)
