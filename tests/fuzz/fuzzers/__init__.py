@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "hub": ("hub",),
     "grammar": ("grammar",),
     "requests": ("requests",),
+    "keys": ("keys",),
     "calls": ("calls",),
     "fallback": ("fallback",),
 }
