@@ -257,3 +257,32 @@ def test_a_schema_beyond_grammars_is_held_to_an_object_unless_strict(writer) -> 
 def test_parameters_are_an_object() -> None:
     with pytest.raises(RequestError, match="parameters of odd are to be an object"):
         object_schema(Tool("odd", parameters={"type": "string"}))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_of_a_request_is_read_as_an_expression(taught, name):
+    """Lark and regular expressions are not bounded against strangers."""
+    foreign = 'STRANGER" & ~/x/ | "'
+    parameters = {
+        "type": "object",
+        "properties": {
+            f"key {foreign}": {"type": "string", "enum": [f"one {foreign}"]},
+            "other": {"type": "string", "pattern": "STRANGER"},
+        },
+        "required": ["other"],
+    }
+    tool = Tool(f"say {foreign}", f"Says {foreign}.", parameters)
+    words = Grammar.json_schema({"const": foreign})
+    for choice in ToolUse:
+        for said in (words, None):
+            constraint = Constraint(taught(name).manners.syntax, [tool], ToolChoice(choice), said)
+            try:
+                grammar = constraint.grammar()
+            except RequestError:
+                assert said is not None and name in BARE
+                continue
+            kinds = {
+                part.kind.value: part.text for part in grammar.walk() if "STRANGER" in part.text
+            }
+            assert set(kinds) <= {"literal", "json", "until", "text"}
+            assert kinds or (choice is ToolUse.NONE and said is None)
