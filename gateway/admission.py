@@ -27,8 +27,8 @@ class Admission:
             self._refuse_pages(request)
             return LOCAL
         key = _key(request)
-        if key is not None and (name := self._keys.name_of(key)) is not None:
-            return Caller(name)
+        if key is not None and (known := self._keys.find(key)) is not None:
+            return Caller(known.name, known.sha256)
         if open:
             return NOBODY
         if key is None:

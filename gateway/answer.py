@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,9 +24,14 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the name of the key, or that of a machine that needs none."""
+    """Who asks: the name of the key, or that of a machine that needs none.
+
+    Names are given again when a key has been revoked; `owner` is of this key alone, and what is
+    kept for it is kept by that.
+    """
 
     name: str
+    owner: str = field(default="", repr=False)
 
 
 NOBODY = Caller("")

@@ -147,15 +147,15 @@ class Keys:
         self._required = self._required or bool(self._kept)
         return self._required
 
-    def name_of(self, key: str) -> str | None:
-        """The name of a key, if it is one of ours."""
+    def find(self, key: str) -> Key | None:
+        """What is known of a key, if it is one of ours."""
         self._look()
         digest = _digest(key)
         found = None
         # All are compared, each in constant time: how long it takes tells nothing.
         for each in (*self._given, *self._kept):
             if hmac.compare_digest(each.sha256, digest):
-                found = each.name
+                found = each
         return found
 
     def _look(self) -> None:

@@ -51,7 +51,7 @@ def endpoint(others: Sequence[Endpoint]) -> Endpoint:
     }
 
     async def show(call: Call) -> web.Response:
-        page = pages[call.caller != LOCAL]
+        page = pages[call.caller is not LOCAL]
         return web.Response(body=page, content_type="application/json")
 
     summary = "This description"

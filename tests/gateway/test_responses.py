@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 
 from swarm.client import ChosenToken, Grammar
+from swarm.gateway.app import create_app
 from swarm.gateway.ask import Talk, Tool, ToolUse
+from swarm.gateway.config import GatewayConfig
 from swarm.gateway.events import CallBegun, CallPart, Ended, Ending, Said
+from swarm.gateway.keys import KeyFile, Keys
 from swarm.gateway.openai.responses import Store, endpoints
 from swarm.gateway.openai.responses.store import Kept
 from swarm.gateway.refusals import Reason, Refusal
@@ -497,6 +501,28 @@ async def test_nobody_reads_what_is_anothers(
     assert (await _refusal(client, previous_response_id="resp_1"))["param"]
     told = await _refusal(client, input=[{"type": "item_reference", "id": "msg_1"}])
     assert told["param"] == "input[0].id"
+
+
+async def test_a_key_with_a_name_that_was_anothers_reads_nothing_of_it(
+    scripted: Any, tmp_path: Path
+) -> None:
+    scripted.events = WORDS
+    file = KeyFile(tmp_path)
+    first = await file.add("alice")
+    app = create_app(endpoints(), scripted, GatewayConfig(), Keys(file=file))
+    async with TestClient(TestServer(app)) as client:
+
+        async def ask(method: str, path: str, key: str, **options: Any) -> tuple[int, Any]:
+            headers = {"Authorization": f"Bearer {key}"}
+            async with client.request(method, path, headers=headers, **options) as got:
+                return got.status, await got.json()
+
+        _, told = await ask("POST", "/v1/responses", first, json={"model": "tiny", "input": "?"})
+        path = f"/v1/responses/{told['id']}"
+        assert (await ask("GET", path, first))[0] == 200
+        await file.revoke("alice")
+        second = await file.add("alice")
+        assert (await ask("GET", path, second))[0] == 404
 
 
 async def test_items_are_listed_page_by_page(client: TestClient, scripted: Any) -> None:

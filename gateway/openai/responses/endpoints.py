@@ -150,7 +150,7 @@ class _Responses:
     async def delete(self, call: Call) -> web.Response:
         _query(call, NoQuery)
         self._kept(call)
-        self.store.forget(call.caller.name, _name(call))
+        self.store.forget(call.caller.owner, _name(call))
         return whole(Deleted(_name(call)))
 
     async def list_items(self, call: Call) -> web.Response:
@@ -164,7 +164,7 @@ class _Responses:
         """
         body: InputRequest = call.body
         earlier = self._earlier(call, body.previous_response_id)
-        find = self.store.item(call.caller.name)
+        find = self.store.item(call.caller.owner)
         tools = await asyncio.to_thread(read_tools, body.tools or ())
         items = await asyncio.to_thread(_read_all, earlier, body, find)
         if body.truncation == "auto" and items.items:
@@ -174,7 +174,7 @@ class _Responses:
     def _earlier(self, call: Call, name: str | None) -> Kept | None:
         if name is None:
             return None
-        kept = self.store.find(call.caller.name, name)
+        kept = self.store.find(call.caller.owner, name)
         if kept is None:
             message = f"Previous response with id {quoted(name)} not found."
             raise Refusal(Reason.INVALID, message, param="previous_response_id")
@@ -185,10 +185,10 @@ class _Responses:
             raw = msgspec.json.encode([listed(item) for item in items.items])
             ids = frozenset(each.id for each in (*items.items, *response.output) if each.id)
             kept = Kept(msgspec.json.encode(response), raw, ids)
-            self.store.keep(call.caller.name, response.id, kept)
+            self.store.keep(call.caller.owner, response.id, kept)
 
     def _kept(self, call: Call) -> Kept:
-        kept = self.store.find(call.caller.name, _name(call))
+        kept = self.store.find(call.caller.owner, _name(call))
         if kept is None:
             raise Refusal(Reason.NOT_FOUND, f"Response with id {quoted(_name(call))} not found.")
         return kept

@@ -77,7 +77,10 @@ class _Shelf:
 
 
 class Store:
-    """What is kept, by caller and id. What is another's, too old or too much is not there."""
+    """What is kept, by caller (`Caller.owner`) and id.
+
+    What is another's, too old or too much is not there.
+    """
 
     def __init__(
         self, config: StoreConfig | None = None, clock: Callable[[], float] = time.monotonic

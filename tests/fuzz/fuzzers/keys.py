@@ -35,7 +35,7 @@ def check(raw: bytes) -> None:
         keys = read(KeyFile(path).read, ConfigError, len(raw), _BOUNDS)
         if keys is None:
             return
-        assert Keys(file=KeyFile(path)).name_of("sk-swarm-" + "x" * 43) is None
+        assert Keys(file=KeyFile(path)).find("sk-swarm-" + "x" * 43) is None
     for key in keys:
         assert len(key.sha256) == 64 and 1 <= len(key.name) <= 64 and key.name.isascii()
 
