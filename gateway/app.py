@@ -19,6 +19,7 @@ from .config import GatewayConfig
 from .connection import keep_busy
 from .cors import add_cors
 from .endpoint import Call, Dialect, Endpoint
+from .intake import Intake
 from .keys import Keys
 from .metrics import Metrics
 from .observation import install, note, watched
@@ -52,8 +53,9 @@ def create_app(
     app = web.Application(client_max_size=config.most_body, middlewares=[keep_busy, front.answer])
     app.on_response_prepare.append(front.head)
     install(app, metrics or Metrics())
+    intake = Intake(config.most_body)
     for endpoint in endpoints:
-        handler = _handler(endpoint, answerer, config.patience)
+        handler = _handler(endpoint, answerer, intake, config.patience)
         route = app.router.add_route(endpoint.method, endpoint.path, handler)
         if endpoint.method == "GET":
             app.router.add_route("HEAD", endpoint.path, handler)
@@ -62,9 +64,13 @@ def create_app(
     return app
 
 
-def _handler(endpoint: Endpoint, answerer: Answerer, patience: float) -> Handler:
+def _handler(endpoint: Endpoint, answerer: Answerer, intake: Intake, patience: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        body = await read_body(request, endpoint.body, patience) if endpoint.body else None
+        body = None
+        if endpoint.body is not None:
+            packed = "Content-Encoding" in request.headers
+            with intake.room(request[CALLER], None if packed else request.content_length):
+                body = await read_body(request, endpoint.body, patience)
         mine = watched(request, answerer)
         return await endpoint.handler(Call(request, body, request[CALLER], mine))
 
