@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -213,6 +214,43 @@ def keyed(shared: Shared) -> Iterator[Callable[[str], openai.OpenAI]]:
         yield lambda key: openai.OpenAI(
             base_url=f"{shared.strict}/v1", api_key=key, max_retries=0, http_client=http
         )
+
+
+TRACED = {"X-Homeswarm-Trace": "1"}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a conversation: what of its prompt was known, and the hops that it went to."""
+
+    num_cached: int
+    route: list[Any]
+
+
+@pytest.fixture
+def check_turns() -> Callable[[Callable[[dict[str, str]], tuple[int, Any]]], None]:
+    """Checks that a longer conversation finds more of it known, on the peers that had it before.
+
+    Which peers that are depends on speeds, too, and these on what else the machine does. Given is
+    what asks the next turn with these headers; it returns the tokens that were known, and headers.
+    """
+
+    def check(ask: Callable[[dict[str, str]], tuple[int, Any]]) -> None:
+        turns, num_grown = [], 0
+        while num_grown < 2:
+            assert len(turns) < 12, turns
+            num_cached, headers = ask(TRACED)
+            hops = json.loads(headers["X-Homeswarm-Trace"])["hops"]
+            # By name and blocks: no two of these peers with the same blocks have the same name.
+            turns.append(Turn(num_cached, [(hop["peer"], hop["blocks"]) for hop in hops]))
+            if len(turns) < 2:
+                continue
+            before, now = turns[-2:]
+            if before.route == now.route:
+                assert now.num_cached >= max(1, before.num_cached), turns
+                num_grown += now.num_cached > before.num_cached
+
+    return check
 
 
 @pytest.fixture(scope="session")
