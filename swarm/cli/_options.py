@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from swarm.errors import ConfigError
+from swarm.forms import Form
 
 if TYPE_CHECKING:
     from swarm.member import JoinConfig
@@ -40,6 +41,50 @@ RevisionOption = Annotated[
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Keeps what is downloaded of models.")
 ]
+
+# What every command takes that asks a model.
+
+WaitOption = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
+]
+
+DtypeOption = Annotated[
+    str, typer.Option(help="Of the client's part: auto, bfloat16, float16, float32.")
+]
+
+WireOption = Annotated[
+    str,
+    typer.Option(
+        help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
+        " float16, int8."
+    ),
+]
+
+ThreadsOption = Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")]
+
+SpeculateOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|off|N", help="Guesses that travel along with each token. Changes no text."
+    ),
+]
+
+DraftOption = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="A small model of the same family guesses, too."),
+]
+
+AuditOption = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="RATE",
+        help="Part of the peers' work that others do again, to find who is wrong; 0: none.",
+    ),
+]
+
+QuantizeOption = Annotated[Form, typer.Option(help="The client's output head in fewer bits.")]
 
 
 def blocks(text: str | None) -> tuple[int, int] | None:

@@ -15,7 +15,20 @@ from swarm.errors import RequestError, SwarmError
 from swarm.forms import Form
 
 from . import _options
-from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
+from ._options import (
+    AuditOption,
+    CacheOption,
+    DraftOption,
+    DtypeOption,
+    JoinOption,
+    ModelOption,
+    QuantizeOption,
+    RevisionOption,
+    SpeculateOption,
+    ThreadsOption,
+    WaitOption,
+    WireOption,
+)
 from ._report import Report
 from .runner import run_async
 
@@ -60,42 +73,14 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="Write text, token ids, route and timings as JSON.")
     ] = False,
-    wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
-    ] = 20.0,
-    dtype: Annotated[
-        str, typer.Option(help="Of the client's part: auto, bfloat16, float16, float32.")
-    ] = "auto",
-    wire: Annotated[
-        str,
-        typer.Option(
-            help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
-            " float16, int8."
-        ),
-    ] = "auto",
-    quantize: Annotated[
-        Form, typer.Option(help="The client's output head in fewer bits.")
-    ] = Form.NONE,
-    threads: Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")] = 0,
-    speculate: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|off|N", help="Guesses that travel along with each token. Changes no text."
-        ),
-    ] = "auto",
-    draft: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="A small model of the same family guesses, too."),
-    ] = None,
-    audit: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            metavar="RATE",
-            help="Part of the peers' work that others do again, to find who is wrong; 0: none.",
-        ),
-    ] = 0.01,
+    wait: WaitOption = 20.0,
+    dtype: DtypeOption = "auto",
+    wire: WireOption = "auto",
+    quantize: QuantizeOption = Form.NONE,
+    threads: ThreadsOption = 0,
+    speculate: SpeculateOption = "auto",
+    draft: DraftOption = None,
+    audit: AuditOption = 0.01,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
