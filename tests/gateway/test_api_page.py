@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from swarm.gateway.anthropic import messages
 from swarm.gateway.events import Ended, Ending, Said
 from swarm.gateway.openai import chat, completions, models
 from swarm.gateway.openai.chat import ChatRequest
@@ -50,3 +52,16 @@ async def test_the_example_runs(serve: Any, scripted: Any, section: str) -> None
             fields = {**json.loads(body), "model": "tiny"}
             answer = await client.post(path, json=fields)
         assert answer.status == 200, await answer.text()
+
+
+async def test_the_example_of_messages_runs(
+    serve: Any, scripted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = re.search(r"^```python\n(.*?)^```", SECTIONS["Messages"], re.M | re.S)
+    assert example is not None
+    scripted.events = (Said(0, "Because"), Said(0, " of air."), Ended(0, Ending.END))
+    async with serve(messages.ENDPOINTS) as client:
+        code = example[1].replace("http://localhost:8000", str(client.make_url("")).rstrip("/"))
+        code = code.replace('"smol"', '"tiny"')
+        await asyncio.to_thread(exec, code, {})
+    assert capsys.readouterr().out == "Because of air."
