@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from swarm.web.door import Door
+
     from .config import GatewayConfig
     from .fallback import FallbackConfig
     from .keys import KeyFile, Keys
     from .metrics import Metrics
-    from .service import Door, Gateway, serve
+    from .service import Gateway, serve
 
 __all__ = [
     "Door",
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Door": "service",
+    "Door": "swarm.web.door",
     "FallbackConfig": "fallback",
     "Gateway": "service",
     "GatewayConfig": "config",
@@ -40,4 +42,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    home = _HOMES[name]
+    module = home if home.startswith("swarm.") else f".{home}"
+    return getattr(import_module(module, __name__), name)

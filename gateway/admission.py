@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from swarm.web.config import is_loopback
+
 from .answer import NOBODY, Caller
-from .config import GatewayConfig, is_loopback
+from .config import GatewayConfig
 from .keys import Keys
 from .refusals import Reason, Refusal
 

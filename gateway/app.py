@@ -10,13 +10,13 @@ from aiohttp.typedefs import Handler
 
 from swarm.errors import SwarmError
 from swarm.quoting import quoted
+from swarm.web.connection import keep_busy
 
 from .admission import Admission
 from .answer import Answerer, Caller
 from .anthropic.dialect import ANTHROPIC
 from .body import read_body
 from .config import GatewayConfig
-from .connection import keep_busy
 from .cors import add_cors
 from .endpoint import Call, Dialect, Endpoint
 from .intake import Intake
@@ -25,7 +25,7 @@ from .metrics import Metrics
 from .observation import install, note, watched
 from .openai.dialect import OPENAI
 from .refusals import Reason, Refusal, translate
-from .request_id import request_id
+from .request_id import begin_request, request_id
 from .traffic import Traffic
 
 logger = logging.getLogger(__name__)
@@ -162,3 +162,11 @@ def refused(refusal: Refusal, dialect: Dialect) -> web.Response:
     return web.json_response(
         dialect.refuse(refusal), status=dialect.status(refusal), headers=headers
     )
+
+
+def no_request(status: int, text: str) -> web.Response:
+    """What is said to one who does not speak HTTP, whom no application answers."""
+    reason = Reason.INVALID if status < 500 else Reason.FAILED
+    response = refused(Refusal(reason, text), OPENAI)
+    response.headers[OPENAI.id_header] = begin_request()
+    return response

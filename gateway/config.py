@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from swarm.errors import ConfigError
+from swarm.web.config import WebConfig
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#*]+")
 """As browsers send it (RFC 6454, 6.2). No wildcard: any page could use what the key's owner has."""
 
 
-@dataclass(frozen=True)
-class GatewayConfig:
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig(WebConfig):
     """Where a gateway listens, and how much it takes on.
 
     At most `most_running` answers are made at a time (a request for several counts as so many),
@@ -25,48 +24,24 @@ class GatewayConfig:
     the gateway is stopped, what runs may go on for `drain`.
     """
 
-    host: str = "127.0.0.1"
     port: int = 8000
-    certificate: Path | None = None
-    private_key: Path | None = None
     origins: tuple[str, ...] = ()
     most_body: int = 8 << 20
     most_running: int = 32
     most_waiting: int = 128
     most_waiting_each: int = 64
     most_choices: int = 8
-    most_connections: int = 512
-    patience: float = 60.0
     wait: float = 20.0
     drain: float = 10.0
 
     def __post_init__(self) -> None:
-        limits = (self.most_body, self.most_running, self.most_choices, self.most_connections)
-        if min(limits) < 1 or self.patience <= 0:
+        super().__post_init__()
+        if min(self.most_body, self.most_running, self.most_choices) < 1:
             raise ConfigError("a gateway that takes nothing on: limits must be at least 1")
         if min(self.most_waiting, self.most_waiting_each) < 0 or min(self.drain, self.wait) < 0:
             raise ConfigError("limits and times cannot be negative")
-        if not 0 <= self.port < 1 << 16:
-            raise ConfigError(f"port {self.port}: must be below 65536")
-        if (self.certificate is None) != (self.private_key is None):
-            raise ConfigError("TLS needs both a certificate and its private key")
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ConfigError(
                     f"{origin!r} is no origin of web pages; write for example https://chat.example"
                 )
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine as only it can reach itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

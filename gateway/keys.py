@@ -147,6 +147,11 @@ class Keys:
         self._required = self._required or bool(self._kept)
         return self._required
 
+    @property
+    def advice(self) -> str:
+        """How to have a key needed."""
+        return "Make one with `swarm serve keys add NAME`"
+
     def find(self, key: str) -> Key | None:
         """What is known of a key, if it is one of ours."""
         self._look()

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +182,31 @@ def greedy(plain_model: Any) -> Callable[[list[int], int], list[int]]:
         return [int(token) for token in out[0, len(ids) :]]
 
     return answer
+
+
+@pytest.fixture
+def make_certificate(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """`make_certificate(name)`: files with a certificate for 127.0.0.1 and its private key."""
+
+    def make(name: str, password: bytes | None = None) -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        lock = BestAvailableEncryption(password) if password else NoEncryption()
+        files = tmp_path / f"{name}.crt.pem", tmp_path / f"{name}.key.pem"
+        files[0].write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
+        return files
+
+    return make
+
+
+@pytest.fixture
+def certificate(make_certificate: Callable[..., tuple[Path, Path]]) -> tuple[Path, Path]:
+    """Files with a certificate and its private key."""
+    return make_certificate("here")

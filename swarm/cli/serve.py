@@ -296,7 +296,7 @@ async def _opened(swarm: Swarm, source: str, options: ModelOptions) -> RemoteMod
     return model
 
 
-def _tell(gateway: Gateway, names: list[str], door: Door, *, keyed: bool) -> None:
+def _tell(gateway: Gateway, names: list[str], door: Door[GatewayConfig], *, keyed: bool) -> None:
     typer.echo(f"serving {', '.join(names)} at {gateway.url}/v1")
     lines = [f"  curl {gateway.url}/v1/chat/completions -H 'Content-Type: application/json' \\"]
     if keyed:

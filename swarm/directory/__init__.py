@@ -37,6 +37,7 @@ class State(StrEnum):
     LOADING = "loading"
     SERVING = "serving"
     LEAVING = "leaving"
+    PAUSED = "paused"
 
 
 class Announcement(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +52,12 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     per second; 0 means that it has not sent enough yet to know. `quantize` is the `Form` of its
     weights. `digests` are those of its blocks, as they are stored, behind one another
     (`swarm.auditing.digests`).
+
+    For people who look: `num_sessions` run here, `num_positions` were computed since it began to
+    serve. Of the device's `memory_bytes` this peer takes `used_bytes`. It draws `watts` now, and
+    has spent `joules` on each position lately; `energy` says how that is known ("nvml", "rapl",
+    "apple", "estimate"; empty where it is not). A paused peer holds no blocks, and means to be back
+    at `resumes` (Unix seconds; 0: it does not know).
     """
 
     peer: PeerId
@@ -76,6 +83,14 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     upload_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
     quantize: Text = "none"
     digests: Annotated[bytes, msgspec.Meta(max_length=MAX_DIGESTS)] = b""
+    num_sessions: Count = 0
+    num_positions: Count = 0
+    used_bytes: Count = 0
+    memory_bytes: Count = 0
+    watts: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+    joules: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    energy: Text = ""
+    resumes: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
 
     @property
     def serving(self) -> bool:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
 
 from swarm.gateway.answer import Answer, Caller, ModelCard, Source
 from swarm.gateway.app import create_app
@@ -113,31 +100,3 @@ def serve(scripted: Scripted) -> Served:
             yield client
 
     return serving
-
-
-@pytest.fixture
-def make_certificate(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """`make_certificate(name)`: files with a certificate for 127.0.0.1 and its private key."""
-
-    def make(name: str, password: bytes | None = None) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        now = datetime.now(UTC)
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
-        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
-        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        lock = BestAvailableEncryption(password) if password else NoEncryption()
-        files = tmp_path / f"{name}.crt.pem", tmp_path / f"{name}.key.pem"
-        files[0].write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
-        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
-        return files
-
-    return make
-
-
-@pytest.fixture
-def certificate(make_certificate: Callable[..., tuple[Path, Path]]) -> tuple[Path, Path]:
-    """Files with a certificate and its private key."""
-    return make_certificate("here")

@@ -16,13 +16,14 @@ import pytest
 from aiohttp import web
 
 from swarm.errors import ConfigError
-from swarm.gateway.app import create_app
+from swarm.gateway.app import create_app, no_request
 from swarm.gateway.config import GatewayConfig
-from swarm.gateway.connection import Connections
 from swarm.gateway.endpoint import Call, Endpoint
 from swarm.gateway.keys import Keys, given
 from swarm.gateway.openai.dialect import OPENAI
-from swarm.gateway.service import Door, listening, serve
+from swarm.gateway.service import serve
+from swarm.web.connection import Connections
+from swarm.web.door import Door, listening
 
 KEY = "a-key-of-twenty-and-more"
 
@@ -91,7 +92,7 @@ class Place:
 async def kitchen(scripted: Any, **options: Any) -> AsyncIterator[Place]:
     config = GatewayConfig(port=0, **options)
     place = Kitchen()
-    connections = Connections(config.most_connections)
+    connections = Connections(config.most_connections, no_request)
     app = create_app(place.endpoints, scripted, config)
     with Door.opened(config, Keys()) as door:
         async with listening(app, door, connections):

@@ -1,4 +1,4 @@
-"""The gateway's TLS certificate, which may be renewed while it runs."""
+"""A TLS certificate, which may be renewed while it runs."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from swarm.errors import ConfigError
-from swarm.gateway import certificate as module
-from swarm.gateway.certificate import tls_context
+from swarm.web import certificate as module
+from swarm.web.certificate import tls_context
 
 Files = tuple[Path, Path]
 

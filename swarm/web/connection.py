@@ -1,28 +1,34 @@
-"""A connection to the gateway: how many there may be, and who stands still for too long."""
+"""A connection that is served: how many there may be, and who stands still for too long."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .config import GatewayConfig
-from .openai.dialect import OPENAI
-from .refusals import Reason, Refusal
-from .request_id import begin_request
+from .config import WebConfig
 
 logger = logging.getLogger(__name__)
 
 
-class Connections:
-    """All connections. Where there are too many, the one that has been idle the longest ends."""
+def plainly(status: int, text: str) -> web.Response:
+    """A line of text."""
+    return web.Response(status=status, text=f"{text}\n")
 
-    def __init__(self, most: int) -> None:
+
+class Connections:
+    """All connections. Where there are too many, the one that has been idle the longest ends.
+
+    `refuse` makes the answer, of a status and a text, to one who does not speak HTTP.
+    """
+
+    def __init__(self, most: int, refuse: Callable[[int, str], web.Response] = plainly) -> None:
+        self.refuse = refuse
         self._most = most
         self._all: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
@@ -59,7 +65,7 @@ class Connections:
 class Connection(web.RequestHandler):
     """One connection, as aiohttp serves it: it closes one that sends no whole head in time."""
 
-    def __init__(self, server: web.Server, connections: Connections, config: GatewayConfig) -> None:
+    def __init__(self, server: web.Server, connections: Connections, config: WebConfig) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -115,11 +121,9 @@ class Connection(web.RequestHandler):
             logger.error("connection failed status=%d", status, exc_info=exc)
         else:
             logger.info("no http why=%r", message)
-        reason = Reason.INVALID if status < 500 else Reason.FAILED
-        text = "this is no HTTP request" if status < 500 else "the gateway failed"
-        body = OPENAI.refuse(Refusal(reason, text))
-        headers = {"Server": "homeswarm", OPENAI.id_header: begin_request()}
-        response = web.json_response(body, status=status, headers=headers)
+        text = "this is no HTTP request" if status < 500 else "the server failed"
+        response = self.connections.refuse(400 if status < 500 else 500, text)
+        response.headers["Server"] = "homeswarm"
         response.force_close()
         return response
 

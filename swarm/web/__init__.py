@@ -1,0 +1,1 @@
+"""What every part that answers HTTP has in common: addresses, TLS, connections."""
