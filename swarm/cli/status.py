@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from rich.table import Table
 from swarm.directory import Announcement, Shelf, State
 from swarm.errors import NoRouteError
 from swarm.forms import Form
+from swarm.overview import Overview, Ranges, ServedModel
 from swarm.transport.reach import Reach
 
 from . import _options
@@ -92,41 +94,23 @@ class View:
     reporters: Mapping[str, int] = field(default_factory=dict)
     """How many members report a peer for wrong work, by peer."""
 
-    def models(self) -> dict[str, list[Announcement]]:
-        """Announcements by fingerprint, in the order of blocks."""
-        found: dict[str, list[Announcement]] = {}
-        for entry in sorted(self.entries, key=lambda e: (e.model_name, e.model, e.start, e.peer)):
-            found.setdefault(entry.model, []).append(entry)
-        return found
+    @cached_property
+    def overview(self) -> Overview:
+        """What these announcements make up, model by model."""
+        return Overview.of(self.entries, self.reporters)
 
-    def missing(self) -> tuple[tuple[int, int], ...]:
+    def missing(self) -> Ranges:
         """The blocks of the wanted model that nobody serves: all, where nobody announces it."""
-        models = list(self.models().values())
+        models = self.overview.models
         if not models:
             return ((0, self.wanted.num_blocks if self.wanted else 0),)
         # Two revisions under one name are two models: one that is whole is enough.
-        return min((gaps(entries) for entries in models), key=len)
+        return min((model.missing for model in models), key=len)
 
     def as_json(self) -> dict[str, Any]:
         """The view for programs."""
         belonging = {} if self.belonging is None else self.belonging.as_json()
-        return {
-            **belonging,
-            "models": [
-                {
-                    "model": fingerprint,
-                    "name": entries[0].model_name,
-                    "num_blocks": entries[0].num_blocks,
-                    "complete": not gaps(entries),
-                    "missing": [list(gap) for gap in gaps(entries)],
-                    "peers": [
-                        _peer_json(entry) | {"reporters": self.reporters.get(entry.peer, 0)}
-                        for entry in entries
-                    ],
-                }
-                for fingerprint, entries in self.models().items()
-            ],
-        }
+        return {**belonging, **self.overview.as_json()}
 
     def show(self) -> None:
         """The view for people, on standard output."""
@@ -140,32 +124,24 @@ class View:
                 else "Nobody serves anything."
             )
             console.print(what, highlight=False)
-        for entries in self.models().values():
-            console.print(_table(entries))
-            for line in self._reported(entries):
+        for model in self.overview.models:
+            console.print(_table(model))
+            for line in _reported(model):
                 console.print(line, style="red", highlight=False)
-            if lacking := gaps(entries):
-                console.print(f"Missing {_names(lacking)}", style="red", highlight=False)
+            if model.missing:
+                console.print(f"Missing {_names(model.missing)}", style="red", highlight=False)
             else:
                 console.print("Every block is served.", style="green", highlight=False)
 
-    def _reported(self, entries: list[Announcement]) -> list[str]:
-        """Whom members have reported for wrong work. They may be wrong, or lie themselves."""
-        return [
-            f"{shown(entry.name or '?')} …{entry.peer[-6:]} is reported for wrong results by"
-            f" {number} member{'s' * (number > 1)}"
-            for entry in entries
-            if (number := self.reporters.get(entry.peer, 0))
-        ]
 
-
-def gaps(entries: list[Announcement]) -> tuple[tuple[int, int], ...]:
-    """The blocks of a model that no serving peer has, as half-open ranges."""
-    served = {b for entry in entries if entry.serving for b in range(entry.start, entry.end)}
-    lacking = set(range(entries[0].num_blocks)) - served
-    starts = sorted(b for b in lacking if b - 1 not in lacking)
-    ends = sorted(b + 1 for b in lacking if b + 1 not in lacking)
-    return tuple(zip(starts, ends, strict=True))
+def _reported(model: ServedModel) -> list[str]:
+    """Whom members have reported for wrong work. They may be wrong, or lie themselves."""
+    return [
+        f"{shown(holder.entry.name or '?')} …{holder.entry.peer[-6:]} is reported for wrong results"
+        f" by {number} member{'s' * (number > 1)}"
+        for holder in model.holders
+        if (number := holder.num_reporters)
+    ]
 
 
 async def _look(invite: Invite, model: str | None, wait: float | None) -> View:
@@ -221,31 +197,9 @@ def _wanted(model: str) -> Wanted:
         return Wanted(checkpoint.name, checkpoint.fingerprint, checkpoint.num_blocks)
 
 
-def _peer_json(entry: Announcement) -> dict[str, Any]:
-    return {
-        "peer": entry.peer,
-        "name": entry.name,
-        "start": entry.start,
-        "end": entry.end,
-        "state": str(entry.state),
-        "decode_seconds": entry.decode_seconds,
-        "prefill_seconds": entry.prefill_seconds,
-        "free_positions": entry.free_positions,
-        "total_positions": entry.total_positions,
-        "dtype": entry.dtype,
-        "quantize": entry.quantize,
-        "device": entry.device,
-        "version": entry.version,
-        "reach": str(entry.reach),
-        "addresses": list(entry.addresses),
-        "announced": entry.time,
-    }
-
-
-def _table(entries: list[Announcement]) -> Table:
-    first = entries[0]
-    model, fingerprint = shown(first.model_name), shown(first.model[:8])
-    title = f"{model}  ({first.num_blocks} blocks, {fingerprint})"
+def _table(model: ServedModel) -> Table:
+    name, fingerprint = shown(model.name), shown(model.fingerprint[:8])
+    title = f"{name}  ({model.num_blocks} blocks, {fingerprint})"
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in (
         "peer",
@@ -260,7 +214,7 @@ def _table(entries: list[Announcement]) -> Table:
     ):
         right = column in ("ms/token", "prefill tok/s", "free KV")
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for entry in entries:
+    for entry in model.entries:
         table.add_row(
             shown(f"{entry.name or '?'} …{entry.peer[-6:]}"),
             str(entry.state),

@@ -16,9 +16,10 @@ from swarm import cli
 from swarm.cli import _options, _progress, demo
 from swarm.cli._local import LocalSwarm, parts
 from swarm.cli.runner import Stopped, run_async
-from swarm.cli.status import View, Wanted, gaps
+from swarm.cli.status import View, Wanted
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError, SwarmError
+from swarm.overview import gaps
 from swarm.transport.reach import Reach
 
 
