@@ -49,7 +49,10 @@ class Admission:
             text = f"no key is set, so only {' or '.join(sorted(self._hosts))} may be the host"
             raise Refusal(Reason.FORBIDDEN, text)
         origin = request.headers.get("Origin")
-        if origin is not None and origin not in self._origins:
+        if origin is None or origin in self._origins:
+            return
+        # Our own page's is where it came from: this scheme, host and port. The host is ours.
+        if origin != f"{request.scheme}://{request.headers['Host']}":
             raise Refusal(Reason.FORBIDDEN, "web pages of this origin may not ask (see --cors)")
 
     def _is_ours(self, host: str) -> bool:

@@ -34,6 +34,9 @@ CALLER = web.RequestKey("caller", Caller)
 STARTED = web.RequestKey("started", web.StreamResponse)
 """What a request remembers: its id, who asks, and the response that has been begun."""
 
+OPEN = web.AppKey("open", set[web.AbstractResource | None])
+"""What may be asked for without a key."""
+
 
 def create_app(
     endpoints: Iterable[Endpoint],
@@ -52,6 +55,7 @@ def create_app(
     front = _Front(endpoints, admission, config, traffic or Traffic())
     app = web.Application(client_max_size=config.most_body, middlewares=[keep_busy, front.answer])
     app.on_response_prepare.append(front.head)
+    app[OPEN] = front.open
     install(app, metrics or Metrics())
     intake = Intake(config.most_body)
     for endpoint in endpoints:

@@ -19,13 +19,15 @@ class GatewayConfig(WebConfig):
     At most `most_running` answers are made at a time (a request for several counts as so many),
     `most_waiting` requests wait for their turn, of them `most_waiting_each` from one caller. A body
     may have `most_body` bytes, and an answer `most_choices`. `origins` are the web pages that may
-    ask (CORS). Times are in seconds: who stands still for `patience` while it sends a request or
-    reads an answer is hung up on; an answer waits for blocks that nobody serves for `wait`; when
-    the gateway is stopped, what runs may go on for `drain`.
+    ask (CORS), beside our own, which is shown at `/` where there is a `page`. Times are in seconds:
+    who stands still for `patience` while it sends a request or reads an answer is hung up on; an
+    answer waits for blocks that nobody serves for `wait`; when the gateway is stopped, what runs
+    may go on for `drain`.
     """
 
     port: int = 8000
     origins: tuple[str, ...] = ()
+    page: bool = True
     most_body: int = 8 << 20
     most_running: int = 32
     most_waiting: int = 128

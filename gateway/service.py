@@ -19,6 +19,7 @@ from .fallback import Fallback, FallbackConfig
 from .hybrid import Hybrid
 from .keys import Keys
 from .metrics import Metrics
+from .page import add_page
 from .traffic import Traffic, stopping
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ async def serve(
             outside = await stack.enter_async_context(Fallback.opened(fallback))
             answerer, stops = Hybrid(core, outside), [core.stop, outside.stop]
         app = create_app(all_endpoints(), answerer, door.config, keys, traffic, metrics)
+        if door.config.page:
+            add_page(app, keys)
         gateway = Gateway(door, core, traffic)
         async with listening(app, door, gateway.connections):
             logger.info("gateway serving url=%s models=%d", gateway.url, len(models))

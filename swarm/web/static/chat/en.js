@@ -1,0 +1,2 @@
+/** The chat tab in English. */
+export default {};

@@ -1,0 +1,2 @@
+/** The chat tab in Spanish. */
+export default {};

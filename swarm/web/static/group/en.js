@@ -1,0 +1,2 @@
+/** The group tab in English. */
+export default {};

@@ -1,0 +1,2 @@
+/** The group tab in Spanish. */
+export default {};

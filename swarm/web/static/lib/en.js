@@ -1,0 +1,21 @@
+/** What surrounds every tab, in English. */
+export default {
+  skip: "Skip to the content",
+  views: "Views",
+  tab_chat: "Chat",
+  tab_swarm: "Swarm",
+  tab_group: "Group",
+  language: "Language",
+  theme: "Colours: {theme}",
+  theme_auto: "as the system",
+  theme_light: "light",
+  theme_dark: "dark",
+  forget_key: "Forget the key",
+  key_title: "A key, please",
+  key_help: "Whoever runs this server has made keys for those who may use it. It stays in this tab unless you have it remembered.",
+  key_label: "Key",
+  key_remember: "Remember it on this device",
+  key_enter: "Enter",
+  key_refused: "This key is not known here, or was revoked.",
+  server_away: "The server does not answer. Trying again …",
+};

@@ -1,0 +1,21 @@
+/** What surrounds every tab, in Spanish. */
+export default {
+  skip: "Saltar al contenido",
+  views: "Vistas",
+  tab_chat: "Chat",
+  tab_swarm: "Enjambre",
+  tab_group: "Grupo",
+  language: "Idioma",
+  theme: "Colores: {theme}",
+  theme_auto: "como el sistema",
+  theme_light: "claros",
+  theme_dark: "oscuros",
+  forget_key: "Olvidar la clave",
+  key_title: "Una clave, por favor",
+  key_help: "Quien lleva este servidor ha creado claves para quienes pueden usarlo. Se queda en esta pestaña, salvo que pidas recordarla.",
+  key_label: "Clave",
+  key_remember: "Recordarla en este dispositivo",
+  key_enter: "Entrar",
+  key_refused: "Esta clave no se conoce aquí, o fue revocada.",
+  server_away: "El servidor no responde. Intentándolo de nuevo …",
+};

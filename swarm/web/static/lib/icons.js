@@ -1,0 +1,25 @@
+/** Icons, drawn with lines of the text's colour. They are decoration: buttons carry their names. */
+
+import { html } from "/page/vendor/preact.js";
+
+const PATHS = {
+  sun: "M12 3v2m0 14v2M3 12h2m14 0h2M5.6 5.6 7 7m10 10 1.4 1.4M5.6 18.4 7 17M17 7l1.4-1.4M16 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0Z",
+  moon: "M20 14.5A8.5 8.5 0 1 1 9.5 4a6.7 6.7 0 0 0 10.5 10.5Z",
+  auto: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Zm0 0v17M12 7h6.5M12 12h8M12 17h6.5",
+  key: "M14.5 9.5a4.5 4.5 0 1 0-4.2 4.5L12 15.5h2v2h2V20h4v-3.5l-5.6-5.6c.1-.4.1-.9.1-1.4ZM8.5 8.5h.01",
+};
+
+/** An icon by its name, 20 px unless `size` says otherwise. */
+export function Icon({ name, size = 20 }) {
+  return html`<svg class="icon" width=${size} height=${size} viewBox="0 0 24 24" aria-hidden="true">
+    <path d=${PATHS[name]} />
+  </svg>`;
+}
+
+/** The product's mark. */
+export function Mark({ size = 26 }) {
+  return html`<svg class="mark" width=${size} height=${size} viewBox="0 0 32 32" aria-hidden="true">
+    <path class="mark-cell" d="M16 2.2 27.9 9v14L16 29.8 4.1 23V9z" />
+    <path class="mark-home" d="m16 8.6 7 5.6v8.3h-4.6v-5h-4.8v5H9v-8.3z" />
+  </svg>`;
+}

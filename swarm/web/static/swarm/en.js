@@ -1,0 +1,2 @@
+/** The swarm tab in English. */
+export default {};

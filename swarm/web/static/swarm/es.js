@@ -1,0 +1,2 @@
+/** The swarm tab in Spanish. */
+export default {};
