@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from swarm.web.config import is_loopback
+from swarm.web.origin import is_named_here, is_our_page
 
 from .answer import NOBODY, Caller
 from .config import GatewayConfig
@@ -39,25 +39,12 @@ class Admission:
         raise Refusal(Reason.UNAUTHORIZED, "this key is not known here, or was revoked")
 
     def _refuse_pages(self, request: web.Request) -> None:
-        """Without keys, what protects this machine from the pages that its browser shows.
-
-        A page's requests name its origin. Whoever owns a page's name may have it lead to this
-        machine, so that the page's own origin is asked (DNS rebinding): the name stays in `Host`.
-        """
-        # Not `request.host`, which asks the network for our own name where a request has none.
-        if not self._is_ours(request.headers.get("Host", "")):
+        """Without keys, what protects this machine from the pages that its browser shows."""
+        if not is_named_here(request, self._hosts):
             text = f"no key is set, so only {' or '.join(sorted(self._hosts))} may be the host"
             raise Refusal(Reason.FORBIDDEN, text)
-        origin = request.headers.get("Origin")
-        if origin is None or origin in self._origins:
-            return
-        # Our own page's is where it came from: this scheme, host and port. The host is ours.
-        if origin != f"{request.scheme}://{request.headers['Host']}":
+        if request.headers.get("Origin") not in self._origins and not is_our_page(request):
             raise Refusal(Reason.FORBIDDEN, "web pages of this origin may not ask (see --cors)")
-
-    def _is_ours(self, host: str) -> bool:
-        name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
-        return name.lower() in self._hosts or is_loopback(name)
 
 
 def _key(request: web.Request) -> str | None:
