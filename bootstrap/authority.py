@@ -35,7 +35,7 @@ from .denial import NotGranted
 from .invitations import TOO_DEEP, Invitations
 from .ledger import Ledger, Line
 from .office import AUTHORITY_LIFETIME, Office
-from .search import find
+from .search import exactly, find
 from .vouching import Witness, exclude, is_vouched, take
 
 logger = logging.getLogger(__name__)
@@ -276,18 +276,19 @@ class Authority:
 
     # Revocation
 
-    def revoke(self, name: str, *, by: Standing | None = None) -> Expelled:
+    def revoke(self, name: str, *, by: Standing | None = None, exact: bool = False) -> Expelled:
         """Throws out the member, or takes back the invites, that `name` means.
 
-        It is a name, a peer id or one end of it, or an invite's number. Invites that a member has
-        come with or had written, and that are still good, are taken back with it: it could come
-        back by them.
+        It is a name, a peer id or one end of it, or an invite's number; if `exact`, a whole id or
+        number. Invites that a member has come with or had written, and that are still good, are
+        taken back with it: it could come back by them.
         `by` is who asks for it, None for the owner of the folder.
         """
         now = self._clock()
         with self._ledger.transaction():
             self._check_staff(by)
-            found = find(name, self._ledger.members(), self._invitations.open())
+            search = exactly if exact else find
+            found = search(name, self._ledger.members(), self._invitations.open())
             numbers = {line.number for line in found.invites}
             for number in numbers:
                 self._ledger.withdraw(number)

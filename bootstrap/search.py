@@ -46,6 +46,20 @@ def find(text: str, members: Sequence[Entry], invites: Sequence[Line]) -> Found:
     return Found(living[0] if living else None, tuple(lines))
 
 
+def exactly(text: str, members: Sequence[Entry], invites: Sequence[Line]) -> Found:
+    """The member with this id, or the open invite with this number; `NotGranted` as `find`.
+
+    For programs: whatever somebody calls itself, nobody else is meant.
+    """
+    member = next((each for each in members if each.member == text), None)
+    lines = tuple(line for line in invites if line.number.hex() == text)
+    if member is None and not lines:
+        raise NotGranted(Decline.UNKNOWN, "there is no such member and no such open invite")
+    if member is not None and member.revoked:
+        raise NotGranted(Decline.REVOKED, f"{member.name} was removed already")
+    return Found(member, lines)
+
+
 def _is_id(text: str, peer: str) -> bool:
     starts = len(text) >= MIN_START and peer.startswith(text)
     ends = len(text) >= MIN_END and peer.endswith(text)

@@ -1,18 +1,15 @@
-"""An invite as a QR code, for a telephone to read off the screen.
-
-In capitals an invite is "alphanumeric" (ISO/IEC 18004, 7.4.4), which takes 5.5 bits per character
-instead of 8, and it is valid that way too.
-"""
+"""An invite as a QR code on a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Annotated
 
 import typer
+
+from swarm.qr import Modules, modules
 
 QrOption = Annotated[
     bool | None,
@@ -23,28 +20,11 @@ QrOption = Annotated[
     ),
 ]
 
-_QUIET_ZONE = 4
-"""Modules of light around the code, as the standard asks for."""
-
 _BLOCKS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 """Two modules above each other, by whether they are inked."""
 
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
 _RESET = "\x1b[0m"
-
-Modules = Sequence[Sequence[bool]]
-"""Rows of a code with its quiet zone; True is dark."""
-
-
-def modules(line: str) -> Modules | None:
-    """The code of an invite; None if it is too long for any."""
-    import segno
-
-    try:
-        code = segno.make_qr(line.upper(), mode="alphanumeric", error="l")
-    except segno.DataOverflowError:
-        return None
-    return [[bool(dark) for dark in row] for row in code.matrix_iter(border=_QUIET_ZONE)]
 
 
 def draw(code: Modules, *, coloured: bool) -> str:
