@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .speculation import SpeculationConfig
     from .swarm import ModelOptions, Swarm
     from .template import ChatTemplate, TemplateError
-    from .timing import HopTiming, Timing
+    from .timing import HopTiming, Passage, Timing
 
 __all__ = [
     "AuditConfig",
@@ -28,6 +28,7 @@ __all__ = [
     "HopTiming",
     "Layout",
     "ModelOptions",
+    "Passage",
     "Piece",
     "RemoteModel",
     "Reply",
@@ -50,6 +51,7 @@ _HOMES = {
     "HopTiming": "timing",
     "Layout": "grammar",
     "ModelOptions": "swarm",
+    "Passage": "timing",
     "Piece": "piece",
     "RemoteModel": "model",
     "Reply": "reply",

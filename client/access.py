@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .auditing.auditor import Auditor
 from .config import SessionConfig
 from .exchange import Exchange
+from .passages import Passages
 from .recovery import OnWait, log_wait
 from .refills import Refills
 from .router import Router
@@ -31,3 +32,4 @@ class Access:
     secret: bytes = field(repr=False)
     on_wait: OnWait = log_wait
     refills: Refills = field(default_factory=Refills)
+    passages: Passages = field(default_factory=Passages)

@@ -182,4 +182,6 @@ class Decoding:
         if disturbed:
             timing.disturb(self._step_seconds)
         else:
-            timing.add(self._session.passage, self._step_seconds)
+            passage = self._session.passage
+            timing.add(passage, self._step_seconds)
+            self._session.tell(passage, self._step_seconds)

@@ -149,6 +149,10 @@ class Session:
         names = tuple(link.standing.name for link in links)
         return Passage(self.route, names, self.last_times, first_trip)
 
+    def tell(self, passage: Passage, seconds: float) -> None:
+        """Tells whoever watches which way a decode step has taken."""
+        self._access.passages.tell(self._key.fingerprint, passage, seconds)
+
     def close(self) -> None:
         """Frees the session on all its hops and ends a step under way; may be called again."""
         self._closed = True

@@ -21,6 +21,7 @@ from swarm.errors import ConfigError, SwarmError
 from swarm.forms import Form, form
 from swarm.invite import Invite
 from swarm.member import JoinConfig, Member, join
+from swarm.overview import Overview
 from swarm.transport.link import LinkConfig
 from swarm.transport.neighbours import Neighbours
 from swarm.wire.tensors import wire_dtype
@@ -33,6 +34,7 @@ from .config import SessionConfig
 from .exchange import Exchange
 from .head import Head
 from .model import RemoteModel
+from .passages import Passages
 from .recovery import OnWait, log_wait
 from .router import Router
 from .speculation.draft_model import DraftModel
@@ -90,6 +92,7 @@ class Swarm:
     ) -> None:
         self.member = member
         self._exchange = Exchange()
+        self._block_bytes: dict[str, int] = {}
         self._neighbours = Neighbours(
             member.transport,
             member.membership,
@@ -189,6 +192,18 @@ class Swarm:
         """Bytes that this client has sent and received over its links to peers."""
         return self._neighbours.traffic
 
+    @property
+    def passages(self) -> Passages:
+        """Tells which way decode steps take."""
+        return self._access.passages
+
+    async def overview(self, *, most: int | None = None) -> Overview:
+        """What the group serves now, of `most` peers at most; raises `SwarmError`.
+
+        How large a gap is is known of the models that are open here.
+        """
+        return await Overview.seen(self.member.directory, self._block_bytes, most=most)
+
     async def announcements(self) -> tuple[Announcement, ...]:
         """What the group's peers say of themselves now."""
         return await self.member.directory.find()
@@ -220,6 +235,7 @@ class Swarm:
     ) -> RemoteModel:
         """A model whose client's part is loaded already; `wire` as in `ModelOptions`."""
         self._router.digests.vouch(checkpoint)
+        self._block_bytes[checkpoint.fingerprint] = checkpoint.block_bytes
         return RemoteModel(checkpoint, head, self._access, draft_model=draft, wire=wire)
 
 

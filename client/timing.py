@@ -30,6 +30,20 @@ class Passage:
     times: HopTimes
     first_trip: float
 
+    def divided(self, seconds: float) -> tuple[list[tuple[float, float, float]], float] | None:
+        """Where the `seconds` of the step went: queue, computation and way of each hop, and back.
+
+        None where the hops that have told their times are not those of the route.
+        """
+        spans = [(time.start, time.end) for time in self.times]
+        if not spans or spans != [(hop.start, hop.end) for hop in self.route]:
+            return None
+        spent = [(time.queue / 1e6, time.compute / 1e6) for time in self.times]
+        wire = max(0.0, seconds - sum(map(sum, spent)))
+        trips = [self.first_trip, *(time.trip / 1e6 for time in self.times)]
+        *ways, back = apportioned(wire, trips)
+        return [(*each, way) for each, way in zip(spent, ways, strict=True)], back
+
 
 @dataclass
 class HopTiming:
@@ -73,19 +87,13 @@ class Timing:
 
     def add(self, passage: Passage, seconds: float) -> None:
         """A decode step took so long; one whose hops are not those of the route counts nowhere."""
-        spans = [(time.start, time.end) for time in passage.times]
-        if not spans or spans != [(hop.start, hop.end) for hop in passage.route]:
+        if (divided := passage.divided(seconds)) is None:
             return
-        spent = [(time.queue / 1e6, time.compute / 1e6) for time in passage.times]
-        wire = max(0.0, seconds - sum(map(sum, spent)))
-        trips = [passage.first_trip, *(time.trip / 1e6 for time in passage.times)]
-        *ways, back = apportioned(wire, trips)
+        spent, back = divided
         self.num_steps += 1
         self.back += back
-        for hop, name, (queue, compute), way in zip(
-            passage.route, passage.names, spent, ways, strict=True
-        ):
-            self._hop(hop.peer, name, hop.start, hop.end).spend(queue, compute, way)
+        for hop, name, parts in zip(passage.route, passage.names, spent, strict=True):
+            self._hop(hop.peer, name, hop.start, hop.end).spend(*parts)
 
     def disturb(self, seconds: float) -> None:
         """A decode step during which the route changed took so long."""

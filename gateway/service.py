@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from swarm.client import RemoteModel, SpeculationConfig
+from swarm.client import RemoteModel, SpeculationConfig, Swarm
 from swarm.web.connection import Connections
 from swarm.web.door import Door, listening
 
@@ -58,13 +58,14 @@ async def serve(
     door: Door[GatewayConfig] | None = None,
     metrics: Metrics | None = None,
     fallback: FallbackConfig | None = None,
+    swarm: Swarm | None = None,
 ) -> AsyncIterator[Gateway]:
     """Answers for these models, by the names by which they are asked, for the length of the block.
 
     With a `fallback` that is asked for them while they have no route. When the block is left nobody
     new is let in, what runs goes on for `config.drain` seconds, and is then broken off with an
-    error. `door` has its own config; `metrics` are told what happens. Raises `ConfigError` as
-    `Door.opened`.
+    error. `door` has its own config; `metrics` are told what happens; the page shows who serves
+    what in `swarm`. Raises `ConfigError` as `Door.opened`.
     """
     keys, metrics = keys or Keys(), metrics or Metrics()
     async with AsyncExitStack() as stack:
@@ -79,8 +80,9 @@ async def serve(
             outside = await stack.enter_async_context(Fallback.opened(fallback))
             answerer, stops = Hybrid(core, outside), [core.stop, outside.stop]
         app = create_app(all_endpoints(), answerer, door.config, keys, traffic, metrics)
+        feed = None
         if door.config.page:
-            add_page(app, keys)
+            feed = add_page(app, keys, swarm=swarm)
         gateway = Gateway(door, core, traffic)
         async with listening(app, door, gateway.connections):
             logger.info("gateway serving url=%s models=%d", gateway.url, len(models))
@@ -88,6 +90,8 @@ async def serve(
                 yield gateway
             finally:
                 traffic.close()
+                if feed is not None:
+                    feed.close()
                 logger.info("gateway stopping num_running=%d", traffic.num_running)
                 await traffic.idle(door.config.drain)
                 for stop in stops:

@@ -250,6 +250,7 @@ async def _serve(
                 speculation=terms.speculation,
                 metrics=metrics,
                 fallback=listening.fallback,
+                swarm=swarm,
             )
             async with serving as gateway:
                 census.add(lambda: _census.of_gateway(gateway))

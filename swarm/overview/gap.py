@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from swarm.directory import Announcement
@@ -65,7 +66,7 @@ def replication(entries: Iterable[Announcement], num_blocks: int) -> list[tuple[
             change[min(entry.end, num_blocks)] -= 1
     runs: list[tuple[int, int, int]] = []
     number, borders = 0, sorted({0, num_blocks, *change})
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         number += change[start]
         if runs and runs[-1][2] == number:
             runs[-1] = (runs[-1][0], end, number)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -46,6 +47,9 @@ _TYPES = {
 }
 
 
+Tab = Literal["chat", "swarm", "group"]
+
+
 class About(msgspec.Struct, frozen=True):
     """What `GET /page/about` tells the page of its server.
 
@@ -53,7 +57,7 @@ class About(msgspec.Struct, frozen=True):
     as it has one.
     """
 
-    tabs: tuple[Literal["chat", "swarm", "group"], ...]
+    tabs: tuple[Tab, ...]
     key: Literal["none", "needed"]
     version: str
     group: str = ""
@@ -101,7 +105,7 @@ def add_pages(app: web.Application, about: Callable[[], About]) -> list[web.Abst
     return [route.resource for route in routes if route.resource is not None]
 
 
-def _handler(file: PageFile) -> Callable[[web.Request], object]:
+def _handler(file: PageFile) -> Handler:
     # Asked for each time, and answered with 304 as long as nothing has changed: a new version is
     # whole at once, without names that change.
     headers = HEADERS | {"Cache-Control": "no-cache"}
