@@ -9,6 +9,7 @@ from swarm.errors import ConfigError
 from swarm.invite import Invite
 from swarm.membership.certificate import Role
 from swarm.transport.relay import RelayConfig
+from swarm.web.config import WebConfig
 
 _MAX_NAME = 64
 
@@ -43,6 +44,26 @@ class Terms:
             raise ConfigError(f"an invite has between 1 and {MAX_USES} uses")
 
 
+PAGE_PORT = 7780
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageConfig(WebConfig):
+    """Where a bootstrap shows its page, and how much of it.
+
+    Where the port is taken, another one does as well, unless just this one was `asked` for. At
+    most `most_watching` pages are told what happens, all others may only look. A body may have
+    `most_body` bytes.
+    """
+
+    port: int = PAGE_PORT
+    asked: bool = False
+    most_connections: int = 128
+    patience: float = 30.0
+    most_watching: int = 32
+    most_body: int = 4096
+
+
 @dataclass(frozen=True)
 class BootstrapConfig:
     """How to run a group's entry point.
@@ -65,6 +86,7 @@ class BootstrapConfig:
     relay: RelayConfig = field(default_factory=RelayConfig)
     terms: Terms = field(default_factory=Terms)
     join: Invite | None = None
+    page: PageConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from .correspondence import Correspondence
 from .desk import Desk
 from .notices import Notices
 from .office import Office
+from .page import Page
 
 if TYPE_CHECKING:
     from swarm.transport.libp2p import Libp2pTransport
@@ -48,30 +49,49 @@ class Bootstrap:
 
     member: Member
     invite: Invite
+    authority: Authority
 
 
-async def serve(config: BootstrapConfig, on_ready: Callable[[Invite], None]) -> None:
+async def serve(
+    config: BootstrapConfig,
+    on_ready: Callable[[Invite], None],
+    on_page: Callable[[Page], None] = lambda page: None,
+) -> None:
     """Runs a bootstrap until it is cancelled; calls `on_ready` once with the invite.
 
+    Before that it calls `on_page`, if it shows one.
     Its libp2p daemon is started again if it ends. Raises `ConfigError` on a folder or port that is
     in use or damaged, and `Unreachable` if the daemon does not stay up.
     """
-    clock = asyncio.get_running_loop().time
     with state.lock(config.folder):
-        announced, restarts = False, 0
-        while True:
-            started = clock()
-            try:
-                async with start(config) as bootstrap:
-                    if not announced:
-                        on_ready(bootstrap.invite)
-                        announced = True
+        if config.page is None:
+            await _keep_running(config, on_ready, None)
+            return
+        async with Page.shown(config.page, config.folder) as page:
+            on_page(page)
+            await _keep_running(config, on_ready, page)
+
+
+async def _keep_running(
+    config: BootstrapConfig, on_ready: Callable[[Invite], None], page: Page | None
+) -> None:
+    clock = asyncio.get_running_loop().time
+    announced, restarts = False, 0
+    while True:
+        started = clock()
+        try:
+            async with start(config) as bootstrap:
+                if not announced:
+                    on_ready(bootstrap.invite)
+                    announced = True
+                directory = bootstrap.member.directory
+                with page.beside(bootstrap.authority, directory) if page else nullcontext():
                     await asyncio.Future()
-            except Unreachable as error:
-                restarts = 0 if clock() - started > _SOUND_RUN else restarts + 1
-                if restarts > _MAX_RESTARTS:
-                    raise
-                logger.warning("bootstrap restarts why=%s", error)
+        except Unreachable as error:
+            restarts = 0 if clock() - started > _SOUND_RUN else restarts + 1
+            if restarts > _MAX_RESTARTS:
+                raise
+            logger.warning("bootstrap restarts why=%s", error)
 
 
 @asynccontextmanager
@@ -102,7 +122,7 @@ async def start(config: BootstrapConfig) -> AsyncIterator[Bootstrap]:
             authority = stack.enter_context(Authority(seat, ledger, config.terms))
             async with _running(config, carrier, authority) as member:
                 logger.info("bootstrap ready peer=%s group=%s", member.peer_id, member.group.id)
-                yield Bootstrap(member, authority.first_invite())
+                yield Bootstrap(member, authority.first_invite(), authority)
 
 
 @asynccontextmanager

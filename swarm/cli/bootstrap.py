@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swarm.bootstrap.config import MAX_USES, BootstrapConfig, Terms
+from swarm.bootstrap.config import MAX_USES, PAGE_PORT, BootstrapConfig, PageConfig, Terms
 from swarm.transport.relay import RelayConfig
 
 from . import _options, _qr, _times, _wording
@@ -21,6 +22,7 @@ from ._qr import QrOption
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
+    from swarm.bootstrap.page import Page
     from swarm.invite import Invite
 
 
@@ -89,6 +91,19 @@ def bootstrap(
             " on while no bootstrap is there.",
         ),
     ] = "1d",
+    page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help=f"Where the group's page is shown; by default 127.0.0.1:{PAGE_PORT}, or another"
+            " port where that is taken.",
+        ),
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Show no page.")] = False,
+    page_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain (PEM): show the page over https.")
+    ] = None,
+    page_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     qr: QrOption = None,
 ) -> None:
     """Start a private group: prints a first invite, and is where the members meet.
@@ -108,16 +123,40 @@ def bootstrap(
     places = tuple(announce or ())
     terms = Terms(_times.duration(certificate_lifetime), _times.duration(first_expires), first_uses)
     above = None if join is None else _invite(join)
-    config = BootstrapConfig(folder, host, port, places, map_port, name, relaying, terms, above)
+    if no_page and (page or page_cert or page_key):
+        raise typer.BadParameter("there is no page to say that of", param_hint="--no-page")
+    shown = None if no_page else _page(page, page_cert, page_key)
+    config = BootstrapConfig(
+        folder, host, port, places, map_port, name, relaying, terms, above, shown
+    )
     with suppress(Stopped):
         run_async(_serve(config, partial(_tell, folder, qr)))
 
 
-async def _serve(config: BootstrapConfig, on_ready: Callable[[Invite], None]) -> None:
+def _page(where: str | None, certificate: Path | None, private_key: Path | None) -> PageConfig:
+    """Reads `[HOST:]PORT`."""
+    if where is None:
+        return PageConfig(certificate=certificate, private_key=private_key)
+    host, _, port = where.rpartition(":")
+    if not port.isascii() or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
+        raise typer.BadParameter(
+            "give a port or HOST:PORT, for example 7780 or 0.0.0.0:7780", param_hint="--page"
+        )
+    return PageConfig(
+        host=host.strip("[]") or PageConfig.host,
+        port=int(port),
+        asked=True,
+        certificate=certificate,
+        private_key=private_key,
+    )
+
+
+async def _serve(config: BootstrapConfig, on_ready: Callable[[Invite, Page | None], None]) -> None:
     from swarm.bootstrap.service import serve
 
+    pages: list[Page] = []
     with told_on_signal():
-        await serve(config, on_ready)
+        await serve(config, lambda invite: on_ready(invite, *pages or (None,)), pages.append)
 
 
 def _invite(line: str) -> Invite:
@@ -126,7 +165,7 @@ def _invite(line: str) -> Invite:
     return Invite.decode(line)
 
 
-def _tell(folder: Path, qr: bool | None, invite: Invite) -> None:
+def _tell(folder: Path, qr: bool | None, invite: Invite, page: Page | None) -> None:
     """Prints the first invite, and says what it is worth and what else there is to do."""
     from swarm.bootstrap.authority import Authority
 
@@ -147,4 +186,26 @@ def _tell(folder: Path, qr: bool | None, invite: Invite) -> None:
         "Whoever has a copy of that folder has the group: keep it safe.",
         err=True,
     )
+    if page is not None:
+        typer.echo(_page_told(page), err=True)
     _qr.show(line, qr)
+
+
+def _page_told(page: Page) -> str:
+    """Where the page is. The key of admins is for a screen, not for a log that others may read."""
+    from swarm.bootstrap.page_keys import FILES, Right
+
+    yours = (
+        page.address(Right.ADMINISTER)
+        if sys.stderr.isatty()
+        else f"the same with the key in {FILES[Right.ADMINISTER]} instead"
+    )
+    lines = [
+        "The group's page, for whoever may look:",
+        f"  {page.address(Right.LOOK)}",
+        "and for whoever may also invite and throw out, as you may:",
+        f"  {yours}",
+    ]
+    if not page.sealed:
+        lines.append("Keys cross the network as they are: --page-cert and --page-key seal them.")
+    return "\n".join(lines)
