@@ -27,6 +27,7 @@ from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
 from . import placement
+from .capacity import kv_budget, weights_budget
 from .config import PeerConfig
 from .devices import choose_device, choose_dtype, free_memory
 from .handler import Handler
@@ -39,11 +40,6 @@ from .patrol import Patrol
 from .runner import Runner
 
 logger = logging.getLogger(__name__)
-
-_WEIGHTS_SHARE = 0.7
-"""Part of the free memory that weights may take; the rest is for KV pages and for working."""
-
-_KV_SHARE = 0.25
 
 _MOVE_PATIENCE = 10.0
 """Seconds that a peer which moves gives its sessions to go on elsewhere."""
@@ -213,7 +209,7 @@ class Peer:
                     f" {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free on {self._device}"
                 )
             return blocks
-        budget = self.config.memory or int(free * _WEIGHTS_SHARE)
+        budget = self.config.memory or weights_budget(free)
         capacity = budget // each
         if capacity < 1:
             raise ConfigError(
@@ -289,7 +285,7 @@ class Peer:
             self._checkpoint, *span, device=self._device, dtype=self._dtype, form=self._form
         )
         self._digests = joined(self._checkpoint.digests(*span))
-        kv_bytes = config.kv_memory or int(free_memory(self._device) * _KV_SHARE)
+        kv_bytes = config.kv_memory or kv_budget(free_memory(self._device))
         page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
         runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
         runner.check()
