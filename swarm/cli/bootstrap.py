@@ -18,6 +18,7 @@ from swarm.transport.relay import RelayConfig
 from . import _options, _qr, _times, _wording
 from ._census import told_on_signal
 from ._qr import QrOption
+from ._service import BootstrapCommand
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(name="bootstrap")(bootstrap)
+    app.command(name="bootstrap", cls=BootstrapCommand)(bootstrap)
 
 
 def bootstrap(
@@ -45,6 +46,8 @@ def bootstrap(
         list[str] | None,
         typer.Option(
             metavar="ADDRESS",
+            envvar="HOMESWARM_ANNOUNCE",
+            show_envvar=True,
             help="HOST:PORT or multiaddress that reaches this machine from outside; repeatable.",
         ),
     ] = None,
@@ -70,6 +73,8 @@ def bootstrap(
         str | None,
         typer.Option(
             metavar="INVITE",
+            envvar="HOMESWARM_BOOTSTRAP_INVITE",
+            show_envvar=True,
             help="Be one more bootstrap of the group of this invite, which has the role authority,"
             " instead of starting a group.",
         ),
