@@ -14,6 +14,7 @@ from swarm.forms import Form
 
 from . import _census, _options
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
+from ._service import PeerCommand
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(name="peer")(peer)
+    app.command(name="peer", cls=PeerCommand)(peer)
 
 
 def peer(
@@ -72,7 +73,10 @@ def peer(
     announce: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ADDRESS", help="HOST:PORT that reaches this machine from outside; repeatable."
+            metavar="ADDRESS",
+            envvar="HOMESWARM_ANNOUNCE",
+            show_envvar=True,
+            help="HOST:PORT that reaches this machine from outside; repeatable.",
         ),
     ] = None,
     map_port: Annotated[
