@@ -49,8 +49,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/swarm demo
 
+# Side by side, in one process more than there are cores: see conftest.py.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 # Peers are killed, frozen and restarted for some minutes; SEED draws the same actions again.
 MINUTES ?= 3
@@ -59,7 +60,7 @@ chaos: setup
 
 # Others each time; what fails is printed as a value for tests/whole/schedules/seeds.py.
 schedules: setup
-	$(BIN)/python -m pytest tests/whole/schedules --schedules $(NUM_SCHEDULES) \
+	$(BIN)/python -m pytest tests/whole/schedules --schedules $(NUM_SCHEDULES) --numprocesses auto \
 		--timeout 0 --show-capture no
 
 # Two at a time. Where atheris does not install, hypothesis draws the inputs, without its guidance.
