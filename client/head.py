@@ -140,6 +140,22 @@ class _Probe:
         self.value = args[0]
 
 
+def ends_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
+    """Memory that a model's head takes in plain numbers, in bytes; builds no weights.
+
+    Raises `ConfigError` where transformers has no decoder for this config.
+    """
+    try:
+        base = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    except KeyError:
+        raise ConfigError(f"{config.model_type} is no decoder in this transformers") from None
+    with quiet(), torch.device("meta"):
+        model = _without_layers(base)(copy.deepcopy(config))
+    # A tied weight is there twice: the head keeps its own, in the form that multiplies fastest.
+    tied = model.named_parameters(remove_duplicate=False)
+    return sum(parameter.numel() for _, parameter in tied) * dtype.itemsize
+
+
 def _load(checkpoint: EndsSource, dtype: torch.dtype) -> PreTrainedModel:
     try:
         base = MODEL_FOR_CAUSAL_LM_MAPPING[type(checkpoint.config)]

@@ -346,9 +346,8 @@ def block_bytes(
 
     `stored` is by the names of weights in the list of all layers; `form` FILE depends on it.
     """
-    with torch.device("meta"):
-        model = _model_class(config)(_loading_config(config))
-    layers = model.get_submodule(_layers_path(model, int(config.num_hidden_layers)))
+    model, path = _hollow(config)
+    layers = model.get_submodule(path)
     of_layer: list[dict[str, Stored]] = [{} for _ in layers]
     for name, how in (stored or {}).items():
         index, _, rest = name.partition(".")
@@ -357,3 +356,25 @@ def block_bytes(
         weight_bytes(layer, dtype, form, known)
         for layer, known in zip(layers, of_layer, strict=True)
     )
+
+
+def geometry(config: Any) -> tuple[LayerGeometry, ...]:
+    """What each block of a model keeps per position; builds no weights.
+
+    Raises `ConfigError` for an architecture that cannot run span by span.
+    """
+    model, path = _hollow(config)
+    register_attention()
+    with quiet():
+        model.eval().set_attn_implementation(ATTENTION)
+        # The usual ways to run experts look at numbers, and there are none on the meta device.
+        model.set_experts_implementation("batched_mm")
+    _drop_tail(model, path)
+    return Span(model, path, start=0, end=int(config.num_hidden_layers)).geometry
+
+
+def _hollow(config: Any) -> tuple[Any, str]:
+    """A model without weights, and where in it the list of its layers is."""
+    with quiet(), torch.device("meta"):
+        model = _model_class(config)(_loading_config(config))
+    return model, _layers_path(model, int(config.num_hidden_layers))

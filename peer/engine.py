@@ -30,6 +30,7 @@ from .rhythm import Rhythm
 from .runner import RowStep, Runner
 from .scheduler import Scheduler, Slice
 from .session import Arrival, Done, HopSession, Part, cut
+from .tally import Phase, Tally
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +92,11 @@ class Engine:
         kept: KeptPrefixes,
         load: Load | None = None,
         *,
+        tally: Tally | None = None,
         brief: float = 0.0,
     ) -> None:
         self._runner = runner
+        self._tally = tally or Tally()
         self._scheduler = scheduler
         self._owner = owner
         self._load = load or Load(Speed(0.0, 0.0))
@@ -252,10 +255,21 @@ class Engine:
         waited = sum(max(0.0, started - entry.slice.work.time) for entry in decode)
         queue = waited / len(decode) if decode else 0.0
         self._load.ran(Ran(seconds, len(decode), num_prefill, queue), now)
+        self._count(batch, started, seconds)
         if decode and not num_prefill:
             # A session that was closed meanwhile does not come back.
             living = [e.session.id for e in decode if e.session.id in self._sessions]
             self._rhythm.ran(living, num_rows, seconds, now)
+
+    def _count(self, batch: list[_Entry], started: float, seconds: float) -> None:
+        tally = self._tally
+        tally.compute.note(seconds)
+        tally.batch_steps.note(len(batch))
+        for entry in batch:
+            work = entry.slice.work
+            decode = self._scheduler.is_decode(work.num_positions)
+            phase = tally.phases[Phase.DECODE if decode else Phase.PREFILL]
+            phase.ran(entry.slice.count, max(0.0, started - work.time))
 
     def _next_batch(self) -> list[_Entry]:
         now, self._batch_before = asyncio.get_running_loop().time(), 0

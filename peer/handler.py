@@ -39,6 +39,7 @@ from .meetings import Meetings
 from .openings import Openings, Served, reply
 from .outbox import Outbox, Sent
 from .session import Done, HopSession
+from .tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,10 @@ class Handler:
         kept: KeptPrefixes,
         tasks: asyncio.TaskGroup,
         config: HandlerConfig | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._leases = leases
+        self._tally = tally or Tally()
         self._tasks = tasks
         limits = config or HandlerConfig()
         # Ordered by last use: the first is the one that has been silent longest.
@@ -85,6 +88,7 @@ class Handler:
             on_pressed=lambda account, pages: self._growth.make_room(account, pages),
             press_interval=limits.growth_patience,
             member=limits.member,
+            tally=self._tally,
         )
         self._histories = Histories(
             self._sessions,
@@ -129,6 +133,7 @@ class Handler:
         """
         for session in self._sessions.values():
             reply(session.client, Leaving(session.id, session.epoch, seconds))
+        num_sessions = len(self._sessions)
         try:
             async with asyncio.timeout(seconds):
                 while self._sessions:
@@ -136,6 +141,9 @@ class Handler:
                     await self._closed_one.wait()
         except TimeoutError:
             logger.warning("sessions not handed over in time number=%d", len(self._sessions))
+        finally:
+            self._tally.num_handed_over += num_sessions - len(self._sessions)
+            self._tally.num_left_behind += len(self._sessions)
 
     async def on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
         """One message from a client or from the hop before."""
@@ -212,6 +220,7 @@ class Handler:
 
     def fail(self, session: HopSession, code: Code, why: str, peer: str | None = None) -> None:
         """Tells a session's client that it cannot go on, and by which other peer's fault."""
+        self._tally.failures[code] += 1
         logger.log(_level(session), "session failed code=%s why=%s", code, why)
         # The client is in the epoch of the hold that still waits: it drops what is of an older one.
         epoch = session.pending_hold.epoch if session.pending_hold is not None else session.epoch
@@ -254,6 +263,7 @@ class Handler:
 
     def _hold(self, session: HopSession, message: Hold) -> None:
         session.start_epoch(message)
+        self._tally.num_held += 1
         history = session.feed.history
         held = Held(session.id, message.epoch, history.lengths, history.replayable)
         reply(session.client, held)
@@ -295,6 +305,7 @@ class Handler:
                 if session.closed or session.epoch != message.epoch:
                     return
                 link.post(step, payload)
+                self._tally.num_copied += sum(span.count for span in step.rows)
                 await link.room()
         except PeerError as error:
             # Nothing has happened to the session: its client sees that the copy does not come.
@@ -319,6 +330,8 @@ class Handler:
         outbox = Outbox(link, self._tasks, partial(self._post, session, link), session.position_len)
         session.wire(link, outbox)
         for message, payload in session.feed.wire(session.epoch, next):
+            if isinstance(message, Step) and message.refill:
+                self._tally.num_replayed += sum(span.count for span in message.rows)
             outbox.post(message, payload)
 
     # Steps

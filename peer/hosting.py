@@ -21,6 +21,7 @@ from .openings import Served
 from .runner import Runner
 from .scheduler import Scheduler, SchedulerConfig
 from .session import Arrival
+from .tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Hosting:
         tasks: asyncio.TaskGroup,
         handler_config: HandlerConfig | None = None,
         *,
+        tally: Tally | None = None,
         brief: float = 0.0,
         form: Form = Form.NONE,
     ) -> None:
@@ -49,7 +51,8 @@ class Hosting:
         served = Served(model, span.start, span.end, span.hidden_size, runner.pages.page_len)
         limits = handler_config or HandlerConfig()
         self.kept = KeptPrefixes(runner.pages, seconds=limits.keep_seconds, share=limits.keep_share)
-        self.handler = Handler(served, self.leases, self.kept, tasks, limits)
+        tally = tally or Tally()
+        self.handler = Handler(served, self.leases, self.kept, tasks, limits, tally)
         sizes = SchedulerConfig.timed(speed.decode_seconds, speed.prefill_seconds)
         self._scheduler: Scheduler[Arrival] = Scheduler(sizes)
         self._load = Load(speed)
@@ -59,6 +62,7 @@ class Hosting:
             self.handler,
             self.kept,
             self._load,
+            tally=tally,
             brief=brief,
         )
 

@@ -17,6 +17,7 @@ from .kept import Kept, KeptPrefixes
 from .leases import Leases
 from .limits import MemberLimits
 from .session import HopSession
+from .tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,10 @@ class Openings:
         on_pressed: Callable[[str, int], None] = lambda account, pages: None,
         press_interval: float = 2.0,
         member: MemberLimits | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._served = served
+        self._tally = tally or Tally()
         self._leases = leases
         self._sessions = sessions
         self._tasks = tasks
@@ -172,12 +175,15 @@ class Openings:
         if found is not None:
             kept, length = found
             session.recall(kept.history.head(length))
+            self._tally.num_recalled += length
+        self._tally.num_opened += 1
         self._on_opened(session, found)
         history = session.feed.history
         has = max(history.lengths)
         reply(link, Opened(request.session, request.epoch, has, history.replayable))
 
     def _refuse(self, link: Link, request: Open, code: Code, why: str) -> None:
+        self._tally.refusals[code] += 1
         logger.debug("session refused code=%s why=%s", code, why)
         reply(link, Failed(request.session, request.epoch, code, why[:1000]))
 

@@ -65,6 +65,8 @@ class Patrol:
         self._examinations: dict[str, Examination] = {}
         self._lot = SystemRandom()
         self.num_compared = 0
+        self.num_differing = 0
+        self.num_failed = 0
         self.num_caught = 0
 
     async def run(self, hosting: Callable[[], Hosting | None]) -> None:
@@ -77,6 +79,7 @@ class Patrol:
                 if served is not None and not served.handler.num_sessions:
                     compared = await self._round(served)
             except (SwarmError, TimeoutError) as error:
+                self.num_failed += 1
                 logger.info("not compared why=%s", error or "no time")
             except Exception:
                 logger.exception("comparison failed")
@@ -119,6 +122,7 @@ class Patrol:
         self.num_compared += 1
         if apart.within(bounds):
             return True
+        self.num_differing += 1
         third = await self._third(others, suspect, question)
         found = Verdict.UNDECIDED
         if third is not None:

@@ -18,6 +18,7 @@ from swarm.auditing.digests import announced, contested, dissenters, joined
 from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
 from swarm.directory import Announcement, State
+from swarm.energy.metering import Metering
 from swarm.errors import ConfigError, PeerError, SwarmError
 from swarm.forms import form
 from swarm.member import Member
@@ -27,6 +28,7 @@ from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
 from . import placement
+from .capacity import kv_budget, weights_budget
 from .config import PeerConfig
 from .devices import choose_device, choose_dtype, free_memory
 from .handler import Handler
@@ -37,13 +39,9 @@ from .load import Speed
 from .loading import load, needed_bytes
 from .patrol import Patrol
 from .runner import Runner
+from .tally import Tally
 
 logger = logging.getLogger(__name__)
-
-_WEIGHTS_SHARE = 0.7
-"""Part of the free memory that weights may take; the rest is for KV pages and for working."""
-
-_KV_SHARE = 0.25
 
 _MOVE_PATIENCE = 10.0
 """Seconds that a peer which moves gives its sessions to go on elsewhere."""
@@ -61,9 +59,12 @@ class Peer:
         *,
         link_config: LinkConfig | None = None,
         handler_config: HandlerConfig | None = None,
+        metering: Metering | None = None,
     ) -> None:
         self.member = member
         self.config = config
+        self.metering = metering
+        self.tally = Tally()
         self._checkpoint = checkpoint
         self._handler_config = handler_config
         self._tasks = tasks
@@ -100,6 +101,16 @@ class Peer:
     def leaving(self) -> bool:
         """Whether the peer is about to go: it takes no blocks any more."""
         return self._state is State.LEAVING
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """Links to other members, whoever opened them."""
+        return self._neighbours
+
+    @property
+    def patrol(self) -> Patrol:
+        """What checks others while nothing else is to do."""
+        return self._patrol
 
     @property
     def num_links(self) -> int:
@@ -139,6 +150,7 @@ class Peer:
             upload_rate=self._neighbours.upload_rate,
             quantize=self._form,
             digests=self._digests if hosting else b"",
+            **(self.metering.announced if self.metering is not None else {}),
         )
 
     async def start(self) -> None:
@@ -147,6 +159,8 @@ class Peer:
         self.member.transport.watch(self._changed.set)
         await self._take(await self._choose())
         self._tasks.create_task(self._keep_announced())
+        if self.metering is not None:
+            self._tasks.create_task(self.metering.run(lambda: self.tally.work))
         if self.config.blocks is None:
             self._tasks.create_task(self._keep_useful())
         if self.config.audit:
@@ -187,6 +201,7 @@ class Peer:
     async def move(self, span: tuple[int, int]) -> None:
         """Serves other blocks; running sessions go on at other peers."""
         logger.info("moving from=%d:%d to=%d:%d", *self._span, *span)
+        self.tally.num_moves += 1
         if self._hosting is not None:
             self._span, self._state = span, State.LOADING
             await self._announce()
@@ -213,7 +228,7 @@ class Peer:
                     f" {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free on {self._device}"
                 )
             return blocks
-        budget = self.config.memory or int(free * _WEIGHTS_SHARE)
+        budget = self.config.memory or weights_budget(free)
         capacity = budget // each
         if capacity < 1:
             raise ConfigError(
@@ -247,6 +262,7 @@ class Peer:
             self.member.peer_id,
             self._tasks,
             self._handler_config,
+            tally=self.tally,
             brief=self.config.brief,
             form=self._form,
         )
@@ -256,6 +272,8 @@ class Peer:
         self._state = State.SERVING
         await self._announce()
         seconds = time.perf_counter() - started
+        self.tally.num_loads += 1
+        self.tally.load_seconds += seconds
         logger.info("serving blocks=%d:%d loaded_in=%.1fs", *span, seconds)
 
     async def _compare_weights(self, span: tuple[int, int]) -> None:
@@ -289,7 +307,7 @@ class Peer:
             self._checkpoint, *span, device=self._device, dtype=self._dtype, form=self._form
         )
         self._digests = joined(self._checkpoint.digests(*span))
-        kv_bytes = config.kv_memory or int(free_memory(self._device) * _KV_SHARE)
+        kv_bytes = config.kv_memory or kv_budget(free_memory(self._device))
         page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
         runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
         runner.check()
@@ -370,8 +388,11 @@ async def serving(
     *,
     link_config: LinkConfig | None = None,
     handler_config: HandlerConfig | None = None,
+    metering: Metering | None = None,
 ) -> AsyncIterator[Peer]:
     """A peer that serves for the length of the block; yields once it does, and leaves at the end.
+
+    With `metering` it says what it spends.
 
     Raises `ConfigError` where this machine or this model cannot be used so.
     """
@@ -383,6 +404,7 @@ async def serving(
             tasks,
             link_config=link_config,
             handler_config=handler_config,
+            metering=metering,
         )
         try:
             await peer.start()

@@ -11,12 +11,13 @@ import logging
 import os
 import pkgutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from swarm import __version__
-from swarm.errors import SwarmError
+from swarm import __version__, state
+from swarm.errors import ConfigError, SwarmError
 
 from ._options import plain
 
@@ -90,3 +91,15 @@ def _set_up(
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     logging.getLogger("swarm").setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])
+    _read_invite()
+
+
+def _read_invite() -> None:
+    """An invite may stand in a file: containers share one, and others see no environment of it."""
+    name = os.environ.get("HOMESWARM_INVITE_FILE")
+    if not name or os.environ.get("HOMESWARM_INVITE"):
+        return
+    content = state.read(Path(name))
+    if content is None:
+        raise ConfigError(f"{name}: no such file (HOMESWARM_INVITE_FILE)")
+    os.environ["HOMESWARM_INVITE"] = content.decode(errors="replace").strip()

@@ -19,6 +19,7 @@ from swarm.transport.relay import RelayConfig
 from . import _options, _qr, _times, _wording
 from ._census import told_on_signal
 from ._qr import QrOption
+from ._service import BootstrapCommand
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(name="bootstrap")(bootstrap)
+    app.command(name="bootstrap", cls=BootstrapCommand)(bootstrap)
 
 
 def bootstrap(
@@ -47,6 +48,8 @@ def bootstrap(
         list[str] | None,
         typer.Option(
             metavar="ADDRESS",
+            envvar="HOMESWARM_ANNOUNCE",
+            show_envvar=True,
             help="HOST:PORT or multiaddress that reaches this machine from outside; repeatable.",
         ),
     ] = None,
@@ -72,6 +75,8 @@ def bootstrap(
         str | None,
         typer.Option(
             metavar="INVITE",
+            envvar="HOMESWARM_BOOTSTRAP_INVITE",
+            show_envvar=True,
             help="Be one more bootstrap of the group of this invite, which has the role authority,"
             " instead of starting a group.",
         ),

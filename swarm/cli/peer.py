@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,20 +13,25 @@ import typer
 
 from swarm.forms import Form
 
-from . import _census, _options
+from . import _census, _metrics, _options
+from ._metrics import MetricsKeyOption, MetricsOption
 from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
+from ._service import PeerCommand
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
+    from swarm.energy.metering import Metering
     from swarm.invite import Invite
     from swarm.member import JoinConfig
     from swarm.peer.config import PeerConfig
     from swarm.peer.service import Peer
+    from swarm.web.door import Door
+    from swarm.web.metrics import MetricsConfig
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(name="peer")(peer)
+    app.command(name="peer", cls=PeerCommand)(peer)
 
 
 def peer(
@@ -72,7 +78,10 @@ def peer(
     announce: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ADDRESS", help="HOST:PORT that reaches this machine from outside; repeatable."
+            metavar="ADDRESS",
+            envvar="HOMESWARM_ANNOUNCE",
+            show_envvar=True,
+            help="HOST:PORT that reaches this machine from outside; repeatable.",
         ),
     ] = None,
     map_port: Annotated[
@@ -114,6 +123,17 @@ def peer(
             metavar="SIZE", help="Bytes per second that each member may send through this relay."
         ),
     ] = None,
+    metrics: MetricsOption = None,
+    metrics_key: MetricsKeyOption = None,
+    watts: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1e5,
+            help="What this machine draws under full load, for estimates where it has no meters;"
+            " 0: not known.",
+        ),
+    ] = 0.0,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -149,8 +169,35 @@ def peer(
         relay=RelayConfig(serve=relay, rate=_options.size(relay_rate) or RelayConfig.rate),
     )
     source = _Source(_options.existing_model(model), revision, cache)
+    numbers = Numbers(_metrics.config(metrics, metrics_key), watts)
     with suppress(Stopped):
-        run_async(_serve(Invite.decode(join), source, place, config, keep_prefixes))
+        run_async(_serve(Invite.decode(join), source, place, config, keep_prefixes, numbers))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Where Prometheus asks, and the watts of the machine under full load (0: not known)."""
+
+    metrics: MetricsConfig | None
+    watts: float
+
+    def metering(self, device: str) -> Metering:
+        """What tells how much energy is spent."""
+        from swarm.peer.power import metering
+
+        return metering(device, self.watts)
+
+    @asynccontextmanager
+    async def told(self, running: Peer, door: Door[MetricsConfig] | None) -> AsyncIterator[None]:
+        """Answers Prometheus for the length of the block, if it is to ask."""
+        if door is None:
+            yield
+            return
+        from swarm.peer.metrics import registry
+        from swarm.web.metrics import serving
+
+        async with serving(door, registry(running)):
+            yield
 
 
 @dataclass(frozen=True)
@@ -168,12 +215,13 @@ async def _serve(
     place: JoinConfig,
     config: PeerConfig,
     keep_seconds: float,
+    numbers: Numbers,
 ) -> None:
     # torch and transformers take seconds to import: the group is joined first, so that a wrong
     # invite is told at once.
     from swarm.member import join as join_group
 
-    with _census.told_on_signal() as census:
+    with _metrics.opened(numbers.metrics) as door, _census.told_on_signal() as census:
         async with join_group(invite, place) as member:
             import torch
 
@@ -196,7 +244,14 @@ async def _serve(
                 limits = HandlerConfig(keep_seconds=keep_seconds)
                 # What it is called is for the group to say.
                 known = replace(config, name=member.membership.standing.name)
-                async with serving(member, checkpoint, known, handler_config=limits) as running:
+                serve = serving(
+                    member,
+                    checkpoint,
+                    known,
+                    handler_config=limits,
+                    metering=numbers.metering(config.device),
+                )
+                async with serve as running, numbers.told(running, door):
                     census.add(lambda: _census.of_peer(running))
                     typer.echo(_line(running))
                     try:

@@ -31,6 +31,7 @@ from ._options import (
     WaitOption,
     WireOption,
 )
+from ._service import ServeGroup
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _FALLBACK_KEY = "HOMESWARM_FALLBACK_KEY"
 
 def register(app: typer.Typer) -> None:
     """Adds the command, and those below it."""
-    group = typer.Typer(invoke_without_command=True)
+    group = typer.Typer(invoke_without_command=True, cls=ServeGroup)
     group.callback()(serve)
     _keys.register(group)
     app.add_typer(group, name="serve")

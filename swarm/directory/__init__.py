@@ -55,9 +55,9 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
 
     For people who look: `num_sessions` run here, `num_positions` were computed since it began to
     serve. Of the device's `memory_bytes` this peer takes `used_bytes`. It draws `watts` now, and
-    has spent `joules` on each position lately; `energy` says how that is known ("nvml", "rapl",
-    "apple", "estimate"; empty where it is not). A paused peer holds no blocks, and means to be back
-    at `resumes` (Unix seconds; 0: it does not know).
+    has spent `joules` on each position lately; `energy` says how that is known (a `Source` of
+    `swarm.energy.meter`, as "rapl" or "estimate"; empty where it is not). A paused peer holds no
+    blocks, and means to be back at `resumes` (Unix seconds; 0: it does not know).
     """
 
     peer: PeerId

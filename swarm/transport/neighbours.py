@@ -12,8 +12,9 @@ from swarm.errors import Misbehaved, NotAMember, PeerError, Silent, Unreachable
 from ..membership.certificate import Role
 from ..membership.membership import Membership
 from . import Stream, Transport
-from .link import Link, LinkConfig, OnMessage, accept, connect
+from .link import Link, LinkConfig, OnMessage, Traffic, accept, connect
 from .quota import Quota
+from .tally import LinkTally
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,7 @@ class Neighbours:
         self._accepted: Counter[str] = Counter()
         self._backlogs: Quota[Link] = Quota(self._config.backlog, self._config.backlogs)
         self._alarms: dict[str, tuple[float, float]] = {}
-        # Of links that have ended; `traffic` adds the open ones.
-        self._sent_bytes = 0
-        self._received_bytes = 0
+        self.tally = LinkTally()
         self._upload_rate = 0.0
 
     @property
@@ -67,9 +66,13 @@ class Neighbours:
     @property
     def traffic(self) -> tuple[int, int]:
         """Bytes sent and received over all links, ended ones included."""
-        sent = self._sent_bytes + sum(link.traffic.sent_bytes for link in self._links)
-        received = self._received_bytes + sum(link.traffic.received_bytes for link in self._links)
-        return sent, received
+        all_ = self.by_neighbour.values()
+        return sum(each.sent_bytes for each in all_), sum(each.received_bytes for each in all_)
+
+    @property
+    def by_neighbour(self) -> dict[str, Traffic]:
+        """What crossed the links to each neighbour, by name; see `LinkTally`."""
+        return self.tally.by_neighbour(self._links)
 
     @property
     def upload_rate(self) -> float:
@@ -140,6 +143,7 @@ class Neighbours:
                 await link.aclose()
                 raise NotAMember(peer, f"{link.standing.name} may not serve blocks")
         except PeerError as error:
+            self.tally.fail(error)
             return error
         link.backlogs = self._backlogs
         link.forgive(self._leniency(peer))
@@ -170,8 +174,7 @@ class Neighbours:
             logger.exception("message handler failed peer=%s", link.peer)
         finally:
             self._links.discard(link)
-            self._sent_bytes += link.traffic.sent_bytes
-            self._received_bytes += link.traffic.received_bytes
+            self.tally.end(link, error)
             if self._opened.get(link.peer) is link:
                 del self._opened[link.peer]
         logger.debug("link ended peer=%s why=%s", link.peer, error)

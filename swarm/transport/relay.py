@@ -123,6 +123,11 @@ class Relay:
         self._circuits: Counter[str] = Counter()
         self._buckets: dict[str, Bucket] = {}
         self.willing = False
+        self.num_passed_bytes = 0
+        """What went through, both ways."""
+        self.num_connected = 0
+        """Circuits that came about, ended ones included."""
+        self.refusals: Counter[Refusal] = Counter()
 
     @property
     def reserved(self) -> frozenset[str]:
@@ -176,10 +181,12 @@ class Relay:
 
     def _reserve(self, link: Link) -> None:
         if not self.willing:
+            self.refusals[Refusal.NO_RELAY] += 1
             link.post(Refused(Refusal.NO_RELAY, "is no relay"))
         elif link.peer not in self._reserved and (
             len(self._reserved) >= self._config.max_reservations
         ):
+            self.refusals[Refusal.FULL] += 1
             link.post(Refused(Refusal.FULL, f"relays for {len(self._reserved)} members already"))
         else:
             self._reserved[link.peer] = link
@@ -191,6 +198,7 @@ class Relay:
         caller, target = link.peer, await self._wish(stream)
         refusal = self._refusal(link, target)
         if refusal is not None:
+            self.refusals[refusal.why] += 1
             await stream.send(encode(refusal), b"")
             return
         links = (link, self._reserved[target])
@@ -198,6 +206,7 @@ class Relay:
         with _counted(self._circuits, *(end.account for end in links)):
             there = await self._visit(target)
             if there is None:
+                self.refusals[Refusal.NOT_HERE] += 1
                 gone = Refused(Refusal.NOT_HERE, f"{target[-8:]} does not answer")
                 await stream.send(encode(gone), b"")
                 return
@@ -207,6 +216,7 @@ class Relay:
                 await stream.send(encode(Connected(await carrier.seen(target))), b"")
                 for end in (stream, there):
                     end.admit(RECORD_LEN)
+                self.num_connected += 1
                 await self._pass(_Circuit((stream, there), links))
             finally:
                 await there.aclose()
@@ -261,6 +271,7 @@ class Relay:
             # Waits while the other end is slower, and so does the one that sends.
             await sink.send(header, payload)
             circuit.passed_at = clock()
+            self.num_passed_bytes += len(header) + len(payload)
 
     async def _end_idle(self, circuit: _Circuit) -> None:
         clock = asyncio.get_running_loop().time

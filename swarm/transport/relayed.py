@@ -20,8 +20,9 @@ from swarm.errors import ConfigError, Misbehaved, PeerError, SwarmError, Unreach
 
 from ..membership.membership import Membership
 from ..wire.relaying import Visit
-from . import Carrier, Stream, StreamHandler, circuits, punch, race, sealed
+from . import Carrier, Stream, StreamHandler, circuits, gauge, punch, race, sealed
 from .control import VISIT, Door, Place, read
+from .gauge import Gauge
 from .link import LinkConfig
 from .punch import Punch
 from .reach import Reach, judge
@@ -123,6 +124,7 @@ class RelayedTransport:
             transport.relay.willing = config.relay.serve and config.always_relays
             if config.listens or config.always_relays:
                 await transport.relay.serve()
+                await transport.serve(gauge.PROTOCOL, Gauge(membership, link_config).accept)
             if config.listens:
                 await carrier.serve(VISIT, transport._accept)
                 carrier.watch(transport._on_new_address)
