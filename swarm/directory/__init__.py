@@ -15,7 +15,7 @@ import msgspec
 from swarm.errors import RecordError
 
 from ..transport.reach import Reach
-from ..wire.fields import Addresses, Count, PeerId, Seconds, Text
+from ..wire.fields import Addresses, Count, Counter, PeerId, Seconds, Text
 
 LIFETIME = 20.0
 """Seconds after which a peer that has crashed is gone from the directory."""
@@ -84,9 +84,9 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     quantize: Text = "none"
     digests: Annotated[bytes, msgspec.Meta(max_length=MAX_DIGESTS)] = b""
     num_sessions: Count = 0
-    num_positions: Count = 0
-    used_bytes: Count = 0
-    memory_bytes: Count = 0
+    num_positions: Counter = 0
+    used_bytes: Counter = 0
+    memory_bytes: Counter = 0
     watts: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     joules: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
     energy: Text = ""

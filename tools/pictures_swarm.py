@@ -1,0 +1,191 @@
+"""Makes the pictures of the swarm and group tabs in docs/pictures/, from the page itself.
+
+    python tools/pictures_swarm.py [NAME …]
+
+Needs playwright and Debian's chromium. The group is made up below; the bootstrap's page, its
+authority and the map are the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import async_playwright
+
+from swarm import identity
+from swarm.bootstrap import office
+from swarm.bootstrap.authority import Authority
+from swarm.bootstrap.config import PageConfig
+from swarm.bootstrap.page import Page
+from swarm.bootstrap.page_keys import Right
+from swarm.directory import Announcement, State
+from swarm.directory.memory import Registry
+from swarm.membership.certificate import Role
+from swarm.transport.reach import Reach
+from swarm.wire.enrolment import Station
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+QWEN, SMOL = ("Qwen/Qwen3-32B", 64), ("HuggingFaceTB/SmolLM2-135M-Instruct", 30)
+GIB = 2**30
+
+HOLDERS: tuple[dict[str, Any], ...] = (
+    {"name": "attic-4090", "model": QWEN, "span": (0, 28), "ms": 19, "device": "cuda", "gib": (21.4, 24), "watts": 238, "joules": 4.6, "energy": "nvml", "sessions": 3},
+    {"name": "garage-pc", "model": QWEN, "span": (20, 38), "ms": 24, "device": "cuda", "gib": (13.1, 16), "watts": 151, "joules": 3.7, "energy": "nvml", "sessions": 2, "reach": Reach.RELAYED},
+    {"name": "mac-studio", "model": QWEN, "span": (36, 56), "ms": 21, "device": "mps", "gib": (15.2, 64), "watts": 64, "joules": 1.4, "energy": "apple", "sessions": 3},
+    {"name": "carols-3060", "model": QWEN, "span": (0, 14), "ms": 23, "device": "cuda", "gib": (9.8, 12), "watts": 122, "joules": 2.9, "energy": "nvml", "sessions": 1},
+    {"name": "study-laptop", "model": QWEN, "span": (58, 64), "ms": 31, "device": "cpu", "gib": (5.1, 32), "watts": 28, "joules": 1.1, "energy": "estimate", "state": State.LOADING},
+    {"name": "living-room", "model": SMOL, "span": (0, 30), "ms": 11, "device": "cpu", "gib": (0.6, 16), "watts": 34, "joules": 0.41, "energy": "estimate", "sessions": 1},
+    {"name": "old-thinkpad", "model": SMOL, "span": (0, 15), "ms": 16, "device": "cpu", "gib": (0.4, 8), "watts": 19, "joules": 0.36, "energy": "rapl", "reach": Reach.RELAYED},
+)  # fmt: skip
+ROUTE = (("attic-4090", 0, 28), ("garage-pc", 28, 38), ("mac-studio", 38, 56))
+MEMBERS = (
+    ("carols-laptop", Role.CLIENT),
+    ("garage-pc", Role.PEER),
+    ("mac-studio", Role.PEER),
+    ("dora", Role.ADMIN),
+    ("lost-phone", Role.CLIENT),
+)
+
+
+def announcement(holder: dict[str, Any]) -> Announcement:
+    """What a peer of the list announces."""
+    name, blocks = holder["model"]
+    used, whole = holder["gib"]
+    sessions = holder.get("sessions", 0)
+    start, end = holder["span"]
+    return Announcement(
+        peer_id(holder["name"]),
+        holder["name"],
+        name.encode().hex()[:32].ljust(32, "0"),
+        name,
+        blocks,
+        start,
+        end,
+        holder.get("state", State.SERVING),
+        decode_seconds=holder["ms"] / 1e3,
+        prefill_seconds=holder["ms"] / 2e5,
+        free_positions=40_000 - 6_500 * sessions,
+        total_positions=40_000,
+        dtype="float32" if holder["device"] == "cpu" else "bfloat16",
+        device=holder["device"],
+        quantize="int4" if name == QWEN[0] else "none",
+        reach=holder.get("reach", Reach.DIRECT),
+        num_sessions=sessions,
+        used_bytes=int(used * GIB),
+        memory_bytes=whole * GIB,
+        watts=holder["watts"],
+        joules=holder["joules"],
+        energy=holder["energy"],
+    )
+
+
+def peer_id(name: str) -> str:
+    """The same id for the same name."""
+    return f"12D3KooW{name.encode().hex():0<44}"[:52]
+
+
+@asynccontextmanager
+async def group(folder: Path) -> AsyncIterator[Page]:
+    """The page of a bootstrap with these members and peers."""
+    office.found(folder, "maple street", time.time)
+    registry = Registry()
+    for holder in HOLDERS:
+        entry = announcement(holder)
+        await registry.directory(entry.peer).announce(entry, 1e6)
+    with Authority.open(folder) as authority:
+        authority.enter()
+        authority.meet(Station(authority.peer_id, ("/ip4/198.51.100.7/tcp/7700",)))
+        for name, role in MEMBERS:
+            ticket = authority.invite(role, name=name).ticket
+            subject = identity.load_or_create(folder / f"{name}.identity").peer_id
+            authority.redeem(ticket, subject)
+        authority.revoke("lost-phone")
+        authority.invite(Role.PEER, name="bens-desktop")
+        authority.invite(Role.CLIENT, uses=5)
+        async with Page.shown(PageConfig(port=0), folder) as page:
+            with page.beside(authority, registry.directory(authority.peer_id)):
+                yield page
+
+
+def tell_path(page: Page) -> None:
+    """A token has gone as far as there are blocks."""
+    hops = [
+        {"peer": peer_id(name), "start": start, "end": end, "queue_ms": 0.8, "compute_ms": 17.2 + n, "wire_ms": 3.1}
+        for n, (name, start, end) in enumerate(ROUTE)
+    ]  # fmt: skip
+    model = announcement(HOLDERS[0]).model
+    page.feed.tell_path({"model": model, "hops": hops, "back_ms": 2.2})
+
+
+async def swarm(view: Any, page: Page) -> None:
+    """The map, with a token on its way."""
+    await view.get_by_role("heading", name=QWEN[0]).wait_for()
+    await view.wait_for_timeout(700)
+    tell_path(page)
+    await view.locator(".way").wait_for()
+    await view.wait_for_timeout(650)
+
+
+async def table(view: Any, page: Page) -> None:
+    """The peers as a table."""
+    await view.get_by_role("button", name="Table").click()
+    await view.locator(".table-frame").scroll_into_view_if_needed()
+
+
+async def members(view: Any, page: Page) -> None:
+    """Members and invites."""
+    await view.get_by_role("link", name="Group").click()
+    await view.get_by_label("What they are called").fill("annas-sister")
+    await view.get_by_role("button", name="Write the invite").click()
+    await view.locator(".qr").wait_for()
+    await view.wait_for_timeout(300)
+
+
+Scene = Callable[[Any, Page], Awaitable[None]]
+
+PICTURES: dict[str, tuple[Scene, dict[str, Any]]] = {
+    "swarm-map": (swarm, {"viewport": {"width": 1180, "height": 1010}}),
+    "swarm-dark": (swarm, {"viewport": {"width": 1180, "height": 1010}, "color_scheme": "dark"}),
+    "swarm-phone": (swarm, {"viewport": {"width": 380, "height": 820}, "color_scheme": "dark"}),
+    "swarm-table": (table, {"viewport": {"width": 1180, "height": 700}}),
+    "swarm-group": (members, {"viewport": {"width": 1040, "height": 1000}}),
+    "swarm-group-phone": (members, {"viewport": {"width": 380, "height": 820}}),
+}
+
+
+async def take(names: list[str]) -> None:
+    """Makes these pictures."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    args = ["--no-sandbox"] if os.geteuid() == 0 else []
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        async with async_playwright() as driver, group(Path(folder)) as page:
+            browser = await driver.chromium.launch(executable_path=chromium, args=args)
+            for name in names:
+                scene, options = PICTURES[name]
+                context = await browser.new_context(locale="en-US", **options)
+                view = await context.new_page()
+                view.on("console", lambda message: sys.stderr.write(f"{message.text}\n"))
+                view.on("pageerror", lambda error: sys.stderr.write(f"{error}\n"))
+                await view.goto(page.address(Right.ADMINISTER))
+                view.set_default_timeout(8000)
+                try:
+                    await scene(view, page)
+                except Exception:
+                    await view.screenshot(path="/tmp/lab/map7/fail.png"); raise
+                await view.screenshot(path=FOLDER / f"{name}.png")
+                await context.close()
+            await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(take(sys.argv[1:] or list(PICTURES)))
