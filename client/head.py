@@ -153,7 +153,8 @@ def ends_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
         model = _without_layers(base)(copy.deepcopy(config))
     # A tied weight is there twice: the head keeps its own, in the form that multiplies fastest.
     tied = model.named_parameters(remove_duplicate=False)
-    return sum(parameter.numel() for _, parameter in tied) * dtype.itemsize
+    numbers: int = sum(parameter.numel() for _, parameter in tied)
+    return numbers * dtype.itemsize
 
 
 def _load(checkpoint: EndsSource, dtype: torch.dtype) -> PreTrainedModel:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_IDENTITY = "identity"
+IDENTITY = "identity"
+"""File of a folder that holds its key."""
+
 _MACHINE_FOLDERS = ("client", "peer")
 """Below the state folder: where programs that only ask look for this machine's membership."""
 
@@ -174,7 +176,7 @@ def _libp2p(config: JoinConfig) -> Libp2pConfig:
     from .transport.libp2p import Libp2pConfig
 
     return Libp2pConfig(
-        config.folder and config.folder / _IDENTITY,
+        config.folder and config.folder / IDENTITY,
         config.host,
         config.port,
         config.announce,
@@ -190,12 +192,23 @@ def _subject(
         return process, Cabinet(config.folder, group)
     if not config.asks:
         return process, None
-    # A machine that serves may also ask, without an invite for that.
-    folders = [root / name for name in _MACHINE_FOLDERS]
-    known = [folder for folder in folders if Cabinet(folder, group).load() is not None]
-    folder = (known or folders)[0]
+    return of_machine(group, root)
+
+
+def of_machine(
+    group: Group, root: Path, folder: Path | None = None
+) -> tuple[identity.Identity, Cabinet]:
+    """Key and papers in whose name programs of this machine ask: those below `root`, or `folder`'s.
+
+    Raises `ConfigError` where they cannot be read or made.
+    """
+    if folder is None:
+        # A machine that serves may also ask, without an invite for that.
+        folders = [root / name for name in _MACHINE_FOLDERS]
+        known = [each for each in folders if Cabinet(each, group).load() is not None]
+        folder = (known or folders)[0]
     state.make_folder(folder)
-    return identity.load_or_create(folder / _IDENTITY), Cabinet(folder, group)
+    return identity.load_or_create(folder / IDENTITY), Cabinet(folder, group)
 
 
 def places(addresses: Sequence[str]) -> tuple[Place, ...]:

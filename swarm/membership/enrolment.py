@@ -43,7 +43,7 @@ _PATIENCE = 10.0
 MAX_STATIONS = 16
 """Authorities that a member remembers."""
 
-_INVITE = {
+INVITE_FAULTS = {
     Decline.SPENT: "this invite has been used up; ask for a new one",
     Decline.EXPIRED: "this invite has expired; ask for a new one",
     Decline.REVOKED: "this invite was taken back; ask for a new one",
@@ -81,7 +81,7 @@ async def enrol(
     """
     writer = invite.bootstraps[0]
     station = Station(writer.peer, writer.addresses)
-    proof = _proof(transport, subject, invite.group, station)
+    proof = prove(transport, subject, invite.group, station)
     try:
         answer = await ask(transport, station, Enrol(subject.peer_id, proof, invite.ticket, name))
     except Unreachable as error:
@@ -90,8 +90,8 @@ async def enrol(
         case Enrolled():
             others = [Station(each.peer, each.addresses) for each in invite.bootstraps]
             return _papers(answer, others, subject, station, trust)
-        case Declined(why, message) if why in _INVITE:
-            raise ConfigError(message or _INVITE[why])
+        case Declined(why, message) if why in INVITE_FAULTS:
+            raise ConfigError(message or INVITE_FAULTS[why])
         case Declined(Decline.FORBIDDEN, message):
             raise MembershipError(Lapse.REVOKED, message or "this machine was thrown out")
         case Declined(_, message):
@@ -110,7 +110,7 @@ async def renew(transport: Transport, subject: Signer, trust: Trust, papers: Pap
     for station in papers.stations:
         if trust.has_revoked(station.peer):
             continue
-        proof = _proof(transport, subject, trust.group, station)
+        proof = prove(transport, subject, trust.group, station)
         question = Renew(subject.peer_id, proof, papers.credential)
         try:
             answer = await ask(transport, station, question)
@@ -170,5 +170,6 @@ def _papers(
     return Papers(answer.credential, answer.group_name, kept, answer.revocations)
 
 
-def _proof(transport: Transport, subject: Signer, group: Group, station: Station) -> bytes:
+def prove(transport: Transport, subject: Signer, group: Group, station: Station) -> bytes:
+    """What shows a station that our transport's id speaks for `subject`."""
     return subject.sign(proof_message(group.key, transport.peer_id, station.peer))

@@ -64,16 +64,18 @@ def machines() -> tuple[Machine, ...]:
 
 
 def find(name: str) -> Model | None:
-    """The model of this name or repository, however it is capitalised; None if it is not known."""
-    wanted = name.lower()
-    return next(
-        (
-            model
-            for model in models()
-            if wanted in (model.name.lower(), *(each.lower() for each in model.repositories))
-        ),
-        None,
-    )
+    """The model of this name or repository, in any spelling of it; None if it is not known."""
+    wanted = _plain(name)
+    names = ((_plain(each), model) for model in models() for each in _names(model))
+    return next((model for each, model in names if each == wanted), None)
+
+
+def _names(model: Model) -> tuple[str, ...]:
+    return (model.name, *model.repositories)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").strip()
 
 
 def _read(name: str) -> bytes:

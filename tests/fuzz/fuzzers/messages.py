@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from swarm.directory import Announcement, decode_announcement, encode_announcement
 from swarm.errors import RecordError, RemoteProtocolError
-from swarm.wire import enrolment
+from swarm.wire import enrolment, gauging
 from swarm.wire.messages import AnyMessage, decode, encode
 
 from .bounds import Bounds, read
@@ -37,6 +37,7 @@ _READERS = (
     _Reader(AnyMessage, decode, encode, RemoteProtocolError),
     _Reader(enrolment.Question, enrolment.decode_question, enrolment.encode, RemoteProtocolError),
     _Reader(enrolment.Answer, enrolment.decode_answer, enrolment.encode, RemoteProtocolError),
+    _Reader(gauging.GaugeMessage, gauging.decode, gauging.encode, RemoteProtocolError),
     _Reader(Announcement, decode_announcement, encode_announcement, RecordError),
 )
 
