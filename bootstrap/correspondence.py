@@ -53,6 +53,9 @@ class Correspondence:
         self._transport = transport
         self._directory = directory
         self._positions: dict[str, int] = {}
+        self.num_told = 0
+        self.num_silent = 0
+        """How often others have told us what is new, and how often one has not."""
 
     async def run(self) -> None:
         """Asks the others again and again, until it is cancelled.
@@ -119,7 +122,9 @@ class Correspondence:
     async def _try(self, station: Station) -> None:
         try:
             await self.pull(station)
+            self.num_told += 1
         except PeerError as error:
+            self.num_silent += 1
             logger.debug("bootstrap not asked peer=%s why=%s", station.peer, error)
 
     async def _read(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -96,6 +97,8 @@ class Desk:
         self._trust = trust
         self._on_change = on_change
         self._callers = Callers(config or CallerConfig(), asyncio.get_running_loop().time)
+        self.answers: Counter[tuple[str, str]] = Counter()
+        """Questions by their kind, and by what became of each: granted, or why it was not."""
 
     async def serve(self, transport: Transport) -> None:
         """Answers everybody who comes over this transport from now on."""
@@ -114,14 +117,24 @@ class Desk:
                 header, _ = await stream.receive()
                 return await self._answer(stream.peer, bytes(header))
         except NotGranted as error:
+            self.answers["any", str(error.why)] += 1
             return Declined(error.why, str(error)[:_MAX_MESSAGE])
 
     async def _answer(self, peer: str, header: bytes) -> Answer:
         try:
-            return await self._decide(peer, decode_question(header))
+            question = decode_question(header)
         except RemoteProtocolError as error:
             self._callers.refused(peer)
+            self.answers["any", "misbehaved"] += 1
             raise Misbehaved(peer, str(error)) from error
+        answer = await self._judge(peer, question)
+        result = str(answer.why) if isinstance(answer, Declined) else "granted"
+        self.answers[type(question).__name__.lower(), result] += 1
+        return answer
+
+    async def _judge(self, peer: str, question: Question) -> Answer:
+        try:
+            return await self._decide(peer, question)
         except NotGranted as error:
             self._callers.refused(peer)
             # Strangers are to fill no logs; the others have had an invite or a certificate.

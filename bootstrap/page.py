@@ -21,11 +21,13 @@ from swarm.errors import ConfigError, SwarmError
 from swarm.overview import Overview
 from swarm.web.connection import Connections, keep_busy
 from swarm.web.door import Door, listening
+from swarm.web.metrics import PATH as METRICS
 from swarm.web.pages import About, add_pages
 from swarm.web.swarm_feed import MOST_PEERS, SwarmFeed, tell_events, tell_overview
 
 from .authority import Authority
 from .config import PageConfig
+from .metrics import BootstrapMetrics
 from .page_admin import PageAdmin
 from .page_door import PageDoor
 from .page_keys import PageKeys, Right
@@ -44,6 +46,7 @@ class Page:
         self._door = door
         self._keys = keys
         self._behind: tuple[Authority, Directory] | None = None
+        self._metrics: BootstrapMetrics | None = None
         self.feed = SwarmFeed(self._look, most=door.config.most_watching)
 
     @classmethod
@@ -82,13 +85,18 @@ class Page:
         return f"{self.url}/#key={self._keys.text(right)}"
 
     @contextmanager
-    def beside(self, authority: Authority, directory: Directory) -> Iterator[None]:
+    def beside(
+        self,
+        authority: Authority,
+        directory: Directory,
+        metrics: BootstrapMetrics | None = None,
+    ) -> Iterator[None]:
         """Whom it asks for the length of the block; between two it says that it waits."""
-        self._behind = authority, directory
+        self._behind, self._metrics = (authority, directory), metrics
         try:
             yield
         finally:
-            self._behind = None
+            self._behind = self._metrics = None
 
     def app(self) -> web.Application:
         """All that is answered."""
@@ -101,6 +109,7 @@ class Page:
         # Without a key nobody learns what the group is called.
         about = About(("swarm", "group"), "needed", __version__)
         guard.open.update(add_pages(app, lambda: about))
+        app.router.add_get(METRICS, self._tell_metrics)
         app.router.add_get("/page/api/swarm", self._tell)
         app.router.add_get("/page/api/swarm/events", self._tell_events)
         PageAdmin(self._office).add(app.router)
@@ -111,6 +120,11 @@ class Page:
 
     async def _tell_events(self, request: web.Request) -> web.StreamResponse:
         return await tell_events(request, self.feed)
+
+    async def _tell_metrics(self, request: web.Request) -> web.StreamResponse:
+        if self._metrics is None:
+            raise Starting("the bootstrap is starting; it will be there in a moment")
+        return await self._metrics.answer(request)
 
     async def _look(self) -> Overview:
         _, directory = self._office()

@@ -28,6 +28,7 @@ from .authority import Authority
 from .config import BootstrapConfig
 from .correspondence import Correspondence
 from .desk import Desk
+from .metrics import Behind, BootstrapMetrics
 from .notices import Notices
 from .office import Office
 from .page import Page
@@ -50,6 +51,7 @@ class Bootstrap:
     member: Member
     invite: Invite
     authority: Authority
+    metrics: BootstrapMetrics
 
 
 async def serve(
@@ -84,8 +86,9 @@ async def _keep_running(
                 if not announced:
                     on_ready(bootstrap.invite)
                     announced = True
-                directory = bootstrap.member.directory
-                with page.beside(bootstrap.authority, directory) if page else nullcontext():
+                directory, metrics = bootstrap.member.directory, bootstrap.metrics
+                shown = page.beside(bootstrap.authority, directory, metrics) if page else None
+                with shown or nullcontext():
                     await asyncio.Future()
         except Unreachable as error:
             restarts = 0 if clock() - started > _SOUND_RUN else restarts + 1
@@ -120,15 +123,15 @@ async def start(config: BootstrapConfig) -> AsyncIterator[Bootstrap]:
                 seat = await _deputize(config, carrier)
             ledger = office.open_ledger(folder, seat.group, time.time)
             authority = stack.enter_context(Authority(seat, ledger, config.terms))
-            async with _running(config, carrier, authority) as member:
+            async with _running(config, carrier, authority) as (member, metrics):
                 logger.info("bootstrap ready peer=%s group=%s", member.peer_id, member.group.id)
-                yield Bootstrap(member, authority.first_invite(), authority)
+                yield Bootstrap(member, authority.first_invite(), authority, metrics)
 
 
 @asynccontextmanager
 async def _running(
     config: BootstrapConfig, carrier: Libp2pTransport, authority: Authority
-) -> AsyncIterator[Member]:
+) -> AsyncIterator[tuple[Member, BootstrapMetrics]]:
     """The desk, the relay and the directory of an authority, for the length of the block."""
     from swarm.directory.dht import DhtConfig, DhtDirectory
 
@@ -153,13 +156,15 @@ async def _running(
             if len(authority.members()) == 1:
                 # A new ledger knows nobody who was removed: it is told before it is asked.
                 await correspondence.round()
-            await Desk(authority, trust, on_change=notices.look).serve(carrier)
+            desk = Desk(authority, trust, on_change=notices.look)
+            await desk.serve(carrier)
+            behind = Behind(authority, directory, desk, correspondence, carrier, transport)
             async with background() as tasks:
                 tasks.create_task(keep_remembering(member, known))
                 tasks.create_task(notices.run())
                 tasks.create_task(correspondence.run())
                 tasks.create_task(carrier.wait_failed())
-                yield member
+                yield member, BootstrapMetrics(behind)
         finally:
             await directory.aclose()
 

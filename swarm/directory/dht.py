@@ -115,6 +115,16 @@ class DhtDirectory:
         """How many other nodes of the DHT we know."""
         return len(self._node.protocol.routing_table.uid_to_peer_id)
 
+    @property
+    def num_records(self) -> dict[str, int]:
+        """Records that this node keeps, for itself and others, by shelf."""
+        generate = load("hivemind.dht.routing").DHTID.generate
+        storage, group, numbers = self._node.protocol.storage, self._membership.group, {}
+        for shelf in (ANNOUNCEMENTS, *map(str, Shelf)):
+            found = storage.get(generate(source=directory_key(group, shelf)))
+            numbers[shelf] = 0 if found is None else len(found.value)
+        return numbers
+
     async def announce(self, announcement: Announcement, lifetime: float = LIFETIME) -> None:
         """Publishes our announcement for `lifetime` seconds.
 

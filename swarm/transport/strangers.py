@@ -26,6 +26,7 @@ class Strangers:
         self._gate = gate
         self._vouchers: list[Callable[[], Collection[str]]] = []
         self._since: dict[str, float] = {}
+        self.num_disconnected = 0
 
     def vouch(self, members: Callable[[], Collection[str]]) -> None:
         """Those whom `members` names are none, though they may have no stream of ours."""
@@ -46,5 +47,6 @@ class Strangers:
         surplus = self._gate.surplus(unknown)
         for peer in surplus:
             await self._daemon.disconnect(peer)
+        self.num_disconnected += len(surplus)
         if surplus:
             logger.info("strangers disconnected number=%d", len(surplus))
