@@ -78,6 +78,11 @@ class Hosting:
         return self.leases.num_pages * self.runner.pages.page_len
 
     @property
+    def num_positions(self) -> int:
+        """Positions that were computed here."""
+        return self._engine.num_positions
+
+    @property
     def num_queued_steps(self) -> int:
         """Steps that wait for the compute thread."""
         return len(self._scheduler)

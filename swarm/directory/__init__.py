@@ -31,6 +31,10 @@ MAX_BLOCKS = 65_536
 """More than any model has; whoever looks at announcements counts up to theirs."""
 
 
+Large = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Bytes of memory, or what is counted for months."""
+
+
 class State(StrEnum):
     """Where a peer is in its life."""
 
@@ -84,9 +88,9 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     quantize: Text = "none"
     digests: Annotated[bytes, msgspec.Meta(max_length=MAX_DIGESTS)] = b""
     num_sessions: Count = 0
-    num_positions: Count = 0
-    used_bytes: Count = 0
-    memory_bytes: Count = 0
+    num_positions: Large = 0
+    used_bytes: Large = 0
+    memory_bytes: Large = 0
     watts: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     joules: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
     energy: Text = ""
