@@ -181,7 +181,8 @@ async def take(names: list[str]) -> None:
                 try:
                     await scene(view, page)
                 except Exception:
-                    await view.screenshot(path="/tmp/lab/map7/fail.png"); raise
+                    await view.screenshot(path="/tmp/lab/map7/fail.png")
+                    raise
                 await view.screenshot(path=FOLDER / f"{name}.png")
                 await context.close()
             await browser.close()
