@@ -1,7 +1,7 @@
 """What two members say while one measures the line to the other; see `swarm.transport.gauge`.
 
-    asker -> other   Measure; then chunks, each a Chunk with a payload
-    other -> asker   Refused, or as many chunks; Measured at the end
+asker -> other   Measure; then chunks, each a Chunk with a payload
+other -> asker   Refused, or as many chunks; Measured at the end
 """
 
 from __future__ import annotations
