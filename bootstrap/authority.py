@@ -107,6 +107,11 @@ class Authority:
         return self.me.peer_id
 
     @property
+    def now(self) -> float:
+        """Seconds since 1970, as the authority counts them."""
+        return self._clock()
+
+    @property
     def change(self) -> int:
         """Grows whenever something about a member changes, in whatever process."""
         return self._ledger.change

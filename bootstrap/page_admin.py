@@ -6,7 +6,6 @@ All of it is what the authority does for whoever has its folder: its rules are t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -62,7 +61,7 @@ class PageAdmin:
         authority, directory = self._office()
         roll = await asyncio.to_thread(lambda: Roll(authority.members(), authority.invites()))
         reports = num_reporters(await directory.read(Shelf.REPORTS))
-        book = Book(Roll(roll.members, roll.invites, reports=reports), time.time())
+        book = Book(Roll(roll.members, roll.invites, reports=reports), authority.now)
         group = {"name": authority.group.name, "id": authority.group.id, "self": authority.peer_id}
         return _told({"group": group, "now": book.now, **book.as_json()})
 
@@ -72,7 +71,7 @@ class PageAdmin:
         authority, _ = self._office()
 
         def write() -> Invite:
-            expires = time.time() + wanted.seconds
+            expires = authority.now + wanted.seconds
             return authority.invite(
                 wanted.role, name=wanted.name, uses=wanted.uses, expires=expires
             )

@@ -9,6 +9,7 @@ authority and the map are the real ones.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import sys
@@ -38,14 +39,92 @@ QWEN, SMOL = ("Qwen/Qwen3-32B", 64), ("HuggingFaceTB/SmolLM2-135M-Instruct", 30)
 GIB = 2**30
 
 HOLDERS: tuple[dict[str, Any], ...] = (
-    {"name": "attic-4090", "model": QWEN, "span": (0, 28), "ms": 19, "device": "cuda", "gib": (21.4, 24), "watts": 238, "joules": 4.6, "energy": "nvml", "sessions": 3},
-    {"name": "garage-pc", "model": QWEN, "span": (20, 38), "ms": 24, "device": "cuda", "gib": (13.1, 16), "watts": 151, "joules": 3.7, "energy": "nvml", "sessions": 2, "reach": Reach.RELAYED},
-    {"name": "mac-studio", "model": QWEN, "span": (36, 56), "ms": 21, "device": "mps", "gib": (15.2, 64), "watts": 64, "joules": 1.4, "energy": "apple", "sessions": 3},
-    {"name": "carols-3060", "model": QWEN, "span": (0, 14), "ms": 23, "device": "cuda", "gib": (9.8, 12), "watts": 122, "joules": 2.9, "energy": "nvml", "sessions": 1},
-    {"name": "study-laptop", "model": QWEN, "span": (58, 64), "ms": 31, "device": "cpu", "gib": (5.1, 32), "watts": 28, "joules": 1.1, "energy": "estimate", "state": State.LOADING},
-    {"name": "living-room", "model": SMOL, "span": (0, 30), "ms": 11, "device": "cpu", "gib": (0.6, 16), "watts": 34, "joules": 0.41, "energy": "estimate", "sessions": 1},
-    {"name": "old-thinkpad", "model": SMOL, "span": (0, 15), "ms": 16, "device": "cpu", "gib": (0.4, 8), "watts": 19, "joules": 0.36, "energy": "rapl", "reach": Reach.RELAYED},
-)  # fmt: skip
+    {
+        "name": "attic-4090",
+        "model": QWEN,
+        "span": (0, 28),
+        "ms": 19,
+        "device": "cuda",
+        "gib": (21.4, 24),
+        "watts": 238,
+        "joules": 4.6,
+        "energy": "nvml",
+        "sessions": 3,
+    },
+    {
+        "name": "garage-pc",
+        "model": QWEN,
+        "span": (20, 38),
+        "ms": 24,
+        "device": "cuda",
+        "gib": (13.1, 16),
+        "watts": 151,
+        "joules": 3.7,
+        "energy": "nvml",
+        "sessions": 2,
+        "reach": Reach.RELAYED,
+    },
+    {
+        "name": "mac-studio",
+        "model": QWEN,
+        "span": (36, 56),
+        "ms": 21,
+        "device": "mps",
+        "gib": (15.2, 64),
+        "watts": 64,
+        "joules": 1.4,
+        "energy": "apple",
+        "sessions": 3,
+    },
+    {
+        "name": "carols-3060",
+        "model": QWEN,
+        "span": (0, 14),
+        "ms": 23,
+        "device": "cuda",
+        "gib": (9.8, 12),
+        "watts": 122,
+        "joules": 2.9,
+        "energy": "nvml",
+        "sessions": 1,
+    },
+    {
+        "name": "study-laptop",
+        "model": QWEN,
+        "span": (58, 64),
+        "ms": 31,
+        "device": "cpu",
+        "gib": (5.1, 32),
+        "watts": 28,
+        "joules": 1.1,
+        "energy": "estimate",
+        "state": State.LOADING,
+    },
+    {
+        "name": "living-room",
+        "model": SMOL,
+        "span": (0, 30),
+        "ms": 11,
+        "device": "cpu",
+        "gib": (0.6, 16),
+        "watts": 34,
+        "joules": 0.41,
+        "energy": "estimate",
+        "sessions": 1,
+    },
+    {
+        "name": "old-thinkpad",
+        "model": SMOL,
+        "span": (0, 15),
+        "ms": 16,
+        "device": "cpu",
+        "gib": (0.4, 8),
+        "watts": 19,
+        "joules": 0.36,
+        "energy": "rapl",
+        "reach": Reach.RELAYED,
+    },
+)
 ROUTE = (("attic-4090", 0, 28), ("garage-pc", 28, 38), ("mac-studio", 38, 56))
 MEMBERS = (
     ("carols-laptop", Role.CLIENT),
@@ -72,7 +151,7 @@ def announcement(holder: dict[str, Any]) -> Announcement:
         end,
         holder.get("state", State.SERVING),
         decode_seconds=holder["ms"] / 1e3,
-        prefill_seconds=holder["ms"] / 2e5,
+        prefill_seconds=holder["ms"] / 2e4,
         free_positions=40_000 - 6_500 * sessions,
         total_positions=40_000,
         dtype="float32" if holder["device"] == "cpu" else "bfloat16",
@@ -90,7 +169,7 @@ def announcement(holder: dict[str, Any]) -> Announcement:
 
 def peer_id(name: str) -> str:
     """The same id for the same name."""
-    return f"12D3KooW{name.encode().hex():0<44}"[:52]
+    return f"12D3KooW{hashlib.sha256(name.encode()).hexdigest()[:44]}"
 
 
 @asynccontextmanager
@@ -119,9 +198,16 @@ async def group(folder: Path) -> AsyncIterator[Page]:
 def tell_path(page: Page) -> None:
     """A token has gone as far as there are blocks."""
     hops = [
-        {"peer": peer_id(name), "start": start, "end": end, "queue_ms": 0.8, "compute_ms": 17.2 + n, "wire_ms": 3.1}
+        {
+            "peer": peer_id(name),
+            "start": start,
+            "end": end,
+            "queue_ms": 0.8,
+            "compute_ms": 17.2 + n,
+            "wire_ms": 3.1,
+        }
         for n, (name, start, end) in enumerate(ROUTE)
-    ]  # fmt: skip
+    ]
     model = announcement(HOLDERS[0]).model
     page.feed.tell_path({"model": model, "hops": hops, "back_ms": 2.2})
 
@@ -139,6 +225,7 @@ async def table(view: Any, page: Page) -> None:
     """The peers as a table."""
     await view.get_by_role("button", name="Table").click()
     await view.locator(".table-frame").scroll_into_view_if_needed()
+    await view.wait_for_timeout(700)
 
 
 async def members(view: Any, page: Page) -> None:
@@ -153,11 +240,11 @@ async def members(view: Any, page: Page) -> None:
 Scene = Callable[[Any, Page], Awaitable[None]]
 
 PICTURES: dict[str, tuple[Scene, dict[str, Any]]] = {
-    "swarm-map": (swarm, {"viewport": {"width": 1180, "height": 1010}}),
-    "swarm-dark": (swarm, {"viewport": {"width": 1180, "height": 1010}, "color_scheme": "dark"}),
+    "swarm-map": (swarm, {"viewport": {"width": 1060, "height": 860}}),
+    "swarm-dark": (swarm, {"viewport": {"width": 1060, "height": 860}, "color_scheme": "dark"}),
     "swarm-phone": (swarm, {"viewport": {"width": 380, "height": 820}, "color_scheme": "dark"}),
-    "swarm-table": (table, {"viewport": {"width": 1180, "height": 700}}),
-    "swarm-group": (members, {"viewport": {"width": 1040, "height": 1000}}),
+    "swarm-table": (table, {"viewport": {"width": 1060, "height": 640}}),
+    "swarm-group": (members, {"viewport": {"width": 1000, "height": 900}}),
     "swarm-group-phone": (members, {"viewport": {"width": 380, "height": 820}}),
 }
 
@@ -177,12 +264,7 @@ async def take(names: list[str]) -> None:
                 view.on("console", lambda message: sys.stderr.write(f"{message.text}\n"))
                 view.on("pageerror", lambda error: sys.stderr.write(f"{error}\n"))
                 await view.goto(page.address(Right.ADMINISTER))
-                view.set_default_timeout(8000)
-                try:
-                    await scene(view, page)
-                except Exception:
-                    await view.screenshot(path="/tmp/lab/map7/fail.png")
-                    raise
+                await scene(view, page)
                 await view.screenshot(path=FOLDER / f"{name}.png")
                 await context.close()
             await browser.close()

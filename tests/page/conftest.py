@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,14 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from swarm import identity
+from swarm.bootstrap import office
+from swarm.bootstrap.authority import Authority
+from swarm.bootstrap.config import PageConfig
+from swarm.bootstrap.page import Page
+from swarm.bootstrap.page_keys import Right
+from swarm.directory import Announcement, State
+from swarm.directory.memory import Registry
 from swarm.gateway.answer import Answer, Answerer, Caller, ModelCard, Source
 from swarm.gateway.app import create_app
 from swarm.gateway.ask import Ask, Prompt
@@ -31,6 +40,9 @@ from swarm.gateway.events import Ended, Ending, Event, Said, Usage
 from swarm.gateway.keys import Keys
 from swarm.gateway.page import add_page
 from swarm.gateway.refusals import Refusal
+from swarm.invite import Invite
+from swarm.membership.certificate import Role
+from swarm.wire.enrolment import Station
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
@@ -218,3 +230,53 @@ def whole() -> ModuleType:
 def axe() -> Iterator[str]:
     """axe-core, as a script."""
     return (Path(__file__).parent / "vendor" / "axe.js").read_text()
+
+
+@dataclass
+class House:
+    """A bootstrap's page over a real authority, and a directory in memory."""
+
+    page: Page
+    authority: Authority
+    registry: Registry
+    folder: Path
+
+    def address(self, right: Right = Right.LOOK) -> str:
+        """Where somebody with this right looks."""
+        return self.page.address(right)
+
+    async def announce(self, peer: str, start: int, end: int, **changes: Any) -> Announcement:
+        """A peer of a model with ten blocks."""
+        values = {"state": State.SERVING, "num_blocks": 10, "model_name": "owner/model", **changes}
+        values = {"name": peer, "model": "f" * 32, **values}
+        entry = Announcement(peer=peer, start=start, end=end, **values)
+        await self.registry.directory(peer).announce(entry, 1e6)
+        return entry
+
+    async def die(self, peer: str) -> None:
+        """Its announcement has run out."""
+        await self.registry.directory(peer).withdraw()
+
+    def admit(self, name: str, role: Role = Role.PEER) -> str:
+        """A new member; its id."""
+        return self.redeem(self.authority.invite(role, name=name))
+
+    def redeem(self, invite: Invite) -> str:
+        """A new machine comes with an invite; its id."""
+        name = f"{len(self.authority.members())}.identity"
+        subject = identity.load_or_create(self.folder / name).peer_id
+        self.authority.redeem(invite.ticket, subject)
+        return subject
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A bootstrap with its page."""
+    office.found(tmp_path, "maple street", time.time)
+    registry = Registry()
+    with Authority.open(tmp_path) as authority:
+        authority.enter()
+        authority.meet(Station(authority.peer_id, ("/ip4/192.0.2.1/tcp/4001",)))
+        async with Page.shown(PageConfig(port=0), tmp_path) as page:
+            with page.beside(authority, registry.directory(authority.peer_id)):
+                yield House(page, authority, registry, tmp_path)

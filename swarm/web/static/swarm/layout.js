@@ -1,5 +1,7 @@
 /** Where things lie on a map of blocks: lanes, marks of the axis, and the way of a token. */
 
+const LOW = 0.8; // Of a lane: below the names.
+
 /** Peers that hold blocks, each with the lane in which it overlaps nobody: `[{peer, lane}]`. */
 export function lanes(peers) {
   const ends = [];
@@ -19,7 +21,7 @@ export function ticks(numBlocks, most = 8) {
   const steps = [1, 2, 4, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
   const step = steps.find((each) => numBlocks / each <= most) ?? 20000;
   const marks = [];
-  for (let mark = 0; mark <= numBlocks - step / 2; mark += step) marks.push(mark);
+  for (let mark = 0; mark < numBlocks - step / 2; mark += step) marks.push(mark);
   return [...marks, numBlocks];
 }
 
@@ -34,7 +36,7 @@ export function way(hops, placed) {
   for (const hop of hops) {
     const found = placed.find(({ peer }) => peer.peer === hop.peer);
     if (!found) return null;
-    points.push([hop.start, found.lane + 0.5], [hop.end, found.lane + 0.5]);
+    points.push([hop.start, found.lane + LOW], [hop.end, found.lane + LOW]);
   }
   return points.length ? points : null;
 }

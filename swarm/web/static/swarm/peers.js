@@ -8,7 +8,7 @@ const last = (value) => (value > 0 ? value : Infinity);
 
 /** What can be sorted by: a value that grows, or a text. */
 const ORDERS = {
-  blocks: (peer) => peer.start,
+  blocks: (peer) => peer.place,
   name: (peer) => called(peer).toLowerCase(),
   speed: (peer) => last(peer.decode_seconds),
   load: (peer) => -(part(peer.total_positions - peer.free_positions, peer.total_positions) ?? -1),
@@ -53,7 +53,7 @@ export function Peers({ models, looks, t }) {
 
 function chosen(models, sought) {
   const words = sought.toLowerCase().split(/\s+/).filter(Boolean);
-  const peers = models.flatMap((model) => model.peers.map((peer) => ({ ...peer, model })));
+  const peers = models.flatMap((model, place) => model.peers.map((peer) => ({ ...peer, model, place })));
   if (!words.length) return peers;
   return peers.filter((peer) => {
     const text = [peer.name, peer.peer, peer.state, peer.reach, peer.device, peer.dtype, peer.quantize, peer.model.name];
@@ -67,7 +67,7 @@ function sorted(peers, order) {
   const key = new Map(peers.map((peer) => [peer, value(peer)]));
   return [...peers].sort((a, b) => {
     if (key.get(a) !== key.get(b)) return key.get(a) < key.get(b) ? -1 : 1;
-    return a.model.name === b.model.name ? a.start - b.start : a.model.name < b.model.name ? -1 : 1;
+    return a.place - b.place || a.start - b.start;
   });
 }
 

@@ -1,6 +1,6 @@
 /** The swarm tab: a map of who holds which blocks, live, and the peers one by one. */
 
-import { html, useEffect, useReducer, useRef } from "/page/vendor/preact.js";
+import { html, useEffect, useMemo, useReducer, useRef } from "/page/vendor/preact.js";
 import { Copyable } from "/page/swarm/copy.js";
 import { follow } from "/page/swarm/feed.js";
 import { Looks } from "/page/swarm/looks.js";
@@ -27,7 +27,7 @@ export function Tab({ t, api }) {
     follow(api, tell, end.signal);
     return () => end.abort();
   }, [api]);
-  const models = state.overview?.models ?? [];
+  const models = useMemo(() => largestFirst(state.overview?.models ?? []), [state.overview]);
   looks.meet(models.flatMap((model) => model.peers.map((peer) => peer.peer)));
   return html`<div class="swarm">
     <h1 class="hidden-text">${t("tab_swarm")}</h1>
@@ -41,6 +41,11 @@ export function Tab({ t, api }) {
       ${state.overview.left_out > 0 && html`<p class="soft">${t("left_out", { n: state.overview.left_out })}</p>`}
       <${Peers} models=${models} looks=${looks} t=${t} />`}
   </div>`;
+}
+
+/** An order that stays while peers come and go. */
+function largestFirst(models) {
+  return [...models].sort((a, b) => b.num_blocks - a.num_blocks || (a.name < b.name ? -1 : 1));
 }
 
 /** Says where what is shown is not how it is now. */
