@@ -122,7 +122,7 @@ def give_back() -> None:
     glibc keeps it for later; other allocators see to it themselves.
     """
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
