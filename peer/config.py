@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from swarm.directory import LIFETIME, REFRESH
 from swarm.errors import ConfigError
 from swarm.forms import Form, form
+
+from .busyness import BusyConfig
+from .hours import Hours
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,12 @@ class PeerConfig:
     computed without the compute thread; for so long the peer answers nobody. Intervals, patience
     and `brief` are in seconds. With `audit`, that part of its time a peer that runs no sessions
     compares what others make of its blocks with what it makes of them itself.
+
+    With `max_memory` bytes, weights, KV pages, what is needed for working and the program itself
+    stay below that together. The peer serves at its `hours` only (see `hours`; none: always), and
+    with `pause_when_busy` only while nobody else uses the machine, as `busy` says. For the rest of
+    the time it pauses, which it looks for every `pause_interval`. In `folder` it remembers what it
+    served, to begin with the same again.
     """
 
     name: str = ""
@@ -39,12 +49,26 @@ class PeerConfig:
     leave_patience: float = 30.0
     brief: float = 0.02
     audit: float = 0.0
+    max_memory: int = 0
+    hours: tuple[str, ...] = ()
+    pause_when_busy: bool = False
+    busy: BusyConfig = field(default_factory=BusyConfig)
+    pause_interval: float = 1.0
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.blocks is not None and not 0 <= self.blocks[0] < self.blocks[1]:
             raise ConfigError(f"blocks {self.blocks[0]}:{self.blocks[1]} are no span")
-        if min(self.threads, self.memory, self.kv_memory) < 0:
+        if min(self.threads, self.memory, self.kv_memory, self.max_memory) < 0:
             raise ConfigError("threads and memory sizes cannot be negative")
+        if self.max_memory and self.memory + self.kv_memory >= self.max_memory:
+            raise ConfigError(
+                "memory for weights and for sessions must stay below max_memory together: the"
+                " program itself and its work need some, too"
+            )
+        Hours(self.hours)
+        if self.pause_interval <= 0:
+            raise ConfigError("pause_interval must be positive")
         form(self.quantize)
         if min(self.leave_patience, self.brief) < 0:
             raise ConfigError("leave_patience and brief cannot be negative")
@@ -61,5 +85,18 @@ class PeerConfig:
         if self.threads:
             return self.threads
         if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
+            return within_quota(len(os.sched_getaffinity(0)))
         return os.cpu_count() or 1
+
+
+def within_quota(cores: int, quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """So many cores, or as many as a container may keep busy, rounded up.
+
+    More threads than that are all stopped for the rest of each period, in the middle of a step
+    (kernel: admin-guide/cgroup-v2.rst, cpu.max).
+    """
+    try:
+        most, period = quota.read_text().split()
+        return max(1, min(cores, -(-int(most) // int(period))))
+    except (OSError, ValueError):  # No such file, or "max": no limit.
+        return cores

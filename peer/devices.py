@@ -12,6 +12,8 @@ import torch
 
 from swarm.errors import ConfigError
 
+from .others import GpuOfOthers
+
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -23,12 +25,12 @@ _ACCELERATORS = ("cuda", "xpu", "mps")
 def choose_device(name: str) -> torch.device:
     """The device called `name`: "auto", "cpu", "cuda", "mps" or "xpu", also as "cuda:1".
 
-    "auto" takes the first accelerator that is there, else the CPU.
+    "auto" takes the accelerator with the most free memory, else the CPU.
     Raises ConfigError for a device that this machine or this build of torch does not have.
     """
     if name == "auto":
-        found = next((kind for kind in _ACCELERATORS if _num_devices(kind)), "cpu")
-        return torch.device(found)
+        found = accelerators()
+        return max(found, key=free_memory, default=torch.device("cpu"))
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -42,6 +44,25 @@ def choose_device(name: str) -> torch.device:
             f" {available} {device.type} device(s) on this machine"
         )
     return device
+
+
+def accelerators() -> list[torch.device]:
+    """All accelerators of the first kind that is there; one alone goes by its kind's name."""
+    for kind in _ACCELERATORS:
+        if (number := _num_devices(kind)) == 1:
+            return [torch.device(kind)]
+        elif number:
+            return [torch.device(kind, index) for index in range(number)]
+    return []
+
+
+def name(device: torch.device) -> str:
+    """What its maker calls the device; what the kind is called where nobody says."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type == "xpu":
+        return str(torch.xpu.get_device_name(device))
+    return "Apple GPU" if device.type == "mps" else "CPU"
 
 
 def _num_devices(kind: str) -> int:
@@ -100,15 +121,60 @@ def free_memory(device: torch.device) -> int:
     """Bytes that can be taken on `device` now.
 
     On the CPU this is what the kernel can give without swapping, or what is left below the
-    control group's limit (a container's) if that is less.
+    control group's limit (a container's) if that is less. An accelerator that shares its memory
+    with the CPU has no more than that either.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        free = int(torch.cuda.mem_get_info(device)[0])
+        integrated = bool(torch.cuda.get_device_properties(device).is_integrated)
+        return min(free, _host_free()) if integrated else free
     if device.type == "xpu":
         return int(torch.xpu.mem_get_info(device)[0])
     if device.type == "mps":
         budget = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return max(0, min(int(budget), int(psutil.virtual_memory().available)))
+        return max(0, min(int(budget), _host_free()))
+    return _host_free()
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory that `device` has: this process's control group's, where it is limited."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if device.type == "xpu":
+        return int(torch.xpu.mem_get_info(device)[1])
+    total = int(psutil.virtual_memory().total)
+    limit = cgroup_limit(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    return total if limit is None else min(total, limit)
+
+
+def taken_memory(device: torch.device, *, daemons: bool = True) -> int:
+    """Bytes that this process takes: what torch holds on an accelerator, else what is resident.
+
+    On the CPU that includes the program itself, and unless `daemons` is unset the libp2p daemon
+    that it has started, which takes some milliseconds to find.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.memory_reserved(device))
+    if device.type == "xpu":
+        return int(torch.xpu.memory_reserved(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    process = psutil.Process()
+    resident = int(process.memory_info().rss)
+    for child in process.children() if daemons else ():
+        with contextlib.suppress(psutil.Error):
+            resident += int(child.memory_info().rss)
+    return resident
+
+
+def bound(device: torch.device, limit: int) -> None:
+    """Has torch's own allocator refuse more than `limit` bytes, where it can (0: no limit)."""
+    if limit and device.type == "cuda":
+        share = min(1.0, limit / total_memory(device))
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def _host_free() -> int:
     limits = [int(psutil.virtual_memory().available)]
     limit = cgroup_free(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     if limit is not None:
@@ -116,12 +182,25 @@ def free_memory(device: torch.device) -> int:
     return max(0, min(limits))
 
 
+def others(device: torch.device) -> GpuOfOthers | None:
+    """Who else uses this device, where its driver tells."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return None
+    return GpuOfOthers.find(str(torch.cuda.get_device_properties(device).uuid))
+
+
 def give_back() -> None:
     """Return freed memory to the system: what loading used beside the weights stays ours else.
 
-    glibc keeps it for later; other allocators see to it themselves.
+    glibc and torch's allocators for accelerators keep it for later; others see to it themselves.
     """
     gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.xpu.is_available():
+        torch.xpu.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -133,11 +212,21 @@ def cgroup_free(membership: Path, root: Path) -> int | None:
     versions are understood (kernel: admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst). None if
     there is no limit.
     """
+    return min((limit - used for limit, used in _groups(membership, root)), default=None)
+
+
+def cgroup_limit(membership: Path, root: Path) -> int | None:
+    """The tightest of these limits, whatever is left below it; arguments as in `cgroup_free`."""
+    return min((limit for limit, _ in _groups(membership, root)), default=None)
+
+
+def _groups(membership: Path, root: Path) -> list[tuple[int, int]]:
+    """(limit, bytes used) of each control group that has a limit."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
-        return None
-    left: list[int] = []
+        return []
+    found: list[tuple[int, int]] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -152,12 +241,12 @@ def cgroup_free(membership: Path, root: Path) -> int | None:
         # A container often sees its own group at the root, under a path from outside.
         for folder in {group, *group.parents, base}:
             if folder == base or base in folder.parents:
-                left.extend(_group_free(folder, *names))
-    return min(left, default=None)
+                found.extend(_group(folder, *names))
+    return found
 
 
-def _group_free(folder: Path, limit_name: str, usage_name: str) -> list[int]:
-    """[bytes left] in one control group, or [] if it has no limit."""
+def _group(folder: Path, limit_name: str, usage_name: str) -> list[tuple[int, int]]:
+    """[(limit, bytes used)] of one control group, or [] if it has no limit."""
     try:
         limit = (folder / limit_name).read_text().strip()
         usage = int((folder / usage_name).read_text())
@@ -170,4 +259,4 @@ def _group_free(folder: Path, limit_name: str, usage_name: str) -> list[int]:
     cache = next(
         (int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file ")), 0
     )
-    return [int(limit) - usage + cache]
+    return [(int(limit), usage - cache)]

@@ -8,29 +8,56 @@ line: so peers settle instead of chasing one another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from swarm.directory import Announcement, State
 
 Span = tuple[int, int]
 
+_ABSENT = (State.LEAVING, State.PAUSED)
+"""Who is so serves no blocks, or not for long."""
 
-def choose(num_blocks: int, capacity: int, others: Sequence[Announcement]) -> Span:
-    """The span of `capacity` blocks (all, if that is more) that the swarm needs most.
 
-    The neediest window is the one whose weakest blocks are weakest; of equals, the first.
+class Reason(StrEnum):
+    """Why a peer has the blocks that it has."""
+
+    ALL = "it holds the whole model"
+    GAP = "they closed a gap"
+    LEAST = "fewest others serve them"
+    LAST = "the same as last time"
+    FIXED = "fixed by --blocks"
+
+
+def choose(
+    num_blocks: int, capacity: int, others: Sequence[Announcement], last: Span | None = None
+) -> tuple[Span, Reason]:
+    """The span of `capacity` blocks (all, if that is more) that the swarm needs most, and why.
+
+    The neediest window is the one whose weakest blocks are weakest; of equals, the first. The span
+    that this peer had `last` is as good where it closes as many gaps: its weights are near.
     """
     capacity = min(capacity, num_blocks)
     strength = coverage(num_blocks, others)
     windows = range(num_blocks - capacity + 1)
     start = min(windows, key=lambda first: (sorted(strength[first : first + capacity]), first))
-    return start, start + capacity
+    best = start, start + capacity
+    if capacity == num_blocks:
+        return best, Reason.ALL
+    if last is not None and last[1] - last[0] == capacity and last[1] <= num_blocks:
+        if _gaps(strength, last) >= _gaps(strength, best):
+            return last, Reason.LAST
+    return best, Reason.GAP if _gaps(strength, best) else Reason.LEAST
+
+
+def _gaps(strength: Sequence[int], span: Span) -> int:
+    return list(strength[span[0] : span[1]]).count(0)
 
 
 def coverage(num_blocks: int, announcements: Sequence[Announcement]) -> list[int]:
     """How many peers serve each block, or are about to."""
     counts = [0] * num_blocks
     for entry in announcements:
-        if entry.state is not State.LEAVING:
+        if entry.state not in _ABSENT:
             for block in range(entry.start, min(entry.end, num_blocks)):
                 counts[block] += 1
     return counts
@@ -43,7 +70,7 @@ def move(me: str, num_blocks: int, announcements: Sequence[Announcement]) -> Spa
     blocks unserved, told apart by id. Every peer comes to the same answer from the same
     announcements.
     """
-    present = [entry for entry in announcements if entry.state is not State.LEAVING]
+    present = [entry for entry in announcements if entry.state not in _ABSENT]
     gaps = coverage(num_blocks, present).count(0)
     if not gaps:
         return None

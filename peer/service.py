@@ -1,50 +1,47 @@
-"""A peer's life: choose blocks, load them, serve, announce, move when a gap opens, leave."""
+"""A peer's life: take blocks, serve, announce, move when a gap opens, pause, leave."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import torch
 from msgspec.structs import replace
 
 from swarm import __version__
-from swarm.auditing.digests import announced, contested, dissenters, joined
 from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
 from swarm.directory import Announcement, State
 from swarm.energy.metering import Metering
-from swarm.errors import ConfigError, PeerError, SwarmError
-from swarm.forms import form
+from swarm.errors import PeerError, SwarmError
 from swarm.member import Member
 from swarm.transport import Buffer
 from swarm.transport.link import Link, LinkConfig
 from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
-from . import placement
-from .capacity import kv_budget, weights_budget
+from . import devices, placement
 from .config import PeerConfig
-from .devices import choose_device, choose_dtype, free_memory
 from .handler import Handler
-from .hosting import Hosting, num_pages
-from .kv_cache import page_bytes
+from .hosting import Hosting
 from .limits import HandlerConfig
 from .load import Speed
-from .loading import load, needed_bytes
+from .notes import Notes
 from .patrol import Patrol
-from .runner import Runner
+from .pausing import Pause, Pauses
+from .taking import Taken, Taking
 from .tally import Tally
 
 logger = logging.getLogger(__name__)
 
 _MOVE_PATIENCE = 10.0
 """Seconds that a peer which moves gives its sessions to go on elsewhere."""
+
+_RETRY = 15.0
+"""Seconds after which a peer that could not come back from a pause tries again."""
 
 
 class Peer:
@@ -59,27 +56,42 @@ class Peer:
         *,
         link_config: LinkConfig | None = None,
         handler_config: HandlerConfig | None = None,
+        pauses: Pauses | None = None,
         metering: Metering | None = None,
     ) -> None:
         self.member = member
         self.config = config
         self.metering = metering
         self.tally = Tally()
+        self.taking = Taking(member, checkpoint, config)
+        """What this machine gives."""
+        self.taken: Taken | None = None
+        """What it has taken, while it serves."""
+        self.pause: Pause | None = None
+        """Why it pauses, while it does."""
         self._checkpoint = checkpoint
-        self._handler_config = handler_config
+        self._handler_config = self.taking.budget.handler(handler_config)
         self._tasks = tasks
-        self._device = choose_device(config.device)
-        self._dtype = choose_dtype(config.dtype, self._device)
-        self._form = form(config.quantize)
+        self._total_memory = devices.total_memory(self.taking.device)
+        self._notes = Notes(config.folder, checkpoint.fingerprint)
         self._span = (0, 0)
+        self._last = self._notes.span()
         self._digests = b""
         self._state = State.LOADING
         self._hosting: Hosting | None = None
         self._computing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._watchers: list[Callable[[], None]] = []
+        self._pauses = pauses or Pauses.of(config, self.taking.device)
         self._patrol = Patrol(member, checkpoint, config.audit, self._link)
         self._neighbours = Neighbours(
-            member.transport, member.membership, tasks, self._on_message, self._on_lost, link_config
+            member.transport,
+            member.membership,
+            tasks,
+            self._on_message,
+            self._on_lost,
+            self.taking.budget.links(link_config),
         )
 
     @property
@@ -103,6 +115,15 @@ class Peer:
         return self._state is State.LEAVING
 
     @property
+    def paused(self) -> bool:
+        """Whether the peer holds no blocks until its pause is over, or gives them up for one."""
+        return self._state is State.PAUSED
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Calls `on_change` from now on when it begins to serve or to pause."""
+        self._watchers.append(on_change)
+
+    @property
     def neighbours(self) -> Neighbours:
         """Links to other members, whoever opened them."""
         return self._neighbours
@@ -124,7 +145,9 @@ class Peer:
 
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
-        hosting, checkpoint = self._hosting, self._checkpoint
+        # What is being handed over for a pause is nobody's to count on.
+        hosting = None if self.paused else self._hosting
+        checkpoint = self._checkpoint
         speed = hosting.speed if hosting else Speed(0.0, 0.0)
         return Announcement(
             peer=self.member.peer_id,
@@ -140,24 +163,39 @@ class Peer:
             free_positions=hosting.free_positions if hosting else 0,
             total_positions=hosting.total_positions if hosting else 0,
             capacity=0 if self.config.blocks else self._span[1] - self._span[0],
-            dtype=str(self._dtype).removeprefix("torch."),
-            device=str(self._device),
+            dtype=str(self.taking.dtype).removeprefix("torch."),
+            device=str(self.taking.device),
             addresses=self.member.transport.addresses,
             version=__version__,
             time=time.time(),
             reach=self.member.transport.reach,
             queue_seconds=speed.queue_seconds,
             upload_rate=self._neighbours.upload_rate,
-            quantize=self._form,
+            quantize=self.taking.form,
             digests=self._digests if hosting else b"",
+            num_sessions=self.num_sessions,
+            num_positions=self.tally.work.num_positions,
+            used_bytes=devices.taken_memory(self.taking.device, daemons=False),
+            memory_bytes=self._total_memory,
+            resumes=self.pause.resumes if self.pause else 0.0,
             **(self.metering.announced if self.metering is not None else {}),
         )
 
     async def start(self) -> None:
-        """Chooses blocks, loads them and serves; returns once sessions can be opened."""
+        """Chooses blocks, loads them and serves; returns once sessions can be opened.
+
+        Outside its hours it only sees that blocks would fit, and begins with a pause.
+        """
         await self.member.transport.serve(PROTOCOL, self._neighbours.accept)
         self.member.transport.watch(self._changed.set)
-        await self._take(await self._choose())
+        span = await self.taking.choose(self._last)
+        if (pause := self._pauses.look()) is not None:
+            self.pause, self._last, self._state = pause, span, State.PAUSED
+            await self._announce()
+        else:
+            await self._take(span)
+        if self._pauses.any:
+            self._tasks.create_task(self._keep_pausing())
         self._tasks.create_task(self._keep_announced())
         if self.metering is not None:
             self._tasks.create_task(self.metering.run(lambda: self.tally.work))
@@ -200,44 +238,50 @@ class Peer:
 
     async def move(self, span: tuple[int, int]) -> None:
         """Serves other blocks; running sessions go on at other peers."""
-        logger.info("moving from=%d:%d to=%d:%d", *self._span, *span)
-        self.tally.num_moves += 1
-        if self._hosting is not None:
+        async with self._changing:
+            if self._state is not State.SERVING or self._hosting is None:
+                return
+            logger.info("moving from=%d:%d to=%d:%d", *self._span, *span)
+            self.tally.num_moves += 1
             self._span, self._state = span, State.LOADING
             await self._announce()
             # Somebody may wait for the other blocks: they come before a smooth handover.
             patience = min(_MOVE_PATIENCE, self.config.leave_patience)
             await self._hand_over(self._hosting.handler, patience)
-        await self._drop()
-        await self._take(span)
+            await self._drop("this peer moves to other blocks")
+            await self._take(span)
 
-    async def _choose(self) -> tuple[int, int]:
-        checkpoint, blocks = self._checkpoint, self.config.blocks
-        if blocks is not None and blocks[1] > checkpoint.num_blocks:
-            raise ConfigError(
-                f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
-                f" {checkpoint.num_blocks}"
-            )
-        each = await asyncio.to_thread(needed_bytes, checkpoint, self._dtype, self._form)
-        free = free_memory(self._device)
-        if blocks is not None:
-            needed = each * (blocks[1] - blocks[0])
-            if needed > free:
-                raise ConfigError(
-                    f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name} take"
-                    f" {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free on {self._device}"
-                )
-            return blocks
-        budget = self.config.memory or weights_budget(free)
-        capacity = budget // each
-        if capacity < 1:
-            raise ConfigError(
-                f"one block of {checkpoint.name} takes {each / 1e6:.0f} MB;"
-                f" this peer may use {budget / 1e6:.0f} MB"
-            )
-        others = await self.member.directory.find(checkpoint.fingerprint)
-        others = tuple(entry for entry in others if entry.peer != self.member.peer_id)
-        return placement.choose(checkpoint.num_blocks, capacity, others)
+    async def begin_pause(self, pause: Pause) -> None:
+        """Has sessions handed over while they still run here, and gives all memory back.
+
+        Nothing happens unless the peer serves. It stays a member, and others find it meanwhile.
+        """
+        async with self._changing:
+            if self._state is not State.SERVING or (hosting := self._hosting) is None:
+                return
+            logger.info("pause begins why=%s resumes=%.0f", pause.why, pause.resumes)
+            self.pause, self._last, self._state = pause, self._span, State.PAUSED
+            self._span = (0, 0)
+            patience = self.config.leave_patience
+            await together([self._announce(), self._hand_over(hosting.handler, patience)])
+            await self._drop("this peer pauses")
+            self._tell()
+
+    async def end_pause(self) -> None:
+        """Takes blocks again: the same ones, unless others are needed more.
+
+        Raises `SwarmError` where that is not possible now, and the pause goes on.
+        """
+        async with self._changing:
+            if self._state is not State.PAUSED:
+                return
+            try:
+                await self._take(await self.taking.choose(self._last))
+            except SwarmError:
+                if not self.leaving:
+                    self._span, self._state = (0, 0), State.PAUSED
+                raise
+            self.pause = None
 
     async def _take(self, span: tuple[int, int]) -> None:
         """Loads blocks and begins to serve them, unless the peer leaves meanwhile."""
@@ -246,79 +290,50 @@ class Peer:
         self._span, self._state = span, State.LOADING
         await self._announce()
         started = time.perf_counter()
-        runner, speed = await asyncio.to_thread(self._load, span)
+        taken = await asyncio.to_thread(self.taking.load, span)
         if self.leaving:
-            runner.close()
+            taken.runner.close()
             return
+        self._digests = taken.digests
         try:
-            await self._compare_weights(span)
+            await self.taking.compare(replace(self.announcement(), digests=taken.digests))
         except BaseException:
-            runner.close()
+            taken.runner.close()
             raise
+        self.taken = taken
         self._hosting = Hosting(
             self._checkpoint.fingerprint,
-            runner,
-            speed,
+            taken.runner,
+            taken.speed,
             self.member.peer_id,
             self._tasks,
             self._handler_config,
             tally=self.tally,
             brief=self.config.brief,
-            form=self._form,
+            form=self.taking.form,
         )
         self._hosting.attach(self._neighbours)
         self._hosting.leases.on_change = self._changed.set
         self._computing = self._tasks.create_task(self._hosting.run())
-        self._state = State.SERVING
+        self._state, self.pause = State.SERVING, None
+        self._notes.keep(span)
+        self._tell()
         await self._announce()
         seconds = time.perf_counter() - started
         self.tally.num_loads += 1
         self.tally.load_seconds += seconds
         logger.info("serving blocks=%d:%d loaded_in=%.1fs", *span, seconds)
 
-    async def _compare_weights(self, span: tuple[int, int]) -> None:
-        """Raises `ConfigError` if our blocks are not those that the others have.
+    def _tell(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
-        One whose file was hashed as a whole knows better than any majority.
-        """
-        own = replace(self.announcement(), digests=self._digests)
-        try:
-            others = await self.member.directory.find(self._checkpoint.fingerprint)
-        except SwarmError as error:
-            logger.warning("weights not compared why=%s", error)
-            return
-        others = tuple(entry for entry in others if entry.peer != own.peer and entry.serving)
-        blocks = range(*span)
-        known = announced(own) if self._checkpoint.whole else {}
-        wrong = dissenters((own, *others), known)
-        for peer, differing in wrong.items():
-            logger.warning("weights differ peer=%s blocks=%s", peer, differing)
-        if doubtful := contested((own, *others)) & set(blocks):
-            logger.warning("weights are not the same everywhere blocks=%s", sorted(doubtful))
-        if own.peer in wrong:
-            raise ConfigError(
-                f"blocks {wrong[own.peer]} of {self._checkpoint.name} are not those that the other"
-                " peers have: the download is damaged; delete it and start again"
-            )
-
-    def _load(self, span: tuple[int, int]) -> tuple[Runner, Speed]:
-        config = self.config
-        blocks = load(
-            self._checkpoint, *span, device=self._device, dtype=self._dtype, form=self._form
-        )
-        self._digests = joined(self._checkpoint.digests(*span))
-        kv_bytes = config.kv_memory or kv_budget(free_memory(self._device))
-        page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
-        runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
-        runner.check()
-        return runner, Speed(*runner.measure())
-
-    async def _drop(self) -> None:
-        hosting, self._hosting = self._hosting, None
+    async def _drop(self, why: str = "this peer is leaving") -> None:
+        hosting, self._hosting, self.taken = self._hosting, None, None
         if hosting is None:
             return
         hosting.handler.stop_accepting()
-        hosting.handler.close_all(Code.LEAVING, "this peer moves to other blocks")
+        hosting.handler.close_all(Code.LEAVING, why)
         if self._computing is not None:
             self._computing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -326,9 +341,7 @@ class Peer:
         hosting.runner.close()
         # Both spans together may not fit: the old one's memory is given back first.
         del hosting
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        devices.give_back()
 
     async def _announce(self) -> None:
         try:
@@ -346,6 +359,23 @@ class Peer:
             self._changed.clear()
             if self._state is not State.LEAVING:
                 await self._announce()
+
+    async def _keep_pausing(self) -> None:
+        """Pauses and comes back, as the owner's hours and others on this machine want it."""
+        while True:
+            await asyncio.sleep(self.config.pause_interval)
+            pause = self._pauses.look()
+            if pause is not None and not self.paused:
+                await self.begin_pause(pause)
+            elif pause is not None and pause != self.pause:
+                self.pause = pause
+                self._changed.set()
+            elif pause is None and self.paused:
+                try:
+                    await self.end_pause()
+                except SwarmError as error:
+                    logger.warning("still paused why=%s", error)
+                    await asyncio.sleep(_RETRY)
 
     async def _keep_useful(self) -> None:
         """Moves to close a gap where that helps the swarm."""
@@ -368,7 +398,7 @@ class Peer:
         if self._hosting is not None:
             await self._hosting.handler.on_message(link, message, payload)
         elif isinstance(message, Open | Hold | Wire | Step):
-            why = "this peer is loading"
+            why = "this peer pauses" if self.paused else "this peer is loading"
             link.post(Failed(message.session, message.epoch, Code.LEAVING, why))
 
     def _on_lost(self, link: Link, error: PeerError) -> None:
@@ -388,6 +418,7 @@ async def serving(
     *,
     link_config: LinkConfig | None = None,
     handler_config: HandlerConfig | None = None,
+    pauses: Pauses | None = None,
     metering: Metering | None = None,
 ) -> AsyncIterator[Peer]:
     """A peer that serves for the length of the block; yields once it does, and leaves at the end.
@@ -404,6 +435,7 @@ async def serving(
             tasks,
             link_config=link_config,
             handler_config=handler_config,
+            pauses=pauses,
             metering=metering,
         )
         try:

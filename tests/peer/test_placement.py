@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.directory import Announcement, State
-from swarm.peer.placement import choose, coverage, move
+from swarm.peer.placement import Reason, choose, coverage, move
 
 
 def entry(
@@ -48,7 +48,7 @@ def test_coverage_counts_those_who_load_but_not_those_who_leave() -> None:
 )
 def test_a_newcomer_takes_what_is_served_worst(capacity, others, expected) -> None:
     found = [entry(str(i), *span) for i, span in enumerate(others)]
-    assert choose(8, capacity, found) == expected
+    assert choose(8, capacity, found)[0] == expected
 
 
 def test_nobody_moves_without_a_gap() -> None:
@@ -115,7 +115,7 @@ CAPACITIES = st.lists(st.integers(1, 6), min_size=1, max_size=8)
 def test_x12_newcomers_leave_no_gap_where_capacity_allows(num_blocks, capacities) -> None:
     found: list[Announcement] = []
     for number, capacity in enumerate(capacities):
-        start, end = choose(num_blocks, capacity, found)
+        (start, end), _ = choose(num_blocks, capacity, found)
         found.append(entry(str(number), start, end, capacity=capacity, total=num_blocks))
     gaps = coverage(num_blocks, found).count(0)
     assert gaps == max(0, num_blocks - sum(capacities))
@@ -147,3 +147,34 @@ def test_x12_no_gap_stays_where_the_capacity_is_enough() -> None:
         entry("c", 4, 6, capacity=2, total=6),
     ]
     assert 0 not in coverage(6, settle(6, found).found)
+
+
+def test_paused_peers_serve_nothing():
+    found = [entry("a", 0, 4), entry("b", 4, 8, state=State.PAUSED)]
+    assert choose(8, 4, found) == ((4, 8), Reason.GAP)
+    assert coverage(8, found) == [1] * 4 + [0] * 4
+    assert move("a", 8, found) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "chosen"),
+    [
+        ((2, 4), ((2, 4), Reason.LAST)),
+        ((4, 6), ((6, 8), Reason.GAP)),
+        ((5, 8), ((6, 8), Reason.GAP)),
+        ((8, 10), ((6, 8), Reason.GAP)),
+        (None, ((6, 8), Reason.GAP)),
+    ],
+    ids=str,
+)
+def test_the_last_blocks_come_again_where_they_are_as_useful(last, chosen):
+    gap_in_the_end = [entry("a", 0, 6), entry("b", 0, 6)]
+    no_gap = [*gap_in_the_end, entry("c", 6, 8)]
+    if last == (2, 4):
+        assert choose(8, 2, no_gap, last) == chosen
+    else:
+        assert choose(8, 2, gap_in_the_end, last) == chosen
+
+
+def test_who_holds_all_says_so():
+    assert choose(8, 9, [], (0, 8)) == ((0, 8), Reason.ALL)

@@ -30,6 +30,7 @@ from swarm.membership.founder import Founder
 from swarm.membership.membership import Membership
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
+from swarm.peer.pausing import Pauses
 from swarm.peer.runner import Runner
 from swarm.peer.service import Peer, serving
 from swarm.transport import Buffer
@@ -242,6 +243,7 @@ class World:
         handler_config: HandlerConfig | None = None,
         silent: bool = False,
         hidden: bool = False,
+        pauses: Pauses | None = None,
         **options: Any,
     ) -> Peer:
         """Starts a peer; it serves when this returns.
@@ -271,6 +273,7 @@ class World:
             config,
             link_config=self.link_config,
             handler_config=handler_config,
+            pauses=pauses,
         )
         peer = await self.stack.enter_async_context(context)
         self.peers[name] = peer

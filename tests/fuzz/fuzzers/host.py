@@ -24,7 +24,7 @@ from swarm.client.head import Head
 from swarm.directory.memory import Registry
 from swarm.member import Member
 from swarm.membership.founder import Founder
-from swarm.peer import devices, service
+from swarm.peer import devices, taking
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
 from swarm.peer.runner import Runner
@@ -107,15 +107,14 @@ def _span(load: Any, *place: Any, **options: Any) -> Any:
 @contextmanager
 def staged() -> Iterator[None]:
     """Within the block peers load a span once for all plays, and say the same speed each time."""
-    load = service.load
+    load = taking.load
     model()
     with ExitStack() as stack:
         for target, name, instead in (
             (Runner, "measure", lambda self: (0.01, 0.001)),
             (Runner, "check", lambda self: None),
-            (service, "load", lambda *place, **options: _span(load, *place, **options)),
+            (taking, "load", lambda *place, **options: _span(load, *place, **options)),
             (devices, "gc", SimpleNamespace(collect=lambda: 0)),
-            (service, "gc", SimpleNamespace(collect=lambda: 0)),
         ):
             if hasattr(target, name):
                 stack.enter_context(patch.object(target, name, instead))

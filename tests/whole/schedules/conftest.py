@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from talking import Undisturbed
 
 from swarm.checkpoint import open_checkpoint
 from swarm.client.head import Head
-from swarm.peer import service
+from swarm.peer import devices, taking
 from swarm.peer.kv_cache import page_bytes
 from swarm.peer.runner import Runner
 
@@ -59,7 +58,7 @@ def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[Props]:
     )
     with open_checkpoint(str(tiny.folder)) as checkpoint, pytest.MonkeyPatch.context() as patch:
         _prepare_peers(patch)
-        block = service.load(checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32)
+        block = taking.load(checkpoint, 0, 1, device=torch.device("cpu"), dtype=torch.float32)
         yield Props(
             lambda stack: bare_world(tiny, checkpoint, stack),
             Head.load(checkpoint, torch.float32),
@@ -70,7 +69,7 @@ def props(make_tiny: Callable[..., Any], bare_world: Any) -> Iterator[Props]:
 
 def _prepare_peers(patch: pytest.MonkeyPatch) -> None:
     """Peers load each span once, take the schedule's word for their speed, and leave no garbage."""
-    load_span = service.load
+    load_span = taking.load
     spans: dict[tuple[int, int], Any] = {}
 
     def load(checkpoint: Any, start: int, end: int, **options: Any) -> Any:
@@ -81,10 +80,11 @@ def _prepare_peers(patch: pytest.MonkeyPatch) -> None:
     def measure(self: Runner) -> tuple[float, float]:
         return COMPUTING.get(), COMPUTING.get() / 8
 
-    patch.setattr(service, "load", load)
-    patch.setattr(service, "needed_bytes", lambda *_: 1)
-    patch.setattr(service, "free_memory", lambda device: 1 << 40)
-    patch.setattr(service, "gc", SimpleNamespace(collect=lambda: 0))
+    patch.setattr(taking, "load", load)
+    patch.setattr(taking, "needed_bytes", lambda *_: 1)
+    patch.setattr(devices, "free_memory", lambda device: 1 << 40)
+    patch.setattr(devices, "taken_memory", lambda device, **_: 1 << 20)
+    patch.setattr(devices, "give_back", lambda: None)
     patch.setattr(Runner, "check", lambda self: None)
     patch.setattr(Runner, "measure", measure)
 

@@ -1,0 +1,148 @@
+"""Taking blocks onto this machine: which and how many, loading them, and giving them back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from swarm.auditing.digests import announced, contested, dissenters, joined
+from swarm.checkpoint import Checkpoint
+from swarm.directory import Announcement
+from swarm.errors import ConfigError, SwarmError
+from swarm.forms import form
+from swarm.member import Member
+
+from . import devices, placement
+from .config import PeerConfig
+from .hosting import num_pages
+from .kv_cache import page_bytes
+from .load import Speed
+from .loading import load, needed_bytes
+from .memory import Budget, Memory
+from .placement import Reason, Span
+from .runner import Runner
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Blocks that are on this machine now, ready to run, and what they take of it.
+
+    `free` bytes were there before; `weights` and `kv` are what is allowed for each.
+    """
+
+    runner: Runner
+    speed: Speed
+    digests: bytes
+    free: int
+    weights: int
+    kv: int
+
+
+class Taking:
+    """What one machine takes of one checkpoint, for a member of the group."""
+
+    def __init__(self, member: Member, checkpoint: Checkpoint, config: PeerConfig) -> None:
+        self._member, self._checkpoint, self._config = member, checkpoint, config
+        self.device = devices.choose_device(config.device)
+        self.dtype = devices.choose_dtype(config.dtype, self.device)
+        self.form = form(config.quantize)
+        self.budget = Budget(config)
+        self.reason = Reason.FIXED
+        """Why the blocks that were chosen last are those."""
+        devices.bound(self.device, config.max_memory)
+
+    @property
+    def memory(self) -> Memory:
+        """What is free on the device, and what this process takes of it, now."""
+        return Memory(devices.free_memory(self.device), devices.taken_memory(self.device))
+
+    async def choose(self, last: Span | None = None) -> Span:
+        """The blocks to take: as the config says, else those that the swarm needs most.
+
+        `last` are those of the time before. Raises `ConfigError` where they do not fit.
+        """
+        checkpoint, blocks = self._checkpoint, self._config.blocks
+        if blocks is not None and blocks[1] > checkpoint.num_blocks:
+            raise ConfigError(
+                f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
+                f" {checkpoint.num_blocks}"
+            )
+        each = await asyncio.to_thread(needed_bytes, checkpoint, self.dtype, self.form)
+        memory = self.memory
+        if blocks is not None:
+            self._check_fits(blocks, each, memory)
+            return blocks
+        allowed = self.budget.weights(memory)
+        capacity = allowed // each
+        if capacity < 1:
+            raise ConfigError(
+                f"one block of {checkpoint.name} takes {each / 1e6:.0f} MB;"
+                f" this peer may use {allowed / 1e6:.0f} MB for weights{self._why(memory)}"
+            )
+        others = await self._member.directory.find(checkpoint.fingerprint)
+        others = tuple(entry for entry in others if entry.peer != self._member.peer_id)
+        span, self.reason = placement.choose(checkpoint.num_blocks, capacity, others, last)
+        return span
+
+    def _check_fits(self, blocks: Span, each: int, memory: Memory) -> None:
+        needed, allowed = each * (blocks[1] - blocks[0]), self.budget.fixed(memory)
+        if needed > allowed:
+            raise ConfigError(
+                f"blocks {blocks[0]}:{blocks[1]} of {self._checkpoint.name} take"
+                f" {needed / 1e9:.1f} GB; {allowed / 1e9:.1f} GB are free on"
+                f" {self.device}{self._why(memory)}"
+            )
+
+    def _why(self, memory: Memory) -> str:
+        if not self.budget.limit:
+            return ""
+        return (
+            f" (of at most {self.budget.limit / 1e6:.0f} MB, the program takes"
+            f" {memory.taken / 1e6:.0f} MB, and {self.budget.working / 1e6:.0f} MB are for working)"
+        )
+
+    def load(self, span: Span) -> Taken:
+        """Loads blocks and finds out how fast they are. Blocks; call it in a thread."""
+        config, before = self._config, self.memory
+        blocks = load(self._checkpoint, *span, device=self.device, dtype=self.dtype, form=self.form)
+        digests = joined(self._checkpoint.digests(*span))
+        loaded = self.memory
+        kv_bytes = self.budget.kv(loaded)
+        page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
+        runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
+        runner.check()
+        each = needed_bytes(self._checkpoint, self.dtype, self.form)
+        return Taken(
+            runner=runner,
+            speed=Speed(*runner.measure()),
+            digests=digests,
+            free=before.free,
+            weights=each * (span[1] - span[0]),
+            kv=runner.pages.num_pages * page,
+        )
+
+    async def compare(self, own: Announcement) -> None:
+        """Raises `ConfigError` if the blocks that we announce are not those that the others have.
+
+        One whose file was hashed as a whole knows better than any majority.
+        """
+        try:
+            others = await self._member.directory.find(self._checkpoint.fingerprint)
+        except SwarmError as error:
+            logger.warning("weights not compared why=%s", error)
+            return
+        others = tuple(entry for entry in others if entry.peer != own.peer and entry.serving)
+        known = announced(own) if self._checkpoint.whole else {}
+        wrong = dissenters((own, *others), known)
+        for peer, differing in wrong.items():
+            logger.warning("weights differ peer=%s blocks=%s", peer, differing)
+        if doubtful := contested((own, *others)) & set(range(own.start, own.end)):
+            logger.warning("weights are not the same everywhere blocks=%s", sorted(doubtful))
+        if own.peer in wrong:
+            raise ConfigError(
+                f"blocks {wrong[own.peer]} of {self._checkpoint.name} are not those that the other"
+                " peers have: the download is damaged; delete it and start again"
+            )
