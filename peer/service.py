@@ -56,6 +56,7 @@ class Peer:
         *,
         link_config: LinkConfig | None = None,
         handler_config: HandlerConfig | None = None,
+        pauses: Pauses | None = None,
         metering: Metering | None = None,
         pauses: Pauses | None = None,
     ) -> None:
@@ -113,6 +114,15 @@ class Peer:
     def leaving(self) -> bool:
         """Whether the peer is about to go: it takes no blocks any more."""
         return self._state is State.LEAVING
+
+    @property
+    def paused(self) -> bool:
+        """Whether the peer holds no blocks until its pause is over, or gives them up for one."""
+        return self._state is State.PAUSED
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Calls `on_change` from now on when it begins to serve or to pause."""
+        self._watchers.append(on_change)
 
     @property
     def neighbours(self) -> Neighbours:
@@ -173,6 +183,11 @@ class Peer:
             upload_rate=self._neighbours.upload_rate,
             quantize=self.taking.form,
             digests=self._digests if hosting else b"",
+            num_sessions=self.num_sessions,
+            num_positions=self.tally.work.num_positions,
+            used_bytes=devices.taken_memory(self.taking.device, daemons=False),
+            memory_bytes=self._total_memory,
+            resumes=self.pause.resumes if self.pause else 0.0,
             **(self.metering.announced if self.metering is not None else {}),
             num_sessions=self.num_sessions,
             num_positions=self.tally.work.num_positions,
@@ -418,6 +433,7 @@ async def serving(
     *,
     link_config: LinkConfig | None = None,
     handler_config: HandlerConfig | None = None,
+    pauses: Pauses | None = None,
     metering: Metering | None = None,
     pauses: Pauses | None = None,
 ) -> AsyncIterator[Peer]:
@@ -435,6 +451,7 @@ async def serving(
             tasks,
             link_config=link_config,
             handler_config=handler_config,
+            pauses=pauses,
             metering=metering,
             pauses=pauses,
         )

@@ -83,7 +83,8 @@ class JoinConfig:
     that only `asks` keeps no records for others, and nobody needs to reach it: its router is left
     alone. One that can be dialled relays for those that cannot, within `relay`'s limits. Members
     met, and what this machine is in each group, are remembered below `state_folder` (by default
-    where this system keeps state).
+    where this system keeps state). All that it sends stays below `upload` bytes per second (0: no
+    limit).
     """
 
     folder: Path | None = None
@@ -96,6 +97,7 @@ class JoinConfig:
     role: Role | None = None
     state_folder: Path | None = None
     relay: RelayConfig = field(default_factory=RelayConfig)
+    upload: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -181,6 +183,7 @@ def _libp2p(config: JoinConfig) -> Libp2pConfig:
         config.port,
         config.announce,
         map_port=config.map_port and not config.asks,
+        upload=config.upload,
     )
 
 

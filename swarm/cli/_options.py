@@ -87,6 +87,10 @@ AuditOption = Annotated[
 QuantizeOption = Annotated[Form, typer.Option(help="The client's output head in fewer bits.")]
 
 
+_LEAST_RATE = 32_000
+"""Bytes per second: with less, heartbeats and the directory leave nothing for anything else."""
+
+
 def blocks(text: str | None) -> tuple[int, int] | None:
     """Reads `START:END`; raises `typer.BadParameter` on anything else."""
     if text is None:
@@ -112,6 +116,25 @@ def size(text: str | None) -> int:
     if value <= 0:
         raise typer.BadParameter("a size is more than 0")
     return value
+
+
+def rate(text: str | None) -> float:
+    """Reads a rate such as `20Mbit` or `2MB/s` in bytes per second; None is 0."""
+    if text is None:
+        return 0.0
+    # "b" alone is a byte, as in sizes; a bit is always written out.
+    plain = text.strip().lower().removesuffix("/s")
+    bits = plain.endswith("bit")
+    digits = plain.removesuffix("bit") + "b" if bits else plain
+    try:
+        found = size(digits) / (8 if bits else 1)
+    except typer.BadParameter:
+        found = 0.0
+    if found < _LEAST_RATE:
+        raise typer.BadParameter(
+            f"{text!r} is no rate; write for example 20Mbit or 2MB/s, and at least 256kbit"
+        )
+    return found
 
 
 def asker(role: Role | None = None) -> JoinConfig:

@@ -70,8 +70,12 @@ class Daemon:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     @classmethod
-    async def start(cls, options: Mapping[str, Any]) -> Daemon:
+    async def start(
+        cls, options: Mapping[str, Any], on_sent: Callable[[int], None] | None = None
+    ) -> Daemon:
         """Starts p2pd with `P2P.create`'s options; raises `ConfigError` if it does not start.
+
+        `on_sent` hears of the bytes that the DHT sends, which pass no stream of ours.
 
         A cancelled start leaves nothing behind either.
         """
@@ -95,8 +99,15 @@ class Daemon:
             async def add_protobuf_handler(
                 self, name: str, handler: _OnCall, *args: Any, **kwargs: Any
             ) -> None:
-                limited = _limited(handler, self._allowances)
+                limited = _limited(handler, self._allowances, on_sent)
                 await super().add_protobuf_handler(name, limited, *args, **kwargs)
+
+            async def call_protobuf_handler(
+                self, peer_id: Any, name: str, message: Any, *args: Any, **kwargs: Any
+            ) -> Any:
+                if on_sent is not None:
+                    on_sent(message.ByteSize())
+                return await super().call_protobuf_handler(peer_id, name, message, *args, **kwargs)
 
             @staticmethod
             def _make_process_args(*args: Any, **kwargs: Any) -> list[str]:
@@ -346,14 +357,19 @@ async def _stop(p2p: Any) -> None:
         await p2p._child.wait()
 
 
-def _limited(handler: _OnCall, allowances: Allowances[str]) -> _OnCall:
+def _limited(
+    handler: _OnCall, allowances: Allowances[str], on_sent: Callable[[int], None] | None
+) -> _OnCall:
     """The handler of a call, for those who do not call too often."""
 
     async def answer(request: Any, context: Any) -> Any:
         caller = context.remote_id.to_base58()
         if not allowances.spend(caller, 1.0, asyncio.get_running_loop().time()):
             raise Unreachable(caller, "calls too often")
-        return await handler(request, context)
+        reply = await handler(request, context)
+        if on_sent is not None:
+            on_sent(reply.ByteSize())
+        return reply
 
     return answer
 

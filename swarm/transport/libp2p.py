@@ -24,6 +24,7 @@ from .gate import Gate, GateLimits
 from .libp2p_stream import Libp2pStream
 from .reach import Reach
 from .strangers import Strangers
+from .uplink import Uplink
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Libp2pConfig:
     It listens at `host` and `port` (0: a free one). `announce` are addresses under which others
     reach it from outside, as multiaddresses or `host:port`. With `map_port` a router is asked to
     forward the port (UPnP, NAT-PMP). Opening a stream takes at most `patience` seconds. `gate`
-    limits what others may open to us.
+    limits what others may open to us. We send at most `upload` bytes per second (0: no limit).
     """
 
     identity: Path | None = None
@@ -49,6 +50,7 @@ class Libp2pConfig:
     patience: float = 5.0
     limits: FrameLimits = DEFAULT_LIMITS
     gate: GateLimits = field(default_factory=GateLimits)
+    upload: float = 0.0
 
     def __post_init__(self) -> None:
         try:
@@ -57,6 +59,8 @@ class Libp2pConfig:
             raise ConfigError(f"host {self.host!r} is no IP address") from error
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port {self.port} is not between 0 and 65535")
+        if self.upload < 0:
+            raise ConfigError("an upload rate cannot be negative")
         if self.announce and not self.port:
             raise ConfigError("an announced address needs a fixed port: give --port too")
         for address in self.announce:
@@ -71,8 +75,11 @@ class Libp2pConfig:
 class Libp2pTransport:
     """A `Carrier` over libp2p. Made by `create`, or by `start` for an `async with`."""
 
-    def __init__(self, daemon: Daemon, config: Libp2pConfig, me: identity.Identity) -> None:
+    def __init__(
+        self, daemon: Daemon, config: Libp2pConfig, me: identity.Identity, uplink: Uplink | None
+    ) -> None:
         self.daemon = daemon
+        self.uplink = uplink
         self.signer = me
         self._config = config
         self._on_change: list[Callable[[], None]] = []
@@ -97,7 +104,10 @@ class Libp2pTransport:
         with tempfile.TemporaryDirectory(prefix="swarm-identity-") as folder:
             me = identity.load_or_create(config.identity or Path(folder) / "identity")
             ports.check(config.ip, config.port)
-            transport = cls(await Daemon.start(_options(config, me)), config, me)
+            uplink = Uplink(config.upload) if config.upload else None
+            charge = uplink.charge if uplink is not None else None
+            daemon = await Daemon.start(_options(config, me), charge)
+            transport = cls(daemon, config, me, uplink)
         try:
             await transport._read_addresses()
         except BaseException:
@@ -249,7 +259,7 @@ class Libp2pTransport:
         self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Libp2pStream:
         on_admit = partial(self.gate.know, peer)
-        stream = Libp2pStream(peer, reader, writer, self._config.limits, on_admit)
+        stream = Libp2pStream(peer, reader, writer, self._config.limits, on_admit, self.uplink)
         self._streams = {other for other in self._streams if not other.closed}
         self._streams.add(stream)
         return stream

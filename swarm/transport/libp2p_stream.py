@@ -10,6 +10,7 @@ from swarm.errors import Misbehaved, RemoteProtocolError, Unreachable
 
 from ..wire.frames import PREFIX_LEN, FrameLimits, decode_prefix, encode_prefix
 from . import Buffer
+from .uplink import Lane, Uplink, lane
 
 _SMALL = 64 * 1024
 """Frames up to this size are copied into one write; of larger ones nothing is copied."""
@@ -18,7 +19,10 @@ _CLOSE_TIMEOUT = 1.0
 
 
 class Libp2pStream:
-    """A `Stream` of libp2p. `on_admit` is called when who is at its far end is let in."""
+    """A `Stream` of libp2p. `on_admit` is called when who is at its far end is let in.
+
+    With an `uplink` it sends no faster than that allows.
+    """
 
     def __init__(
         self,
@@ -27,9 +31,12 @@ class Libp2pStream:
         writer: asyncio.StreamWriter,
         limits: FrameLimits,
         on_admit: Callable[[], None],
+        uplink: Uplink | None = None,
     ) -> None:
         self._peer = peer
         self._on_admit = on_admit
+        self._uplink = uplink
+        self._turn = asyncio.Lock()
         self._reader, self._writer = reader, writer
         self._limits = limits
         self._accepted = replace(limits, payload=0)
@@ -74,7 +81,9 @@ class Libp2pStream:
         prefix = self._prefix(header, payload)
         self._waiting += 1
         try:
-            if _size(payload) <= _SMALL:
+            if self._uplink is not None:
+                await self._send_slowly(self._uplink, prefix + header, payload)
+            elif _size(payload) <= _SMALL:
                 self._write(b"".join((prefix, header, payload)))
             else:
                 self._write(prefix + header)
@@ -85,12 +94,35 @@ class Libp2pStream:
         finally:
             self._waiting -= 1
 
+    async def _send_slowly(self, uplink: Uplink, head: bytes, payload: Buffer) -> None:
+        """Sends a frame in pieces as the uplink takes them, and nobody else's between them."""
+        size = len(head) + _size(payload)
+        of = max(lane(size), Lane.BRIEF)
+        async with self._turn:
+            try:
+                for data in (head, payload):
+                    view = memoryview(data).cast("B")
+                    for start in range(0, len(view), uplink.piece_len):
+                        piece = view[start : start + uplink.piece_len]
+                        await uplink.take(len(piece), of)
+                        if self.closed:
+                            raise Unreachable(self._peer, "the stream is closed")
+                        self._write(piece)
+                        await self._writer.drain()
+            except asyncio.CancelledError:
+                # Half a frame makes no sense to the other side, nor does whatever would follow.
+                self._writer.close()
+                raise
+
     def offer(self, header: bytes, payload: Buffer) -> bool:
         """Sends a small frame at once if the other side keeps up."""
         prefix = self._prefix(header, payload)
         if self._waiting or _size(payload) > _SMALL:
             return False
         if self._writer.transport.get_write_buffer_size() > _SMALL:
+            return False
+        size = len(prefix) + len(header) + _size(payload)
+        if self._uplink is not None and not self._uplink.admits(size):
             return False
         self._write(b"".join((prefix, header, payload)))
         return True

@@ -53,13 +53,15 @@ class LinkConfig(Heartbeats):
     Its greeting must be over after `handshake` seconds; how it lives on is said in `Heartbeats`,
     how it may behave in `conduct`. At most `backlog` bytes wait to be sent over one link, and
     `backlogs` over all of ours: there, the link on which most wait ends. A member may open `links`
-    to us.
+    to us. All that this machine sends stays below `upload` bytes per second (0: no limit), which
+    `Libp2pConfig.upload` sees to.
     """
 
     handshake: float = 10.0
     backlog: int = 512 * 1024 * 1024
     backlogs: int = 1024 * 1024 * 1024
     links: int = 32
+    upload: float = 0.0
     conduct: ConductLimits = field(default_factory=ConductLimits)
 
     def __post_init__(self) -> None:
@@ -177,7 +179,7 @@ class Link:
     @property
     def _room_bytes(self) -> float:
         room = min(_ROOM, self._config.backlog // 2)
-        rate = self.upload_rate
+        rate = self.upload_rate or self._config.upload
         return min(room, max(rate * _ROOM_S, _LEAST_ROOM)) if rate else room
 
     async def room(self) -> None:

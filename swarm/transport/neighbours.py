@@ -83,7 +83,8 @@ class Neighbours:
         self._upload_rate = max((link.upload_rate for link in self._links), default=0.0) or (
             self._upload_rate
         )
-        return self._upload_rate
+        most = self._config.upload
+        return min(self._upload_rate or most, most) if most else self._upload_rate
 
     def get(self, peer: str) -> Link | None:
         """The open link that we have opened to `peer`, if there is one."""
