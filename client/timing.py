@@ -18,6 +18,8 @@ from swarm.wire.messages import HopTimes
 
 from .route import Route
 
+ChangeKind = Literal["recovery", "handover"]
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -75,10 +77,19 @@ class RouteChange:
     are empty where the same peers were wired anew.
     """
 
-    kind: Literal["recovery", "handover"]
+    kind: ChangeKind
     num_tokens: int
     gone: tuple[str, ...]
     came: tuple[str, ...]
+
+    @classmethod
+    def between(
+        cls, old: Sequence[str], new: Sequence[str], num_tokens: int, kind: ChangeKind
+    ) -> RouteChange:
+        """From the names of one route's hops to those of the next one's."""
+        gone = dict.fromkeys(name for name in old if name not in new)
+        came = dict.fromkeys(name for name in new if name not in old)
+        return cls(kind, num_tokens, tuple(gone), tuple(came))
 
 
 @dataclass

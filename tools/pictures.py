@@ -37,8 +37,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 MODEL = "Qwen/Qwen3-32B"
 
 DUPLICATES = '''\
-Two files are duplicates when their **contents** are the same, so compare digests, and only of files \
-that have the same size: most never need to be read.
+Two files are duplicates when their **contents** are the same, so compare digests, and only of \
+files that have the same size: most never need to be read.
 
 ```python
 from collections import defaultdict
@@ -79,8 +79,8 @@ Two things to mind:
 2. Feed half of what the label says; growth is slower there.
 """
 BOMBA = """\
-Imagina una nevera **al revés**. La nevera saca el calor de dentro y lo echa por detrás, en la cocina. \
-Una bomba de calor hace lo mismo con tu casa:
+Imagina una nevera **al revés**. La nevera saca el calor de dentro y lo echa por detrás, en la \
+cocina. Una bomba de calor hace lo mismo con tu casa:
 
 1. Fuera, un líquido muy frío se calienta con el aire y se vuelve **gas**.
 2. Un compresor aprieta ese gas, y al apretarlo se pone **muy caliente**.
@@ -103,18 +103,19 @@ OTHERS = (
 )
 
 
-@dataclass
 class Scripted:
     """Answers what is written above, a few words at a time."""
-
-    pause: float = 0.0
 
     @asynccontextmanager
     async def answering(self, ask: Ask, caller: Caller) -> AsyncIterator[Answer]:
         question = ask.prompt.messages[-1]["content"]  # type: ignore[union-attr]
         text = next((text for key, text in ANSWERS.items() if question.startswith(key)), BALCONY)
-        reply = scripted_reply(mended="Python" in question)
-        yield Answer(ask.model, Source.SWARM, Words(text, self.pause), 0.0, (reply,))
+        mended = "Python" in question
+        # What is seen of a picture's other conversations is their title.
+        pause = 0.0 if question in OTHERS else 0.05
+        await asyncio.sleep(8 * pause)
+        reply = scripted_reply(mended=mended)
+        yield Answer(ask.model, Source.SWARM, Words(text, pause), 0.0, (reply,))
 
     async def models(self) -> tuple[ModelCard, ...]:
         """The one that is served."""
@@ -163,9 +164,9 @@ def scripted_reply(*, mended: bool) -> Reply:
 
 
 @asynccontextmanager
-async def shown(pause: float = 0.0) -> AsyncIterator[str]:
+async def shown() -> AsyncIterator[str]:
     """The address of a gateway over the script."""
-    app: web.Application = create_app(all_endpoints(), Scripted(pause), GatewayConfig())
+    app: web.Application = create_app(all_endpoints(), Scripted(), GatewayConfig())
     add_page(app, Keys(), "Casa Roble")
     async with TestServer(app) as server:
         yield str(server.make_url("/"))
@@ -220,7 +221,7 @@ async def ask(page: Any, text: str) -> None:
     """Asks, and waits for the answer's end."""
     await page.locator("#question").fill(text)
     await page.keyboard.press("Enter")
-    await page.locator(".answer .facts").last.wait_for()
+    await page.locator(".answer .facts").last.wait_for(timeout=60_000)
 
 
 async def main(names: list[str]) -> None:

@@ -28,6 +28,8 @@ export function Composer({ t, send, stop, disabled, focusOn }) {
     event?.preventDefault();
     if (!canSend) return;
     setText("");
+    // At once: a new conversation brings a new field, which looks there.
+    store("draft", null, "sessionStorage");
     send(text);
   };
   const onKeyDown = (event) => {

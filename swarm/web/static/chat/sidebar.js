@@ -18,10 +18,10 @@ export function Sidebar({ book, t, open, say }) {
     <div class="search"><${Icon} name="search" size=${18} />
       <input type="search" class="field" aria-label=${t("search")} placeholder=${t("search")}
         value=${search} onInput=${(event) => setSearch(event.target.value)} /></div>
-    <ul class="conversations" aria-label=${t("conversations")}>
+    ${found.length > 0 && html`<ul class="conversations" aria-label=${t("conversations")}>
       ${found.map((each) => html`<${Entry} key=${each.id} conversation=${each} t=${t}
         isCurrent=${each === book.current} open=${open} ask=${setAsked} />`)}
-    </ul>
+    </ul>`}
     ${!found.length && html`<p class="soft nothing">${t(search ? "nothing_found" : "no_conversations")}</p>`}
     ${!book.isLasting && html`<p class="soft nothing">${t("not_lasting")}</p>`}
     ${book.failure && html`<p class="error-text nothing" role="alert">${t("not_kept")}</p>`}

@@ -98,12 +98,14 @@ function useFollowing(messages) {
   const follows = useRef(true);
   const [isAway, setAway] = useState(false);
   const note = () => {
+    if (!box.current) return; // Scrolled by its own end.
     const { scrollHeight, scrollTop, clientHeight } = box.current;
     follows.current = scrollHeight - scrollTop - clientHeight < NEAR;
     setAway(!follows.current);
   };
   const toEnd = () => {
     follows.current = true;
+    setAway(false);
     box.current.scrollTop = box.current.scrollHeight;
   };
   useLayoutEffect(() => {
