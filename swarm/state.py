@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -13,6 +13,8 @@ from pathlib import Path
 import platformdirs
 
 from swarm.errors import ConfigError
+
+from . import file_lock
 
 _LOCK = "lock"
 _TURN_INTERVAL = 0.1
@@ -82,7 +84,12 @@ def _written(path: Path, content: bytes) -> Iterator[str]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes sure that a file's name in a folder outlasts a power cut; raises `OSError`."""
+    """Makes sure that a file's name in a folder outlasts a power cut; raises `OSError`.
+
+    Windows opens no folders, and writes names down by itself.
+    """
+    if sys.platform == "win32":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -104,7 +111,7 @@ def lock(folder: Path) -> Iterator[None]:
         raise ConfigError(f"cannot use the folder {folder}: {error.strerror}") from error
     with os.fdopen(handle, "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_lock.take(file.fileno())
         except BlockingIOError as error:
             owner = file.read(20).strip() or "?"
             raise ConfigError(f"{folder} is in use by process {owner}") from error
@@ -135,7 +142,7 @@ async def turn(path: Path) -> AsyncIterator[None]:
 
 def _try_lock(handle: int, path: Path) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file_lock.take(handle)
     except BlockingIOError:
         return False
     except OSError as error:

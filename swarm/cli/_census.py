@@ -67,11 +67,11 @@ def told_on_signal() -> Iterator[Census]:
 
 
 def of_process() -> Counts:
-    """Tasks of the event loop, open files and sockets, and resident memory in bytes."""
+    """Tasks of the event loop, open files and sockets (0 on Windows), resident memory in bytes."""
     process = psutil.Process()
     return {
         "tasks": len(asyncio.all_tasks()),
-        "fds": process.num_fds(),
+        "fds": process.num_fds() if hasattr(process, "num_fds") else 0,
         "rss": process.memory_info().rss,
     }
 

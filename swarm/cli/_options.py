@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,7 +123,7 @@ def asker(role: Role | None = None) -> JoinConfig:
 
 def host_name() -> str:
     """What this machine would like to be called in a group, where its invite leaves that open."""
-    return os.uname().nodename
+    return platform.node()
 
 
 def existing_model(model: str) -> str:

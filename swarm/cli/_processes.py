@@ -21,16 +21,16 @@ _CENSUS_TIMEOUT = 5.0
 _CENSUS_PAUSE = 0.01
 
 _DIE_WITH_PARENT = """
-import os, sys, threading, signal
-def watch(fd):
-    os.read(fd, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-threading.Thread(target=watch, args=(int(sys.argv.pop(1)),), daemon=True).start()
+import signal, sys, threading
+def watch():
+    sys.stdin.buffer.raw.read(1)
+    signal.raise_signal(signal.SIGTERM)
+threading.Thread(target=watch, daemon=True).start()
 from swarm.cli import main
 sys.argv[0] = "swarm"
 main()
 """
-"""The child ends when the pipe from its parent closes, however the parent ended."""
+"""The child ends when its standard input does, however the parent ended."""
 
 
 class Process:
@@ -58,6 +58,8 @@ class Process:
 
     async def census(self) -> Counts:
         """What it holds at this moment; raises `SwarmError` if it does not say so in time."""
+        if not hasattr(signal, "SIGUSR1"):
+            raise SwarmError("on this system no process can be asked what it holds")
         told = self.log.stat().st_size
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(signal.SIGUSR1)
@@ -110,9 +112,6 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: list[Process] = []
-        # Children watch this pipe: it closes when we end, even if nobody can clean up any more.
-        self._leash, self._hand = os.pipe()
-        os.set_inheritable(self._leash, True)
 
     async def start(
         self, name: str, arguments: Sequence[str], secrets: Mapping[str, str] | None = None
@@ -129,13 +128,12 @@ class Processes:
                 "-P",
                 "-c",
                 _DIE_WITH_PARENT,
-                str(self._leash),
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                # Closes when we end, even if nobody can clean up any more.
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=file,
                 env={**os.environ, **(secrets or {})},
-                pass_fds=(self._leash,),
                 # Ctrl-C is ours to handle: the terminal would send it to the children too.
                 start_new_session=True,
             )
@@ -147,5 +145,3 @@ class Processes:
         """Ends all processes."""
         await asyncio.gather(*(process.stop() for process in self._processes))
         self._processes.clear()
-        os.close(self._hand)
-        os.close(self._leash)

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Signals that ask a program to end; which of them there are is for the system to say."""
+
 stopping = threading.Event()
 """Set once the program was asked to end: long work in threads, which cannot be cancelled, looks."""
 
@@ -27,8 +30,8 @@ class Stopped(SystemExit):
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Runs `main` to its end on uvloop where there is one.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it, and `Stopped` is raised when it has cleaned up;
-    the second ends the process at once.
+    The first SIGINT, SIGTERM or SIGHUP (SIGBREAK on Windows) cancels it, and `Stopped` is raised
+    when it has cleaned up; the second ends the process at once.
     """
     received: list[int] = []
     stopping.clear()
@@ -52,10 +55,20 @@ async def _stoppable(main: Coroutine[Any, Any, T], received: list[int]) -> T:
         stopping.set()
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, stop, number)
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            _on_signal(loop, number, stop)
     return await main
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: Callable[[int], None]) -> None:
+    """Has the loop call `stop(number)` on a signal."""
+    try:
+        loop.add_signal_handler(number, stop, number)
+    except NotImplementedError:
+        # Loops of Windows only wake up: it is called between two instructions of the main thread.
+        signal.signal(number, lambda got, _: loop.call_soon_threadsafe(stop, got))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

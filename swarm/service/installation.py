@@ -178,7 +178,7 @@ class Launchd:
         return self.folder / f"{label(service)}.plist"
 
     def _domain(self) -> str:
-        return f"gui/{os.getuid()}"
+        return f"gui/{os.getuid() if sys.platform != 'win32' else 0}"
 
 
 def _write(service: Service, path: Path, content: bytes) -> None:

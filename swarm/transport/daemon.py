@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import shutil
 import socket
 import sys
@@ -315,6 +314,10 @@ def _sweep() -> None:
 
 def _raise_files() -> None:
     """Lets this process have enough open files, as far as the system allows."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit.
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

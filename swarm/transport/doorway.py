@@ -70,7 +70,8 @@ class Doorway:
             try:
                 meeting.setblocking(False)
                 meeting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                meeting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if hasattr(socket, "SO_REUSEPORT"):
+                    meeting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 meeting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 meeting.bind((str(self._ip), self._port()))
                 await asyncio.get_running_loop().sock_connect(meeting, (str(ip), port))

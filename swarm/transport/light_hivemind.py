@@ -27,6 +27,13 @@ _LIGHT_NAMES = {
 """What hivemind's networking takes from `hivemind.utils` itself."""
 
 
+_REMEDY = (
+    "it has no build for Windows: run homeswarm in WSL2 (docs/contribute.md, Windows)"
+    if sys.platform == "win32"
+    else "install homeswarm again"
+)
+
+
 def load(name: str) -> Any:
     """Imports one of hivemind's modules without torch, if hivemind is not yet loaded.
 
@@ -59,7 +66,7 @@ def _resource(package: ModuleType, name: str) -> AbstractContextManager[Path]:
 def _defer(package: str) -> None:
     spec = find_spec(package)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{package} is not installed; install homeswarm again")
+        raise ConfigError(f"{package} is not installed; {_REMEDY}")
     loader, module = spec.loader, module_from_spec(spec)
 
     def run(name: str) -> Any:

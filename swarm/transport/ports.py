@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 
 from swarm.errors import ConfigError
 
@@ -22,7 +23,8 @@ def check(ip: IPAddress, port: int) -> None:
     """
     try:
         with socket.socket(family(ip), socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "win32":  # There it would let us in beside others.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((str(ip), port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
