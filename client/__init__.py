@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .speculation import SpeculationConfig
     from .swarm import ModelOptions, Swarm
     from .template import ChatTemplate, TemplateError
-    from .timing import HopTiming, Passage, Timing
+    from .timing import HopTiming, Passage, RouteChange, Timing
 
 __all__ = [
     "AuditConfig",
@@ -32,6 +32,7 @@ __all__ = [
     "Piece",
     "RemoteModel",
     "Reply",
+    "RouteChange",
     "RowInput",
     "SamplingConfig",
     "Session",
@@ -55,6 +56,7 @@ _HOMES = {
     "Piece": "piece",
     "RemoteModel": "model",
     "Reply": "reply",
+    "RouteChange": "timing",
     "RowInput": "chunks",
     "SamplingConfig": "sampling",
     "Session": "session",

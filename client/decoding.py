@@ -31,6 +31,7 @@ from .reply import Finish, Reply
 from .sampling import SamplingConfig
 from .session import Session
 from .speculation.speculator import Speculator
+from .timing import ChangeKind, RouteChange
 
 
 class Decoding:
@@ -56,6 +57,8 @@ class Decoding:
         self._clock = 0.0
         self._seconds = 0.0
         self._step_seconds = 0.0
+        self._names: tuple[str, ...] = ()
+        self._num_handovers = 0
 
     async def tokens(self) -> AsyncGenerator[int, None]:
         """Adds tokens to the reply, and yields each that is part of its text."""
@@ -76,8 +79,7 @@ class Decoding:
                     reply.finish = Finish.LENGTH
                     return
             disturbed = prefill or self._num_recoveries != num_recoveries
-            if not prefill:
-                self._time(disturbed=disturbed)
+            self._time(prefill=prefill, disturbed=disturbed)
             drawn: list[int] = []
             async with aclosing(self._draw(outputs, drafts)) as tokens:
                 async for token in tokens:
@@ -176,12 +178,17 @@ class Decoding:
         reply.num_handovers = session.num_handovers
         reply.distrusted = session.distrusted
 
-    def _time(self, *, disturbed: bool) -> None:
-        """Notes where the time of a decode step went."""
-        timing = self._reply.timing
-        if disturbed:
+    def _time(self, *, prefill: bool, disturbed: bool) -> None:
+        """Notes where the time of a decode step went, and through whom."""
+        timing, passage = self._reply.timing, self._session.passage
+        num_handovers = self._session.num_handovers
+        if not prefill and disturbed:
             timing.disturb(self._step_seconds)
-        else:
-            passage = self._session.passage
+            kind: ChangeKind = "handover" if num_handovers > self._num_handovers else "recovery"
+            num_tokens = len(self._reply.ids)
+            change = RouteChange.between(self._names, passage.names, num_tokens, kind)
+            timing.changes.append(change)
+        elif not prefill:
             timing.add(passage, self._step_seconds)
             self._session.tell(passage, self._step_seconds)
+        self._names, self._num_handovers = passage.names, num_handovers

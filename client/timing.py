@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from swarm.wire.messages import HopTimes
 
 from .route import Route
+
+ChangeKind = Literal["recovery", "handover"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,29 @@ class HopTiming:
         self.wire += wire
 
 
+@dataclass(frozen=True)
+class RouteChange:
+    """The route changed when the reply had `num_tokens`: names of the peers it lost and gained.
+
+    `kind` is `recovery`, where peers were lost, or `handover`, where one left as it should. Both
+    are empty where the same peers were wired anew.
+    """
+
+    kind: ChangeKind
+    num_tokens: int
+    gone: tuple[str, ...]
+    came: tuple[str, ...]
+
+    @classmethod
+    def between(
+        cls, old: Sequence[str], new: Sequence[str], num_tokens: int, kind: ChangeKind
+    ) -> RouteChange:
+        """From the names of one route's hops to those of the next one's."""
+        gone = dict.fromkeys(name for name in old if name not in new)
+        came = dict.fromkeys(name for name in new if name not in old)
+        return cls(kind, num_tokens, tuple(gone), tuple(came))
+
+
 @dataclass
 class Timing:
     """Where decode steps' time went, in seconds in all.
@@ -74,7 +100,8 @@ class Timing:
     the way from the last hop to the client. `num_disturbed` steps, during which the route changed,
     took `disturbed` and are in none of the others. `head` is embedding tokens and computing logits,
     with waiting for others' in the same process; `sampling` is choosing tokens. Both count for the
-    prompt, too.
+    prompt, too. `changes` of the route are those between two tokens; there may be others, in the
+    middle of a prompt.
     """
 
     hops: dict[tuple[str, int, int], HopTiming] = field(default_factory=dict)
@@ -84,6 +111,7 @@ class Timing:
     disturbed: float = 0.0
     head: float = 0.0
     sampling: float = 0.0
+    changes: list[RouteChange] = field(default_factory=list)
 
     def add(self, passage: Passage, seconds: float) -> None:
         """A decode step took so long; one whose hops are not those of the route counts nowhere."""
@@ -108,6 +136,7 @@ class Timing:
         self.disturbed += other.disturbed
         self.head += other.head
         self.sampling += other.sampling
+        self.changes += other.changes
         for hop in other.hops.values():
             mine = self._hop(hop.peer, hop.name, hop.start, hop.end)
             mine.spend(hop.queue, hop.compute, hop.wire, hop.num_steps)

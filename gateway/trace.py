@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from swarm.client import HopTiming, Timing
+from swarm.client import HopTiming, RouteChange, Timing
 
 from .answer import Answer, Source
 from .events import Usage
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 6000
 """Of a trace as JSON: programs take header lines of 8 KiB."""
+
+_MOST_CHANGES = 8
+_MOST_NAMES = 4
+"""Of a trace's changes of the route, and of the peers in each, so that there is room for hops."""
 
 _ODD = re.compile(r"[^\w.,:/@+{}-]", re.ASCII)
 
@@ -163,6 +167,7 @@ class Trace:
                 "accepted": self.total("num_accepted"),
             },
             **_steps(timing),
+            "changes": [_change(change) for change in timing.changes[-_MOST_CHANGES:]],
         }
 
 
@@ -199,6 +204,15 @@ def _hop(hop: HopTiming, whole: float) -> dict[str, Any]:
         "compute_ms": _ms(hop.compute / hop.num_steps),
         "wire_ms": _ms(hop.wire / hop.num_steps),
         "share": round((hop.queue + hop.compute + hop.wire) / whole, 3),
+    }
+
+
+def _change(change: RouteChange) -> dict[str, Any]:
+    return {
+        "kind": change.kind,
+        "tokens": change.num_tokens,
+        "gone": change.gone[:_MOST_NAMES],
+        "came": change.came[:_MOST_NAMES],
     }
 
 

@@ -58,7 +58,6 @@ class Peer:
         handler_config: HandlerConfig | None = None,
         pauses: Pauses | None = None,
         metering: Metering | None = None,
-        pauses: Pauses | None = None,
     ) -> None:
         self.member = member
         self.config = config
@@ -135,15 +134,6 @@ class Peer:
         return self._patrol
 
     @property
-    def paused(self) -> bool:
-        """Whether the peer holds no blocks until its pause is over, or gives them up for one."""
-        return self._state is State.PAUSED
-
-    def watch(self, on_change: Callable[[], None]) -> None:
-        """Calls `on_change` from now on when it begins to serve or to pause."""
-        self._watchers.append(on_change)
-
-    @property
     def num_links(self) -> int:
         """Links to other members, whoever opened them."""
         return self._neighbours.num_links
@@ -189,11 +179,6 @@ class Peer:
             memory_bytes=self._total_memory,
             resumes=self.pause.resumes if self.pause else 0.0,
             **(self.metering.announced if self.metering is not None else {}),
-            num_sessions=self.num_sessions,
-            num_positions=self.tally.work.num_positions,
-            used_bytes=devices.taken_memory(self.taking.device, daemons=False),
-            memory_bytes=self._total_memory,
-            resumes=self.pause.resumes if self.pause else 0.0,
         )
 
     async def start(self) -> None:
@@ -435,7 +420,6 @@ async def serving(
     handler_config: HandlerConfig | None = None,
     pauses: Pauses | None = None,
     metering: Metering | None = None,
-    pauses: Pauses | None = None,
 ) -> AsyncIterator[Peer]:
     """A peer that serves for the length of the block; yields once it does, and leaves at the end.
 
@@ -453,7 +437,6 @@ async def serving(
             handler_config=handler_config,
             pauses=pauses,
             metering=metering,
-            pauses=pauses,
         )
         try:
             await peer.start()

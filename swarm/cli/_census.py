@@ -31,6 +31,15 @@ class Census:
         """Counts what `source` gives too, from now on."""
         self._sources.append(source)
 
+    @contextmanager
+    def counting(self, source: Callable[[], Counts]) -> Iterator[None]:
+        """Counts what `source` gives too, for the length of the block."""
+        self.add(source)
+        try:
+            yield
+        finally:
+            self._sources.remove(source)
+
     def line(self) -> str:
         """One line, `census key=value …`."""
         counts = {key: count for source in self._sources for key, count in source().items()}

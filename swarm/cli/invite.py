@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swarm import state
 from swarm.membership.certificate import MAX_NAME, Role
 
 from . import _qr, _registrar, _times, _wording
@@ -48,6 +50,13 @@ def invite(
     ] = "7d",
     folder: FolderOption = None,
     join: AdminOption = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write it into this file, for its owner's eyes only, instead of standard output;"
+            " where there is one already, nothing is done."
+        ),
+    ] = None,
     qr: QrOption = None,
 ) -> None:
     """Write an invite: one line on standard output, and what it is worth on stderr.
@@ -57,16 +66,23 @@ def invite(
     """
     if len(name) > MAX_NAME:
         raise typer.BadParameter(f"a name has at most {MAX_NAME} characters", param_hint="--name")
+    if file is not None and file.exists():
+        typer.echo(f"There is an invite in {file} already.", err=True)
+        return
     lifetime = _times.duration(expires)
     where = _registrar.place(folder, join)
     now = time.time()
     written = run_async(_write(where, role, name, uses, now + lifetime))
     line = written.encode()
-    typer.echo(line)
+    if file is None:
+        typer.echo(line)
+    else:
+        state.replace(file, f"{line}\n".encode())
     typer.echo(_wording.meaning(role, uses, written.expires, now, name), err=True)
     for command in _wording.commands(role):
         typer.echo(f"  {command}", err=True)
-    _qr.show(line, qr)
+    if file is None:
+        _qr.show(line, qr)
 
 
 async def _write(

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from swarm.forms import Form
 
-from . import _census, _metrics, _options
+from . import _metrics, _options
+from ._contribution import Contribution, Numbers, Source
 from ._metrics import MetricsKeyOption, MetricsOption
-from ._options import CacheOption, JoinOption, ModelOption, RevisionOption
+from ._options import CacheOption, JoinOption, RevisionOption
 from ._service import PeerCommand
 from .runner import Stopped, run_async
-
-if TYPE_CHECKING:
-    from swarm.energy.metering import Metering
-    from swarm.invite import Invite
-    from swarm.member import JoinConfig
-    from swarm.peer.config import PeerConfig
-    from swarm.peer.service import Peer
-    from swarm.web.door import Door
-    from swarm.web.metrics import MetricsConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +25,14 @@ def register(app: typer.Typer) -> None:
 
 def peer(
     join: JoinOption,
-    model: ModelOption,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A Hugging Face repo id, a folder with safetensors, or a .gguf file; else the"
+            " model of this group that needs it most.",
+        ),
+    ] = None,
     blocks: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +69,29 @@ def peer(
     kv_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="For running sessions; else a quarter.")
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="For all that this peer takes: weights, sessions, work, the program itself.",
+        ),
+    ] = None,
+    max_upload: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE", help="For everything that this peer sends, such as 20Mbit or 2MB/s."
+        ),
+    ] = None,
+    hours: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOURS",
+            help="Serve only then, in local time: 22-08, sat,sun or mon-fri@18:30-23; repeatable.",
+        ),
+    ] = None,
+    pause_when_busy: Annotated[
+        bool, typer.Option(help="Pause while somebody else uses this machine's CPU or GPU.")
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: a free one.")] = 0,
     announce: Annotated[
@@ -134,6 +153,9 @@ def peer(
             " 0: not known.",
         ),
     ] = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each change of what is served.")
+    ] = False,
     revision: RevisionOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -158,6 +180,9 @@ def peer(
         kv_memory=_options.size(kv_memory),
         leave_patience=grace,
         audit=audit,
+        max_memory=_options.size(max_memory),
+        hours=tuple(hours or ()),
+        pause_when_busy=pause_when_busy,
     )
     place = JoinConfig(
         folder=folder or default_folder() / "peer",
@@ -166,112 +191,17 @@ def peer(
         port=port,
         announce=tuple(announce or ()),
         map_port=map_port,
+        upload=_options.rate(max_upload),
         relay=RelayConfig(serve=relay, rate=_options.size(relay_rate) or RelayConfig.rate),
     )
-    source = _Source(_options.existing_model(model), revision, cache)
-    numbers = Numbers(_metrics.config(metrics, metrics_key), watts)
-    with suppress(Stopped):
-        run_async(_serve(Invite.decode(join), source, place, config, keep_prefixes, numbers))
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Where Prometheus asks, and the watts of the machine under full load (0: not known)."""
-
-    metrics: MetricsConfig | None
-    watts: float
-
-    def metering(self, device: str) -> Metering:
-        """What tells how much energy is spent."""
-        from swarm.peer.power import metering
-
-        return metering(device, self.watts)
-
-    @asynccontextmanager
-    async def told(self, running: Peer, door: Door[MetricsConfig] | None) -> AsyncIterator[None]:
-        """Answers Prometheus for the length of the block, if it is to ask."""
-        if door is None:
-            yield
-            return
-        from swarm.peer.metrics import registry
-        from swarm.web.metrics import serving
-
-        async with serving(door, registry(running)):
-            yield
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where the weights come from."""
-
-    model: str
-    revision: str | None
-    cache: Path | None
-
-
-async def _serve(
-    invite: Invite,
-    source: _Source,
-    place: JoinConfig,
-    config: PeerConfig,
-    keep_seconds: float,
-    numbers: Numbers,
-) -> None:
-    # torch and transformers take seconds to import: the group is joined first, so that a wrong
-    # invite is told at once.
-    from swarm.member import join as join_group
-
-    with _metrics.opened(numbers.metrics) as door, _census.told_on_signal() as census:
-        async with join_group(invite, place) as member:
-            import torch
-
-            from swarm.checkpoint import open_checkpoint
-            from swarm.peer.limits import HandlerConfig
-            from swarm.peer.service import serving
-
-            from ._progress import progress
-
-            torch.set_num_threads(config.num_threads)
-            typer.echo(f"Joined the group. Opening {source.model} …", err=True)
-            checkpoint = await asyncio.to_thread(
-                open_checkpoint,
-                source.model,
-                revision=source.revision,
-                cache_dir=source.cache,
-                progress=progress(),
-            )
-            with checkpoint:
-                limits = HandlerConfig(keep_seconds=keep_seconds)
-                # What it is called is for the group to say.
-                known = replace(config, name=member.membership.standing.name)
-                serve = serving(
-                    member,
-                    checkpoint,
-                    known,
-                    handler_config=limits,
-                    metering=numbers.metering(config.device),
-                )
-                async with serve as running, numbers.told(running, door):
-                    census.add(lambda: _census.of_peer(running))
-                    typer.echo(_line(running))
-                    try:
-                        await asyncio.Future()
-                    finally:
-                        _say_leaving(running)
-
-
-def _say_leaving(running: Peer) -> None:
-    if number := running.num_sessions:
-        typer.echo(
-            f"Leaving. {number} running answer{'s' * (number > 1)} go on elsewhere, within"
-            f" {running.config.leave_patience:g} s; Ctrl-C again leaves at once …",
-            err=True,
-        )
-
-
-def _line(running: Peer) -> str:
-    entry = running.announcement()
-    return (
-        f"serving blocks {entry.start}:{entry.end} of {entry.num_blocks} of {entry.model_name}"
-        f" as {entry.peer}"
+    contribution = Contribution(
+        Invite.decode(join),
+        place,
+        Source(model and _options.existing_model(model), revision, cache),
+        config,
+        Numbers(_metrics.config(metrics, metrics_key), watts),
+        keep_prefixes,
+        as_json,
     )
+    with suppress(Stopped):
+        run_async(contribution.give())

@@ -83,6 +83,9 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Web pages of this origin may ask; repeatable."),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Show a page to chat at, in a browser.")
+    ] = True,
     most_running: Annotated[
         int, typer.Option(min=1, help="Answers that are made at a time; others wait.")
     ] = 32,
@@ -155,6 +158,7 @@ def serve(
         certificate=tls_cert,
         private_key=tls_key,
         origins=tuple(cors or ()),
+        page=page,
         most_body=_options.size(most_body),
         most_running=most_running,
         most_waiting=most_waiting,
@@ -300,6 +304,8 @@ async def _opened(swarm: Swarm, source: str, options: ModelOptions) -> RemoteMod
 
 def _tell(gateway: Gateway, names: list[str], door: Door[GatewayConfig], *, keyed: bool) -> None:
     typer.echo(f"serving {', '.join(names)} at {gateway.url}/v1")
+    if door.config.page:
+        typer.echo(f"Chat at {gateway.url}/", err=True)
     lines = [f"  curl {gateway.url}/v1/chat/completions -H 'Content-Type: application/json' \\"]
     if keyed:
         lines.append("    -H 'Authorization: Bearer KEY' \\")

@@ -86,6 +86,11 @@ class Neighbours:
         most = self._config.upload
         return min(self._upload_rate or most, most) if most else self._upload_rate
 
+    @property
+    def upload_limit(self) -> float:
+        """Bytes per second that this machine may send; 0: no limit."""
+        return self._config.upload
+
     def get(self, peer: str) -> Link | None:
         """The open link that we have opened to `peer`, if there is one."""
         link = self._opened.get(peer)

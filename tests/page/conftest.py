@@ -87,7 +87,6 @@ class Looks:
         """Notes errors, and what the content security policy forbade; the console tells both."""
         page.on("pageerror", lambda error: self.problems.append(f"thrown: {error}"))
         page.on("console", self._hear)
-        page.on("requestfailed", lambda request: None)
 
     def _hear(self, message: Any) -> None:
         # A refusal is an answer: what the page makes of it is what tests look at.
@@ -116,7 +115,7 @@ class Speaker:
     replies: tuple[Any, ...] = ()
     asks: list[Ask] = field(default_factory=list)
     num_ended: int = 0
-    routed: bool = True
+    missing: tuple[tuple[int, int], ...] = ()
     script: asyncio.Queue[Event | Refusal] = field(default_factory=asyncio.Queue)
 
     def say(self, *texts: str) -> None:
@@ -151,8 +150,11 @@ class Speaker:
             self.num_ended += 1
 
     async def models(self) -> tuple[ModelCard, ...]:
-        cards = (ModelCard(name, 1_700_000_000, 2048, has_route=self.routed) for name in self.names)
-        return tuple(cards)
+        gap = self.missing
+        return tuple(
+            ModelCard(name, 1_700_000_000, 2048, has_route=not gap, missing=gap)
+            for name in self.names
+        )
 
     async def count(self, model: str, prompt: Prompt) -> int:
         return 7
@@ -284,3 +286,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         async with Page.shown(PageConfig(port=0), tmp_path) as page:
             with page.beside(authority, registry.directory(authority.peer_id)):
                 yield House(page, authority, registry, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., Any]:
+    """`await ask(page, text)`: types and sends a message."""
+
+    async def ask(page: Any, text: str) -> None:
+        await page.get_by_label("Your message").fill(text)
+        await page.keyboard.press("Enter")
+
+    return ask

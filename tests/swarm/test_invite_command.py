@@ -263,3 +263,27 @@ def test_somebody_at_a_terminal_is_asked(answer, options, code, removed):
     assert returned == code, seen
     assert ('Remove "garage-pc"' in seen) == (not options) and "Traceback" not in seen
     assert ("garage-pc is removed" in seen) == removed
+
+
+def test_an_invite_may_go_into_a_file_of_its_own(tmp_path, monkeypatch):
+    @asynccontextmanager
+    async def opened(_place):
+        yield Writer()
+
+    class Writer:
+        written = 0
+
+        async def invite(self, role, **_terms):
+            Writer.written += 1
+            return some_invite(role)
+
+    monkeypatch.setattr(_registrar, "registrar", opened)
+    path = tmp_path / "invite"
+    words = ["invite", "--dir", str(tmp_path), "--file", str(path)]
+    for _ in range(2):
+        result = CliRunner().invoke(cli.build(), words)
+        assert result.exit_code == 0, result.output
+        assert "hs1" not in result.stdout
+    assert Writer.written == 1, "a second one was written over the first"
+    assert Invite.decode(path.read_text()).role is Role.PEER
+    assert path.stat().st_mode & 0o777 == 0o600

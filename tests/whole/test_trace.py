@@ -80,6 +80,9 @@ async def test_a_trace_tells_of_the_peer_that_died_and_of_the_one_that_took_over
     assert told["recoveries"] >= 2, "each choice has a session of its own"
     peers = {hop["peer"]: hop["blocks"] for hop in told["hops"]}
     assert peers["peer-1"] == [1, 3] and "spare-0:4" in peers
+    for change in told["changes"]:
+        assert change["kind"] == "recovery" and 0 < change["tokens"] < 24
+    assert {(*each["gone"], *each["came"]) for each in told["changes"]} >= {("peer-1", "spare-0:4")}
     assert told["disturbed_steps"] >= 2 and told["disturbed_ms"] > 0
     assert told["steps"] + told["disturbed_steps"] == told["speculation"]["steps"]
     metrics = Metrics()

@@ -2,11 +2,14 @@
 
 /** The server said no (`status`), or was not reached or broke off (`status` 0). */
 export class ApiError extends Error {
-  /** `code` and `param` are the server's own words for why; `retryAfter` is in seconds. */
-  constructor(status, message, { code = "", param = "", retryAfter = null } = {}) {
+  /**
+   * `code` and `param` are the server's own words for why, `body` is all that it says, if that is
+   * JSON; `retryAfter` is in seconds.
+   */
+  constructor(status, message, { code = "", param = "", retryAfter = null, body = null } = {}) {
     super(message);
     this.name = "ApiError";
-    Object.assign(this, { status, code, param, retryAfter });
+    Object.assign(this, { status, code, param, retryAfter, body });
   }
 }
 
@@ -94,11 +97,9 @@ async function reached(promise) {
 
 async function refusal(response) {
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
-  try {
-    const { error } = await response.json();
-    const { message, code, type, param } = typeof error === "string" ? { message: error } : error;
-    return new ApiError(response.status, message, { code: code || type || "", param, retryAfter });
-  } catch {
-    return new ApiError(response.status, response.statusText, { retryAfter });
-  }
+  const body = await response.json().catch(() => null);
+  const error = body?.error ?? {};
+  const { message, code, type, param } = typeof error === "string" ? { message: error } : error;
+  const why = { code: code || type || "", param: param || "", retryAfter, body };
+  return new ApiError(response.status, message || response.statusText, why);
 }
