@@ -16,6 +16,11 @@ class Passages:
     def __init__(self) -> None:
         self._watchers: tuple[Watcher, ...] = ()
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody is told."""
+        return bool(self._watchers)
+
     def watch(self, watcher: Watcher) -> None:
         """Tells it of every step from now on. It must be quick, and not fail."""
         self._watchers = (*self._watchers, watcher)

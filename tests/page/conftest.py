@@ -29,6 +29,7 @@ from swarm.bootstrap.authority import Authority
 from swarm.bootstrap.config import PageConfig
 from swarm.bootstrap.page import Page
 from swarm.bootstrap.page_keys import Right
+from swarm.client import Swarm
 from swarm.directory import Announcement, State
 from swarm.directory.memory import Registry
 from swarm.gateway.answer import Answer, Answerer, Caller, ModelCard, Source
@@ -188,14 +189,17 @@ async def speaker() -> Speaker:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def serve_page() -> AsyncIterator[Callable[..., Any]]:
-    """`await serve_page(answerer, config, keys)`: the address of a gateway with the page."""
+    """`await serve_page(answerer, config, keys, swarm)`: the address of a gateway with the page."""
     async with AsyncExitStack() as stack:
 
         async def serve(
-            answerer: Answerer, config: GatewayConfig | None = None, keys: Keys | None = None
+            answerer: Answerer,
+            config: GatewayConfig | None = None,
+            keys: Keys | None = None,
+            swarm: Swarm | None = None,
         ) -> str:
             app = create_app(all_endpoints(), answerer, config or GatewayConfig(), keys)
-            add_page(app, keys or Keys())
+            add_page(app, keys or Keys(), swarm=swarm)
             return await listen(app, stack)
 
         yield serve
