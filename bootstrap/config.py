@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarm.errors import ConfigError
-from swarm.invite import Invite
 from swarm.membership.certificate import Role
-from swarm.transport.relay import RelayConfig
+from swarm.transport.relay_config import RelayConfig
 from swarm.web.config import WebConfig
+
+if TYPE_CHECKING:
+    from swarm.invite import Invite
 
 _MAX_NAME = 64
 

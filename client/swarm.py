@@ -246,11 +246,13 @@ def _load(name: str, options: ModelOptions) -> tuple[Checkpoint, Head]:
         cache_dir=options.cache_dir,
         progress=options.progress,
     )
-    return checkpoint, Head.load(checkpoint, options.torch_dtype, form(options.quantize))
+    with checkpoint.wait("loading embeddings and head"):
+        return checkpoint, Head.load(checkpoint, options.torch_dtype, form(options.quantize))
 
 
 def _load_draft(name: str, options: ModelOptions, large: Checkpoint) -> DraftModel:
-    with open_checkpoint(
-        name, cache_dir=options.cache_dir, progress=options.progress
-    ) as checkpoint:
+    with (
+        open_checkpoint(name, cache_dir=options.cache_dir, progress=options.progress) as checkpoint,
+        checkpoint.wait(f"loading {checkpoint.name}, which guesses ahead"),
+    ):
         return DraftModel.load(checkpoint, large, options.torch_dtype)

@@ -107,17 +107,21 @@ class Taking:
     def load(self, span: Span) -> Taken:
         """Loads blocks and finds out how fast they are. Blocks; call it in a thread."""
         config, before = self._config, self.memory
-        blocks = load(self._checkpoint, *span, device=self.device, dtype=self.dtype, form=self.form)
-        digests = joined(self._checkpoint.digests(*span))
+        checkpoint, named = self._checkpoint, "blocks {}:{}".format(*span)
+        with checkpoint.wait(f"loading {named}"):
+            blocks = load(checkpoint, *span, device=self.device, dtype=self.dtype, form=self.form)
+            digests = joined(checkpoint.digests(*span))
         loaded = self.memory
         kv_bytes = self.budget.kv(loaded)
         page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
         runner = Runner(blocks, num_pages=num_pages(kv_bytes, page), page_len=config.page_len)
-        runner.check()
-        each = needed_bytes(self._checkpoint, self.dtype, self.form)
+        with checkpoint.wait(f"checking and timing {named}"):
+            runner.check()
+            speed = Speed(*runner.measure())
+        each = needed_bytes(checkpoint, self.dtype, self.form)
         return Taken(
             runner=runner,
-            speed=Speed(*runner.measure()),
+            speed=speed,
             digests=digests,
             free=before.free,
             weights=each * (span[1] - span[0]),

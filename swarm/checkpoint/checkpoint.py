@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,7 +13,7 @@ from swarm.errors import ConfigError
 
 from .layout import renumbered
 from .model_config import context_length
-from .progress import Progress, Silent
+from .progress import Advance, Progress, Silent, wait
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ def open_checkpoint(
     if path.exists():
         if revision is not None:
             raise ConfigError(f"{model}: a revision belongs to a repo id, this is a local path")
-        return Checkpoint(_open_path(path, cache_dir, progress))
+        return Checkpoint(_open_path(path, cache_dir, progress), progress)
     from . import hub
     from .safetensors_source import SafetensorsSource
 
@@ -57,7 +58,7 @@ def open_checkpoint(
             "nor a Hugging Face repo id of the form owner/name"
         )
     repository = hub.open_repository(model, revision, cache_dir, progress)
-    return Checkpoint(SafetensorsSource(repository, progress))
+    return Checkpoint(SafetensorsSource(repository, progress), progress)
 
 
 def _open_path(path: Path, cache_dir: Path, progress: Progress) -> TensorSource:
@@ -76,8 +77,9 @@ def _open_path(path: Path, cache_dir: Path, progress: Progress) -> TensorSource:
 class Checkpoint:
     """An opened model. Made by `open_checkpoint`; methods block, and any thread may call them."""
 
-    def __init__(self, source: TensorSource) -> None:
+    def __init__(self, source: TensorSource, progress: Progress | None = None) -> None:
         self._source = source
+        self._progress = progress or Silent()
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
@@ -168,6 +170,10 @@ class Checkpoint:
     def generation_config(self) -> GenerationConfig:
         """The makers' sampling settings, or what the config implies."""
         return self._source.generation_config()
+
+    def wait(self, what: str) -> AbstractContextManager[Advance]:
+        """Tells whoever is told of this model's loading about a wait that nobody can measure."""
+        return wait(self._progress, 0, what)
 
     def close(self) -> None:
         """Give back what is held, any number of times. Loaded tensors stay valid."""

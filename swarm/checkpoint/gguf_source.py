@@ -192,7 +192,8 @@ class GgufSource:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """See `TensorSource.tokenizer`. transformers takes seconds to parse the vocabulary."""
         path = self._path.resolve()
-        return load_tokenizer(path.parent, self.name, gguf_file=path.name)
+        with wait(self._progress, 0, "reading the vocabulary"):
+            return load_tokenizer(path.parent, self.name, gguf_file=path.name)
 
     def generation_config(self) -> GenerationConfig:
         """What the config implies; a GGUF file has nothing else."""

@@ -75,7 +75,8 @@ def open_repository(
     try:
         if is_offline():
             raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
-        listing = _ask(repo, revision, kept, endpoint)
+        with wait(progress, 0, f"asking the hub for {repo}"):
+            listing = _ask(repo, revision, kept, endpoint)
     except (OfflineModeIsEnabled, TransportError, OSError) as error:
         if isinstance(error, HfHubHTTPError):
             status = error.response.status_code
@@ -218,16 +219,24 @@ class HubRepository:
             and not name.endswith(".index.json")
             and ("/" not in name or name.startswith("additional_chat_templates/"))
         ]
-        for name in small:
-            self.file(name)
+        here = {name for name in small if self._cached(name) is not None}
+        total = sum(self._listing.files[name].size for name in small if name not in here)
+        with wait(self._progress, total, f"downloading {self._repo}'s vocabulary") as advance:
+            for name in small:
+                self.file(name)
+                advance(0 if name in here else self._listing.files[name].size)
         return self.file("config.json").parent
 
     def weights(self, name: str) -> ByteSource:
         """See `Repository.weights`. Whole files in the Hugging Face cache are used as they are."""
-        cached = find_in_cache(self._repo, name, revision=self._listing.commit)
-        if isinstance(cached, str):
-            return LocalFile(Path(cached))
+        if (cached := self._cached(name)) is not None:
+            return LocalFile(cached)
         return self._remote(name)
+
+    def _cached(self, name: str) -> Path | None:
+        """Where a whole file is in the Hugging Face cache."""
+        cached = find_in_cache(self._repo, name, revision=self._listing.commit)
+        return Path(cached) if isinstance(cached, str) else None
 
     def _remote(self, name: str) -> RemoteFile:
         size = self._listing.files[name].size

@@ -11,10 +11,16 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """Receives one wait at a time: `start`, then `advance`s, then `finish`, from any thread."""
+    """Receives a wait's `start`, `advance`s and `finish`, from any thread.
+
+    A wait may begin and end within another one; what is told is the innermost one's.
+    """
 
     def start(self, total_bytes: int, what: str) -> None:
-        """A wait over `total_bytes` begins; `what` names it, e.g. "downloading blocks 0:8"."""
+        """A wait over `total_bytes` begins; `what` names it, e.g. "downloading blocks 0:8".
+
+        Of a wait over 0 bytes nobody knows how long it takes.
+        """
 
     def advance(self, n: int) -> None:
         """`n` more bytes are done."""

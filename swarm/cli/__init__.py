@@ -11,6 +11,7 @@ import logging
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,20 +25,23 @@ from ._options import plain
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
-def build() -> typer.Typer:
-    """The application with every command."""
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """The application with every command, or with the one alone that the first of `words` names.
+
+    That one starts sooner, and so does the completion of its options. Words that begin with a dash
+    name none.
+    """
+    names = {module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_"}
+    named = next((word for word in words if not word.startswith("-")), "")
     app = typer.Typer(
         name="swarm",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         help="Run a large language model that fits on none of your machines, together.",
     )
     app.callback()(_set_up)
-    for module in pkgutil.iter_modules(__path__):
-        if module.name.startswith("_"):
-            continue
-        register = getattr(importlib.import_module(f"{__name__}.{module.name}"), "register", None)
+    for name in sorted({named} & names or names):
+        register = getattr(importlib.import_module(f"{__name__}.{name}"), "register", None)
         if register is not None:
             register(app)
     return app
@@ -48,11 +52,20 @@ def main() -> None:
     # Downloads are shown by our own bars.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        build()()
+        build(_words())()
     except (SwarmError, ExceptionGroup) as error:
         for reason in _reasons(error):
             sys.stderr.write(f"swarm: error: {reason}\n")
         sys.exit(1)
+
+
+def _words() -> list[str]:
+    """What was typed after `swarm`: to run, or so far, to be completed (as Typer's scripts say)."""
+    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
+    if "_SWARM_COMPLETE" not in os.environ or typed is None:
+        return sys.argv[1:]
+    # The word that is being typed names nothing yet.
+    return typed.split()[1:] if typed[-1:].isspace() else typed.split()[1:-1]
 
 
 def _reasons(error: SwarmError | ExceptionGroup[Exception]) -> list[str]:

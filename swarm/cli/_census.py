@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import psutil
 import typer
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def told_on_signal() -> Iterator[Census]:
 
 def of_process() -> Counts:
     """Tasks of the event loop, open files and sockets (0 on Windows), resident memory in bytes."""
+    import psutil
+
     process = psutil.Process()
     return {
         "tasks": len(asyncio.all_tasks()),

@@ -100,8 +100,11 @@ class Contribution:
         # invite is told at once.
         from swarm.member import join
 
-        async with join(self.invite, self.place) as member:
-            import torch
+        from ._progress import JOINING, entering, waiting
+
+        async with entering(join(self.invite, self.place), JOINING) as member:
+            with waiting("starting torch"):
+                import torch
 
             torch.set_num_threads(self.config.num_threads)
             with await self._opened(member) as checkpoint:

@@ -41,3 +41,10 @@ def span(seconds: float) -> str:
 def until(moment_seconds: float, now: float) -> str:
     """A time to come, and how far it is: `2026-11-29 10:40 (7 days)`."""
     return f"{moment(moment_seconds)} ({span(moment_seconds - now)})"
+
+
+def clock(moment_seconds: float, now: float) -> str:
+    """A time to come, as short as it is clear: `08:00` within a day, else with its date."""
+    if 0 <= moment_seconds - now < 86_400:
+        return time.strftime("%H:%M", time.localtime(moment_seconds))
+    return moment(moment_seconds)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swarm.bootstrap.config import MAX_USES, PAGE_PORT, BootstrapConfig, PageConfig, Terms
-from swarm.transport.relay import RelayConfig
+from swarm.transport.relay_config import RelayConfig
 
 from . import _options, _qr, _times, _wording
 from ._census import told_on_signal

@@ -10,7 +10,7 @@ import typer
 
 from swarm.forms import Form
 
-from . import _metrics, _options
+from . import _completion, _metrics, _options
 from ._contribution import Contribution, Numbers, Source
 from ._metrics import MetricsKeyOption, MetricsOption
 from ._options import CacheOption, JoinOption, RevisionOption
@@ -42,8 +42,17 @@ def peer(
     threads: Annotated[
         int, typer.Option(min=0, help="Compute threads; 0: all cores of this process.")
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, mps or xpu.", autocompletion=_completion.devices),
+    ] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="auto, bfloat16, float16 or float32.",
+            autocompletion=_completion.among("auto", "bfloat16", "float16", "float32"),
+        ),
+    ] = "auto",
     quantize: Annotated[
         Form,
         typer.Option(
@@ -167,7 +176,7 @@ def peer(
     from swarm.member import JoinConfig
     from swarm.peer.config import PeerConfig
     from swarm.state import default_folder
-    from swarm.transport.relay import RelayConfig
+    from swarm.transport.relay_config import RelayConfig
 
     config = PeerConfig(
         name=name if name is not None else _options.host_name(),

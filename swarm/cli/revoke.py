@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import _registrar
+from . import _completion, _registrar
 from ._registrar import AdminOption, FolderOption
 from .runner import run_async
 
@@ -25,7 +25,8 @@ def revoke(
         str,
         typer.Argument(
             help="A member's name, or an open invite's, or as much of its id as `swarm members`"
-            " shows."
+            " shows.",
+            autocompletion=_completion.members,
         ),
     ],
     folder: FolderOption = None,

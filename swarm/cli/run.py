@@ -21,15 +21,24 @@ from ._options import (
     DraftOption,
     DtypeOption,
     JoinOption,
+    MaxTokensOption,
+    MinPOption,
     ModelOption,
     QuantizeOption,
+    RepetitionPenaltyOption,
     RevisionOption,
+    SeedOption,
     SpeculateOption,
+    StopOption,
+    TemperatureOption,
     ThreadsOption,
+    TopKOption,
+    TopPOption,
     WaitOption,
     WireOption,
 )
 from ._report import Report
+from .chat.clean import clean
 from .runner import run_async
 
 if TYPE_CHECKING:
@@ -55,20 +64,14 @@ def run(
     join: JoinOption,
     model: ModelOption,
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
-    max_tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 256,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="0 always takes the likeliest token.")
-    ] = 0.0,
-    top_k: Annotated[int, typer.Option(min=0, help="Among the likeliest so many; 0: all.")] = 0,
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Among the likeliest mass.")] = 1.0,
-    min_p: Annotated[
-        float, typer.Option(min=0, max=1, help="At least this part of the best chance.")
-    ] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help="1 punishes nothing.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="End before this text; repeatable.")
-    ] = None,
+    max_tokens: MaxTokensOption = 256,
+    temperature: TemperatureOption = 0.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    min_p: MinPOption = 0.0,
+    repetition_penalty: RepetitionPenaltyOption = 1.0,
+    seed: SeedOption = None,
+    stop: StopOption = None,
     raw: Annotated[bool, typer.Option("--raw", help="Apply no chat template.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write text, token ids, route and timings as JSON.")
@@ -85,9 +88,10 @@ def run(
     cache: CacheOption = None,
 ) -> None:
     """Ask the group's swarm: the text goes to standard output, route and speeds to stderr."""
-    from swarm.client import ModelOptions, SamplingConfig, SpeculationConfig
+    from ._progress import progress, waiting
 
-    from ._progress import progress
+    with waiting("starting"):
+        from swarm.client import ModelOptions, SamplingConfig, SpeculationConfig
 
     text = _standard_input() if prompt == "-" else prompt
     sampling = SamplingConfig(
@@ -142,6 +146,8 @@ async def _ask(invite: str, question: Question, options: ModelOptions, terms: Te
     from swarm.client import AuditConfig, Swarm
     from swarm.client.config import SessionConfig
 
+    from ._progress import JOINING, entering
+
     if terms.threads:
         torch.set_num_threads(terms.threads)
     joining = Swarm.join(
@@ -151,7 +157,7 @@ async def _ask(invite: str, question: Question, options: ModelOptions, terms: Te
         on_wait=_say_wait,
         audit_config=AuditConfig(rate=terms.audit),
     )
-    async with joining as swarm:
+    async with entering(joining, JOINING) as swarm:
         model = await swarm.model(question.model, options)
         await answer(swarm, model, question)
 
@@ -172,7 +178,8 @@ async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
         async with aclosing(written) as pieces:
             async for piece in pieces:
                 if not question.as_json:
-                    sys.stdout.write(piece)
+                    # To a file or a program it goes as it is.
+                    sys.stdout.write(clean(piece) if sys.stdout.isatty() else piece)
                     sys.stdout.flush()
     finally:
         if reply.text and not question.as_json:

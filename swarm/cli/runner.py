@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,6 +18,9 @@ _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 stopping = threading.Event()
 """Set once the program was asked to end: long work in threads, which cannot be cancelled, looks."""
+
+_blocks: list[Callable[[], bool]] = []
+"""What Ctrl-C leaves first, the innermost last; each says whether there was something to leave."""
 
 
 class Stopped(SystemExit):
@@ -44,11 +48,40 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     raise Stopped(128 + received[0])
 
 
+@asynccontextmanager
+async def interruptible() -> AsyncIterator[asyncio.Timeout]:
+    """Ctrl-C leaves this block, instead of the program that `run_async` runs.
+
+    Whoever was interrupted finds the scope `expired()`. While the block is being left another
+    Ctrl-C ends the program.
+    """
+    loop, scope = asyncio.get_running_loop(), asyncio.timeout(None)
+
+    def leave() -> bool:
+        if scope.expired():
+            return False
+        scope.reschedule(loop.time())
+        return True
+
+    try:
+        async with scope:
+            _blocks.append(leave)
+            try:
+                yield scope
+            finally:
+                _blocks.remove(leave)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+
+
 async def _stoppable(main: Coroutine[Any, Any, T], received: list[int]) -> T:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
     def stop(number: int) -> None:
+        if number == signal.SIGINT and not received and _blocks and _blocks[-1]():
+            return
         if received:
             os._exit(128 + number)
         received.append(number)

@@ -146,11 +146,12 @@ def serve(
     if not join:
         # Not required as such: `swarm serve keys` needs none.
         raise typer.BadParameter("give the invite of the group", param_hint="--join")
-    from swarm.client import AuditConfig, ModelOptions, SpeculationConfig
-    from swarm.gateway import GatewayConfig
-    from swarm.gateway.keys import KeyFile, Keys, given
+    from ._progress import progress, waiting
 
-    from ._progress import progress
+    with waiting("starting"):
+        from swarm.client import AuditConfig, ModelOptions, SpeculationConfig
+        from swarm.gateway import GatewayConfig
+        from swarm.gateway.keys import KeyFile, Keys, given
 
     config = GatewayConfig(
         host=host,
@@ -233,6 +234,7 @@ async def _serve(
     from swarm.gateway import Door, Metrics, serve
 
     from . import _census
+    from ._progress import JOINING, entering
 
     if terms.threads:
         torch.set_num_threads(terms.threads)
@@ -244,7 +246,7 @@ async def _serve(
         audit_config=terms.audit,
     )
     with Door.opened(config, listening.keys) as door, _census.told_on_signal() as census:
-        async with joining as swarm:
+        async with entering(joining, JOINING) as swarm:
             models = await _open(swarm, offers, options, config.wait)
             metrics = Metrics()
             metrics.watch_traffic(lambda: swarm.traffic)

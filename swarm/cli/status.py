@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from swarm.directory import Announcement, Shelf, State
+from swarm.directory import Announcement, Shelf
 from swarm.errors import NoRouteError
-from swarm.forms import Form
-from swarm.overview import Overview, Ranges, ServedModel
-from swarm.transport.reach import Reach
+from swarm.overview import Overview, Ranges
 
-from . import _options
+from . import _board, _completion, _options
 from ._belonging import Belonging, look
 from ._options import JoinOption, asker, shown
-from .runner import run_async
+from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
     from swarm.directory import Directory
@@ -42,7 +39,12 @@ def register(app: typer.Typer) -> None:
 def status(
     join: JoinOption,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Only this model; by default all.")
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Only this model; by default all.",
+            autocompletion=_completion.models,
+        ),
     ] = None,
     wait: Annotated[
         float | None,
@@ -51,14 +53,31 @@ def status(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on looking until Ctrl-C: in place on a terminal, else a block for every"
+            " change, or with --json a line.",
+        ),
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.2, help="How often --watch looks.")
+    ] = 2.0,
 ) -> None:
     """Show the group's models, who serves which blocks, gaps and speeds; and who we are in it."""
     from swarm.invite import Invite
 
     if wait is not None and model is None:
         raise typer.BadParameter("--wait needs --model", param_hint="--wait")
+    if watch and wait is not None:
+        raise typer.BadParameter("--watch shows what --wait waits for", param_hint="--watch")
     if model is not None:
         _options.existing_model(model)
+    if watch:
+        with suppress(Stopped):
+            run_async(_watched(Invite.decode(join), model, every, as_json))
+        return
     view = run_async(_look(Invite.decode(join), model, wait))
     if as_json:
         typer.echo(json.dumps(view.as_json(), indent=2))
@@ -114,7 +133,7 @@ class View:
 
     def show(self) -> None:
         """The view for people, on standard output."""
-        console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
+        console = Console(width=None if Console().is_terminal else 200, soft_wrap=False)
         if self.belonging is not None:
             self.belonging.show(console)
         if not self.entries:
@@ -125,29 +144,28 @@ class View:
             )
             console.print(what, highlight=False)
         for model in self.overview.models:
-            console.print(_table(model))
-            for line in _reported(model):
-                console.print(line, style="red", highlight=False)
-            if model.missing:
-                console.print(f"Missing {_names(model.missing)}", style="red", highlight=False)
-            else:
-                console.print("Every block is served.", style="green", highlight=False)
+            for part in _board.parts(model, console.width):
+                console.print(part)
 
 
-def _reported(model: ServedModel) -> list[str]:
-    """Whom members have reported for wrong work. They may be wrong, or lie themselves."""
-    return [
-        f"{shown(holder.entry.name or '?')} …{holder.entry.peer[-6:]} is reported for wrong results"
-        f" by {number} member{'s' * (number > 1)}"
-        for holder in model.holders
-        if (number := holder.num_reporters)
-    ]
+async def _watched(invite: Invite, model: str | None, every: float, as_json: bool) -> None:
+    from swarm.member import join
+
+    from ._progress import JOINING, entering
+    from ._watch import watch
+
+    async with entering(join(invite, asker()), JOINING) as member:
+        wanted = None if model is None else await asyncio.to_thread(_wanted, model)
+        matches = (lambda entry: True) if wanted is None else wanted.matches
+        await watch(member, invite, matches, every, as_json)
 
 
 async def _look(invite: Invite, model: str | None, wait: float | None) -> View:
     from swarm.member import join
 
-    async with join(invite, asker()) as member:
+    from ._progress import JOINING, entering
+
+    async with entering(join(invite, asker()), JOINING) as member:
         wanted = None if model is None else await asyncio.to_thread(_wanted, model)
         view = await _view(member.directory, wanted)
         if wait and view.missing():
@@ -195,50 +213,3 @@ def _wanted(model: str) -> Wanted:
 
     with open_checkpoint(model, progress=progress()) as checkpoint:
         return Wanted(checkpoint.name, checkpoint.fingerprint, checkpoint.num_blocks)
-
-
-def _table(model: ServedModel) -> Table:
-    name, fingerprint = shown(model.name), shown(model.fingerprint[:8])
-    title = f"{name}  ({model.num_blocks} blocks, {fingerprint})"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in (
-        "peer",
-        "state",
-        "blocks",
-        "where",
-        "ms/token",
-        "prefill tok/s",
-        "free KV",
-        "on",
-        "reached",
-    ):
-        right = column in ("ms/token", "prefill tok/s", "free KV")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for entry in model.entries:
-        table.add_row(
-            shown(f"{entry.name or '?'} …{entry.peer[-6:]}"),
-            str(entry.state),
-            f"{entry.start}:{entry.end}",
-            _bar(entry),
-            f"{entry.decode_seconds * 1e3:.1f}" if entry.decode_seconds else "",
-            f"{1 / entry.prefill_seconds:.0f}" if entry.prefill_seconds else "",
-            f"{100 * entry.free_positions // max(1, entry.total_positions)} %",
-            shown(_computes_on(entry)),
-            "?" if entry.reach is Reach.UNKNOWN else str(entry.reach),
-        )
-    return table
-
-
-def _computes_on(entry: Announcement) -> str:
-    """The device and the numbers there, with the form of the weights where they are quantized."""
-    quantized = "" if entry.quantize == Form.NONE else f" {entry.quantize}"
-    return f"{entry.device} {entry.dtype}{quantized}"
-
-
-def _bar(entry: Announcement) -> str:
-    """Where the span lies in the model; a peer that does not serve yet is drawn lightly."""
-    width = min(_BAR_LEN, max(1, entry.num_blocks))
-    left = entry.start * width // entry.num_blocks
-    right = max(left + 1, math.ceil(entry.end * width / entry.num_blocks))
-    mark = "█" if entry.state is State.SERVING else "░"
-    return "·" * left + mark * (right - left) + "·" * (width - right)

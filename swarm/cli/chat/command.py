@@ -1,0 +1,216 @@
+"""The command, and what a conversation stands on while it lasts."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swarm.errors import ConfigError, SwarmError
+from swarm.forms import Form
+
+from .. import _completion, _options
+from .._offers import announced
+from .._options import (
+    AuditOption,
+    CacheOption,
+    DraftOption,
+    DtypeOption,
+    JoinOption,
+    MaxTokensOption,
+    MinPOption,
+    QuantizeOption,
+    RepetitionPenaltyOption,
+    RevisionOption,
+    SeedOption,
+    SpeculateOption,
+    StopOption,
+    TemperatureOption,
+    ThreadsOption,
+    TopKOption,
+    TopPOption,
+    WaitOption,
+    WireOption,
+)
+from ..runner import run_async
+
+if TYPE_CHECKING:
+    from swarm.client import ModelOptions, RemoteModel, Swarm
+    from swarm.invite import Invite
+
+    from .answering import Terms
+    from .models import Models
+    from .screen import Screen
+    from .source import Source
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(name="chat")(chat)
+
+
+def chat(
+    join: JoinOption,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A Hugging Face repo id, a folder with safetensors, or a .gguf file; by default"
+            " the one that the group serves.",
+            autocompletion=_completion.models,
+        ),
+    ] = None,
+    system: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the model is told before all else.")
+    ] = "",
+    history: Annotated[
+        bool, typer.Option(help="Remember what is typed, for the arrow keys of the next time.")
+    ] = True,
+    max_tokens: MaxTokensOption = 1024,
+    temperature: TemperatureOption = 0.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    min_p: MinPOption = 0.0,
+    repetition_penalty: RepetitionPenaltyOption = 1.0,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    wait: WaitOption = 120.0,
+    dtype: DtypeOption = "auto",
+    wire: WireOption = "auto",
+    quantize: QuantizeOption = Form.NONE,
+    threads: ThreadsOption = 0,
+    speculate: SpeculateOption = "auto",
+    draft: DraftOption = None,
+    audit: AuditOption = 0.01,
+    revision: RevisionOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Talk with the group's swarm on this terminal; /help there says what can be typed.
+
+    Where standard input is no terminal, each of its lines is a turn.
+    """
+    from swarm.invite import Invite
+
+    from .._progress import waiting
+
+    invite = Invite.decode(join)
+    if model is not None:
+        _options.existing_model(model)
+    with waiting("starting"):
+        from swarm.client import ModelOptions, SamplingConfig, SpeculationConfig
+
+        from .answering import Terms
+    sampling = SamplingConfig(
+        max_new_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    small = _options.existing_model(draft) if draft else None
+    options = ModelOptions(revision, dtype, cache, None, small, wire, quantize)
+    terms = Terms(sampling, SpeculationConfig.parse(speculate))
+    setting = Setting(model, system, history, wait, threads, audit)
+    run_async(_chat(invite, options, terms, setting))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is talked to, and under which conditions: as the options say."""
+
+    model: str | None
+    system: str
+    history: bool
+    wait: float
+    threads: int
+    audit: float
+
+
+async def _chat(invite: Invite, options: ModelOptions, terms: Terms, setting: Setting) -> None:
+    import torch
+
+    from swarm.client import AuditConfig, Swarm
+    from swarm.client.config import SessionConfig
+
+    from .._progress import JOINING, entering
+    from .models import Models
+    from .screen import Screen
+
+    if setting.threads:
+        torch.set_num_threads(setting.threads)
+    screen = Screen()
+    joining = Swarm.join(
+        invite,
+        _options.asker(),
+        session_config=SessionConfig(route_patience=setting.wait),
+        on_wait=lambda error: _say_wait(screen, error),
+        audit_config=AuditConfig(rate=setting.audit),
+    )
+    async with entering(joining, JOINING) as swarm:
+        models = Models(swarm, options)
+        with suppress(SwarmError):
+            await models.offered()
+        model = await _open(swarm, models, setting, options.revision)
+        if model is not None:
+            await _talk(swarm, models, model, invite, screen, terms, setting)
+
+
+async def _open(
+    swarm: Swarm, models: Models, setting: Setting, revision: str | None
+) -> RemoteModel | None:
+    """The model that was named, or the only one of the group; None if Ctrl-C gave it up."""
+    name = setting.model
+    if name is None:
+        offers = await announced(swarm, setting.wait)
+        if len(offers) > 1:
+            names = ", ".join(offer.name for offer in offers)
+            raise ConfigError(f"the group serves {names}: choose one with --model")
+        name = offers[0].source
+    return await models.open(name, revision)
+
+
+async def _talk(
+    swarm: Swarm,
+    models: Models,
+    model: RemoteModel,
+    invite: Invite,
+    screen: Screen,
+    terms: Terms,
+    setting: Setting,
+) -> None:
+    from .talk import Talk
+
+    source = _source(models, invite, screen, setting)
+    if source.interactive:
+        name = model.checkpoint.name
+        screen.note(f"Talking to {name}. /help says what can be typed; Ctrl-D leaves.")
+    await Talk(swarm, models, source, screen, terms).run(model, setting.system)
+
+
+def _source(models: Models, invite: Invite, screen: Screen, setting: Setting) -> Source:
+    """A person where standard input is a terminal on which something can be shown, too."""
+    from .source import Pipe
+
+    if not sys.stdin.isatty() or not (sys.stdout.isatty() or sys.stderr.isatty()):
+        return Pipe(sys.stdin.fileno())
+    from swarm.state import default_folder
+
+    from .history import PrivateHistory
+    from .keyboard import Keyboard
+
+    path = default_folder() / "chat" / invite.group.id / "history"
+    kept = PrivateHistory(path) if setting.history else None
+    return Keyboard(screen.note, lambda: models.names, kept)
+
+
+def _say_wait(screen: Screen, error: SwarmError | None) -> None:
+    if error is None:
+        screen.note("Going on.")
+    else:
+        screen.note(f"Waiting: {error} … Ctrl-C gives up.", "yellow")
