@@ -8,7 +8,7 @@ named here: what cannot run this way is found out, and refused with the reason.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -177,7 +177,7 @@ def load_span(
     del state  # packing frees the plain weights one by one
     path = model.span_layers_path
     _require_complete(checkpoint.name, path, loading)
-    _drop_tail(model, path)
+    drop_tail(model, path)
     slice_config(model.config, num_blocks, start, end)
     model.eval().requires_grad_(False).to(device)
     span = Span(model, path, start=start, end=end)
@@ -311,7 +311,7 @@ def _require_complete(name: str, path: str, loading: dict[str, Any]) -> None:
             raise ConfigError(f"{name} {what} tensors in its blocks: {shown}")
 
 
-def _drop_tail(model: nn.Module, path: str) -> None:
+def drop_tail(model: nn.Module, path: str) -> None:
     """Replace what comes after the layers and has weights (the final norm) by identities."""
     parent_path, _, name = path.rpartition(".")
     parent = model.get_submodule(parent_path)
@@ -346,34 +346,30 @@ def block_bytes(
 
     `stored` is by the names of weights in the list of all layers; `form` FILE depends on it.
     """
-    model, path = _hollow(config)
+    return forms_bytes(config, dtype, (form,), stored)[form]
+
+
+def forms_bytes(
+    config: Any,
+    dtype: torch.dtype,
+    forms: Sequence[Form],
+    stored: Mapping[str, Stored] | None = None,
+) -> dict[Form, int]:
+    """As `block_bytes`, in several forms."""
+    model, path = hollow(config)
     layers = model.get_submodule(path)
     of_layer: list[dict[str, Stored]] = [{} for _ in layers]
     for name, how in (stored or {}).items():
         index, _, rest = name.partition(".")
         of_layer[int(index)][rest] = how
-    return max(
-        weight_bytes(layer, dtype, form, known)
-        for layer, known in zip(layers, of_layer, strict=True)
-    )
+    each = list(zip(layers, of_layer, strict=True))
+    return {
+        form: max(weight_bytes(layer, dtype, form, known) for layer, known in each)
+        for form in forms
+    }
 
 
-def geometry(config: Any) -> tuple[LayerGeometry, ...]:
-    """What each block of a model keeps per position; builds no weights.
-
-    Raises `ConfigError` for an architecture that cannot run span by span.
-    """
-    model, path = _hollow(config)
-    register_attention()
-    with quiet():
-        model.eval().set_attn_implementation(ATTENTION)
-        # The usual ways to run experts look at numbers, and there are none on the meta device.
-        model.set_experts_implementation("batched_mm")
-    _drop_tail(model, path)
-    return Span(model, path, start=0, end=int(config.num_hidden_layers)).geometry
-
-
-def _hollow(config: Any) -> tuple[Any, str]:
+def hollow(config: Any) -> tuple[Any, str]:
     """A model without weights, and where in it the list of its layers is."""
     with quiet(), torch.device("meta"):
         model = _model_class(config)(_loading_config(config))

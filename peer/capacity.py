@@ -14,8 +14,8 @@ import torch
 
 from swarm.forms import Form
 
-from .blocks import geometry
 from .kv_cache import page_bytes
+from .outline import geometry
 
 WEIGHTS_SHARE = 0.7
 """Part of the free memory that weights may take; the rest is for KV pages and for working."""

@@ -7,9 +7,10 @@ import torch
 from transformers import AutoConfig
 
 from swarm.forms import Form
-from swarm.peer.blocks import block_bytes, geometry
+from swarm.peer.blocks import block_bytes
 from swarm.peer.capacity import KV_SHARE, WEIGHTS_SHARE, Holding, Needs
 from swarm.peer.kv_cache import LayerGeometry
+from swarm.peer.outline import geometry
 
 MB = 10**6
 
@@ -67,6 +68,21 @@ def test_a_whole_model_leaves_its_room_to_keys_and_values():
 )
 def test_what_blocks_keep_is_found_without_weights(kind, fields):
     assert geometry(config(kind, **fields)) == (LayerGeometry(2, 16, 16),) * 3
+
+
+def test_layers_of_several_kinds_are_told_apart():
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    model = config("gemma3_text", head_dim=16, layer_types=kinds, sliding_window=8)
+    assert geometry(model) == (LayerGeometry(2, 16, 16),) * 3
+    dense_first = AutoConfig.for_model(
+        "deepseek_v3",
+        **{"hidden_size": 64, "intermediate_size": 128, "moe_intermediate_size": 32},
+        **{"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4},
+        **{"n_routed_experts": 8, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2},
+        **{"kv_lora_rank": 16, "q_lora_rank": 16, "first_k_dense_replace": 1},
+        **{"qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "vocab_size": 100},
+    )
+    assert geometry(dense_first) == (LayerGeometry(4, 24, 16),) * 3
 
 
 def test_needs_in_several_forms():

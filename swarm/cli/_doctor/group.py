@@ -83,8 +83,8 @@ class ReachCheck:
                 do,
             )
         return warning(
-            f"no new connection gets in (router or firewall);"
-            f" {num_relays} relay{'s' * (num_relays > 1)} bring visitors",
+            f"no new connection gets in (router or firewall); relays that bring visitors:"
+            f" {num_relays}",
             "it works: others come through a relay, or past it where both routers let a hole be"
             " punched, which shows when they try.",
             do,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm.client.head import ends_bytes
 from swarm.forms import Form
-from swarm.peer.blocks import block_bytes
+from swarm.peer.blocks import forms_bytes
 from swarm.peer.capacity import Holding, Needs
 from swarm.peer.config import PeerConfig
 
@@ -47,5 +47,5 @@ def sizes(config: Any, dtype: torch.dtype, blocks: Mapping[Form, int] | None = N
     Raises `ConfigError` for an architecture that does not run span by span.
     """
     if blocks is None:
-        blocks = {form: block_bytes(config, dtype, form) for form in FORMS}
+        blocks = forms_bytes(config, dtype, FORMS)
     return Sizes(Needs.of(config, dtype, blocks), ends_bytes(config, dtype))
