@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auditing.config import AuditConfig
     from .chunks import RowInput
+    from .energy import Energy
     from .grammar import Grammar, Layout
+    from .metrics import ClientMetrics
     from .model import RemoteModel
     from .piece import ChosenToken, Piece
     from .pretrained import SwarmModelForCausalLM
@@ -23,6 +25,8 @@ __all__ = [
     "AuditConfig",
     "ChatTemplate",
     "ChosenToken",
+    "ClientMetrics",
+    "Energy",
     "Finish",
     "Grammar",
     "HopTiming",
@@ -47,6 +51,8 @@ _HOMES = {
     "AuditConfig": "auditing.config",
     "ChosenToken": "piece",
     "ChatTemplate": "template",
+    "ClientMetrics": "metrics",
+    "Energy": "energy",
     "Finish": "reply",
     "Grammar": "grammar",
     "HopTiming": "timing",

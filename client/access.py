@@ -13,6 +13,7 @@ from .recovery import OnWait, log_wait
 from .refills import Refills
 from .router import Router
 from .standbys import Standbys
+from .tally import ClientTally
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,4 @@ class Access:
     on_wait: OnWait = log_wait
     refills: Refills = field(default_factory=Refills)
     passages: Passages = field(default_factory=Passages)
+    tally: ClientTally = field(default_factory=ClientTally)

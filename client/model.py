@@ -18,6 +18,7 @@ from swarm.wire.tensors import wire_dtype
 from .access import Access
 from .choices import Choices
 from .decoding import Decoding
+from .energy import energy
 from .grammar.compiler import Compiler
 from .head import Head
 from .model_key import ModelKey
@@ -227,14 +228,19 @@ class RemoteModel:
                 yield piece
             if telling.finished:
                 return
-        async with self.session() as session:
-            # Closed with the session, not when the garbage is collected.
-            async with aclosing(self._tokens(session, reply, sampling, speculation)) as tokens:
-                async for token in tokens:
-                    if piece := telling.push(token):
-                        yield piece
-                    if telling.finished:
-                        return
+        with self._access.tally.replying(reply):
+            try:
+                async with self.session() as session:
+                    # Closed with the session, not when the garbage is collected.
+                    written = self._tokens(session, reply, sampling, speculation)
+                    async with aclosing(written) as tokens:
+                        async for token in tokens:
+                            if piece := telling.push(token):
+                                yield piece
+                            if telling.finished:
+                                return
+            finally:
+                reply.energy = energy(reply, self._access.router.announced(self.key))
         if piece := telling.flush():
             yield piece
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from swarm.wire.messages import HopTimes
 
@@ -13,6 +14,9 @@ from .piece import Piece
 from .route import Route
 from .sampling import Sampler, SamplingConfig
 from .timing import Timing
+
+if TYPE_CHECKING:
+    from .energy import Energy
 
 
 class Finish(StrEnum):
@@ -34,7 +38,8 @@ class Reply:
     decode steps went. `distrusted` are peers that the reply went through and that were found to
     compute wrongly, perhaps after its end: its words may be wrong from the beginning. `scores` are
     the logprobs of its tokens, by their place in `ids`, where they were asked for, and
-    `prompt_scores` those of the prompt's from the second on. Of its tokens `num_told` have been
+    `prompt_scores` those of the prompt's from the second on. `energy` is what the peers have
+    spent on a token, once the reply has ended and if they tell. Of its tokens `num_told` have been
     part of a `Piece`. `stopped_by` is the stop string that ended it.
     """
 
@@ -58,6 +63,7 @@ class Reply:
     num_drafted: int = 0
     num_accepted: int = 0
     distrusted: list[str] = field(default_factory=list)
+    energy: Energy | None = None
     _num_timed: int = 0
     _sampler: Sampler | None = None
 

@@ -217,6 +217,10 @@ class Router:
         """Bytes per second that we have sent with lately; 0 if that is not known."""
         return self._neighbours.upload_rate
 
+    def announced(self, model: ModelKey) -> Sequence[Announcement]:
+        """What peers of a model said of themselves when they were looked for last."""
+        return self._known(model.fingerprint)
+
     def without(self, model: ModelKey, route: Route, lost: str) -> Route:
         """The route that would take the place of `route` if the peer `lost` were gone now.
 

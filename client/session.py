@@ -28,6 +28,7 @@ from swarm.errors import (
 from swarm.session.feed import Feed
 from swarm.transport import Buffer
 from swarm.transport.link import Link
+from swarm.transport.tally import kind
 from swarm.wire.messages import (
     MAX_ROWS,
     AnyMessage,
@@ -119,6 +120,8 @@ class Session:
         self.last_times: HopTimes = ()
         """What each hop took over the newest step."""
         access.exchange.register(self._chain.name, self)
+        access.tally.num_opened += 1
+        access.tally.num_open += 1
 
     async def __aenter__(self) -> Session:
         return self
@@ -155,6 +158,7 @@ class Session:
 
     def close(self) -> None:
         """Frees the session on all its hops and ends a step under way; may be called again."""
+        self._access.tally.num_open -= not self._closed
         self._closed = True
         self._news.set()
         self._access.exchange.unregister(self._chain.name)
@@ -231,6 +235,7 @@ class Session:
             # A connection that ends is no fault: whether the peer is gone, dialling it will show.
             if isinstance(error, Silent | Misbehaved):
                 self._access.router.blame(link.peer, str(error))
+            self._access.tally.faults[kind(error)] += 1
             self._excluded.add(link.peer)
             self._news.set()
 
@@ -270,6 +275,7 @@ class Session:
 
     def _on_failed(self, hop: OpenHop, failed: Failed) -> None:
         fault = self._chain.fault(hop, failed)
+        self._access.tally.faults[kind(fault.error)] += 1
         logger.info("hop failed hop=%s code=%s why=%s", hop.hop, failed.code, failed.message)
         if isinstance(fault.error, RequestError):
             self._request_error = fault.error
@@ -386,6 +392,7 @@ class Session:
         await pause_before(number)
         if self._chain.epoch:
             self.num_recoveries += 1
+            self._access.tally.num_recoveries += 1
         recovery = Recovery(self._config, self._excluded, self._access.on_wait)
         try:
             await recovery.run(self._build)
@@ -425,8 +432,10 @@ class Session:
             if self._closed or not handover.adopt():
                 return False
             self.num_handovers += 1
+            self._access.tally.num_handovers += 1
             num_recoveries = self.num_recoveries
             await self._rebuild()
+            self._access.tally.num_recoveries -= self.num_recoveries - num_recoveries
             self.num_recoveries = num_recoveries
             return True
 

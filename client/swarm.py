@@ -33,6 +33,7 @@ from .auditing.repute import Repute
 from .config import SessionConfig
 from .exchange import Exchange
 from .head import Head
+from .metrics import ClientMetrics
 from .model import RemoteModel
 from .passages import Passages
 from .recovery import OnWait, log_wait
@@ -186,6 +187,11 @@ class Swarm:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._auditor.idle()
+
+    @property
+    def metrics(self) -> ClientMetrics:
+        """This client's numbers, for a Prometheus registry of one's own."""
+        return ClientMetrics(self._neighbours, self._access.tally, self._auditor.tally)
 
     @property
     def traffic(self) -> tuple[int, int]:

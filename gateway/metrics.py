@@ -9,27 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import (
-    CONTENT_TYPE_PLAIN_0_0_4,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from swarm import __version__
+from swarm.client import ClientMetrics
+from swarm.metrics.labels import Bounded
+from swarm.metrics.registry import CONTENT_TYPE, new_registry, text
 
 from .answer import Source
 from .trace import Trace
-
-OTHER = "other"
-"""The label of all that come after the first `_MOST`."""
-
-_MOST = 64
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -39,18 +28,9 @@ class Metrics:
     """One gateway's metrics."""
 
     def __init__(self) -> None:
-        # When each counter began is not asked for; it would double what is told.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
+        self._registry = new_registry()
         self._requests = _Requests(self._registry)
         self._swarm = _Swarm(self._registry)
-        build = Gauge(
-            "homeswarm_build_info",
-            "The version of Homeswarm that runs; always 1.",
-            ["version"],
-            registry=self._registry,
-        )
-        build.labels(__version__).set(1)
 
     def note(self, trace: Trace, status: int) -> None:
         """A request has ended."""
@@ -62,33 +42,21 @@ class Metrics:
         """`load` says how many answers are being made now, and how many requests wait."""
         self._registry.register(_Load(load))
 
+    def watch_client(self, client: ClientMetrics) -> None:
+        """What the gateway itself asks of the swarm, as any client does."""
+        self._registry.register(client)
+
     def watch_traffic(self, traffic: Callable[[], tuple[int, int]]) -> None:
         """`traffic` says how many bytes peers were sent, and how many have come from them."""
         self._registry.register(_Traffic(traffic))
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return text(self._registry)
 
     async def answer(self, request: web.Request) -> web.Response:
         """The same over HTTP."""
-        return web.Response(body=self.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
-
-
-class Bounded:
-    """Keeps the values of a label few: those that come late are all the same."""
-
-    def __init__(self, most: int = _MOST) -> None:
-        self._most = most
-        self._known: set[str] = set()
-
-    def label(self, value: str) -> str:
-        """The value to use."""
-        if value not in self._known:
-            if len(self._known) >= self._most:
-                return OTHER
-            self._known.add(value)
-        return value
+        return web.Response(body=self.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 class _Requests:
@@ -154,6 +122,7 @@ class _Swarm:
             return Counter(f"homeswarm_{name}", text, labels, registry=registry)
 
         self._peers = Bounded()
+        self._sources = Bounded()
         self._hop_seconds = counter(
             "hop_seconds",
             "Seconds of decode steps at a peer (compute, queue) and on the way to it (wire).",
@@ -170,6 +139,16 @@ class _Swarm:
         self._steps = counter("decode_steps", "Decode steps.")
         self._recoveries = counter("recoveries", "Times that a route was mended.")
         self._handovers = counter("handovers", "Times that a leaving peer handed an answer over.")
+        self._models = Bounded()
+        self._joules = counter(
+            "answer_joules",
+            "Energy that peers say they have spent on new tokens, and how they know.",
+            "model",
+            "source",
+        )
+        self._metered = counter(
+            "metered_tokens", "The tokens of which that is known.", "model", "source"
+        )
         self._drafted = counter("drafted_tokens", "Guesses that travelled along with a token.")
         self._accepted = counter("accepted_tokens", "Guesses that came true.")
 
@@ -180,6 +159,10 @@ class _Swarm:
         self._handovers.inc(trace.total("num_handovers"))
         self._drafted.inc(trace.total("num_drafted"))
         self._accepted.inc(trace.total("num_accepted"))
+        if (energy := trace.energy) is not None:
+            labels = self._models.label(trace.asked), self._sources.label(energy[1])
+            self._joules.labels(*labels).inc(energy[0])
+            self._metered.labels(*labels).inc(trace.total_tokens)
         timing = trace.timing()
         for hop in timing.hops.values():
             peer = self._peers.label(hop.name)

@@ -87,6 +87,25 @@ class Trace:
         following = self.usage.num_completion / num_choices - 1
         return (self.ended - self.begun) / following if self.answer and following > 0 else None
 
+    @property
+    def total_tokens(self) -> int:
+        """New ones, of all choices that the swarm has made."""
+        return sum(len(reply.ids) for reply in self.replies)
+
+    @property
+    def energy(self) -> tuple[float, str] | None:
+        """Joules that the peers have spent on new tokens, and how that is known.
+
+        None unless it is known of every choice.
+        """
+        told = [(reply.energy, len(reply.ids)) for reply in self.replies]
+        if not told or any(energy is None for energy, _ in told):
+            return None
+        known = [(energy, number) for energy, number in told if energy is not None]
+        sources = {energy.source for energy, _ in known}
+        source = "estimate" if "estimate" in sources else "+".join(sorted(sources))
+        return sum(energy.joules_per_token * number for energy, number in known), source
+
     def timing(self) -> Timing:
         """Where decode steps' time went, of all choices together."""
         whole = Timing()
@@ -166,9 +185,17 @@ class Trace:
                 "drafted": self.total("num_drafted"),
                 "accepted": self.total("num_accepted"),
             },
+            **self._cost(),
             **_steps(timing),
             "changes": [_change(change) for change in timing.changes[-_MOST_CHANGES:]],
         }
+
+    def _cost(self) -> dict[str, Any]:
+        if (energy := self.energy) is None:
+            return {"joules_per_token": None, "energy": ""}
+        joules, source = energy
+        each = round(joules / max(1, self.total_tokens), 4)
+        return {"joules_per_token": each, "energy": source}
 
 
 def _steps(timing: Timing) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class PeerMetrics(Collector):
         entry = peer.announcement()
         yield gauges(
             "peer_state",
-            "1 for the state that the peer is in.",
+            "Whether the peer is in a state: 1 for the one that it is in.",
             ("state",),
             {str(state): float(state is entry.state) for state in State},
         )

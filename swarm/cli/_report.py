@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from swarm.energy.meter import Source
+
 from ._options import shown
 
 if TYPE_CHECKING:
@@ -49,6 +51,13 @@ class Report:
                 "prefill_seconds": reply.prefill_seconds,
                 "decode_seconds": reply.decode_seconds,
                 "tokens_per_second": reply.tokens_per_second,
+            },
+            "energy": None
+            if (energy := reply.energy) is None
+            else {
+                "joules_per_token": energy.joules_per_token,
+                "source": energy.source,
+                "estimated": energy.source == Source.ESTIMATE,
             },
             "recoveries": reply.num_recoveries,
             "distrusted": list(reply.distrusted),
@@ -116,6 +125,11 @@ class Report:
             lines.append(
                 f"Guessed ahead: {reply.num_accepted} of {reply.num_drafted} guesses came true,"
                 f" {reply.num_steps} steps instead of {reply.num_steps + reply.num_accepted}"
+            )
+        if (energy := reply.energy) is not None:
+            lines.append(
+                f"Energy at the peers: {energy.joules_per_token:.2f} J for each token"
+                f" ({energy.source})"
             )
         sent, received = self.sent_bytes, self.received_bytes
         lines.append(f"Bytes that crossed this client: {sent:,} sent, {received:,} received")

@@ -171,6 +171,8 @@ def _say_wait(error: SwarmError | None) -> None:
 
 async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
     """Streams the answer to standard output and tells of its route on standard error."""
+    from swarm.client.energy import energy
+
     reply = await model.prepare(question.prompt, raw=question.raw)
     sent, received = swarm.traffic
     try:
@@ -187,7 +189,10 @@ async def answer(swarm: Swarm, model: RemoteModel, question: Question) -> None:
             sys.stdout.flush()
     # The text is out; what is drawn to be checked (most of the time nothing) is checked now.
     await swarm.audited(_CHECK_PATIENCE)
-    names = {entry.peer: entry.name for entry in await swarm.announcements()}
+    found = await swarm.announcements()
+    # They may have begun to tell only with this answer.
+    reply.energy = energy(reply, found)
+    names = {entry.peer: entry.name for entry in found}
     sent_now, received_now = swarm.traffic
     report = Report(reply, names, sent_now - sent, received_now - received)
     if question.as_json:

@@ -250,6 +250,7 @@ async def _serve(
             models = await _open(swarm, offers, options, config.wait)
             metrics = Metrics()
             metrics.watch_traffic(lambda: swarm.traffic)
+            metrics.watch_client(swarm.metrics)
             serving = serve(
                 models,
                 keys=listening.keys,

@@ -84,12 +84,14 @@ class Metering:
         return {**told, "energy": str(self.source)}
 
     async def run(self, work: Callable[[], Work]) -> None:
-        """Looks every `INTERVAL` until cancelled."""
+        """Looks now and every `INTERVAL` until cancelled.
+
+        What was spent before, on loading weights say, is no cost of what is computed from now on.
+        """
         while True:
-            await asyncio.sleep(INTERVAL)
-            done = work()
             # A driver may take its time.
-            self._note(*await asyncio.to_thread(self._measure, done))
+            self._note(*await asyncio.to_thread(self._measure, work()))
+            await asyncio.sleep(INTERVAL)
 
     def look(self, work: Work) -> None:
         """Reads all meters; `work` is what has been done until now."""

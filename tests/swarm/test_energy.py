@@ -365,11 +365,12 @@ def test_the_processor_beside_a_card_may_go_alone(tree: Tree) -> None:
 async def test_meters_are_read_now_and_then() -> None:
     wattage = Metering([Estimate(80.0)], read_clocks=Ticking())
     wattage._cores = 8
-    task = asyncio.create_task(wattage.run(lambda: Work(100)))
+    done = iter((0, 30, 50))
+    task = asyncio.create_task(wattage.run(lambda: Work(next(done))))
     await asyncio.sleep(2.5 * metering.INTERVAL)
     task.cancel()
-    assert wattage.account.joules[Source.ESTIMATE] == pytest.approx(2 * 20.0)
-    assert wattage.account.per_position == pytest.approx(0.2)
+    assert wattage.account.joules[Source.ESTIMATE] == pytest.approx(3 * 20.0)
+    assert wattage.account.per_position == pytest.approx(40.0 / 50)
 
 
 def test_this_machine_has_clocks_that_go_on() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ import torch
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from swarm.client import RowInput
+from swarm.client import Reply, RowInput
 from swarm.client.config import SessionConfig
+from swarm.client.tally import ClientTally
 from swarm.errors import SwarmError
 from swarm.peer.handler import HandlerConfig
 from swarm.peer.metrics import registry
@@ -18,8 +21,12 @@ from swarm.peer.service import Peer
 
 
 def told(peer: Peer) -> dict[tuple[str, ...], float]:
+    """What a peer tells."""
+    return read(generate_latest(registry(peer)).decode())
+
+
+def read(text: str) -> dict[tuple[str, ...], float]:
     """Values by name and labels."""
-    text = generate_latest(registry(peer)).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -112,3 +119,40 @@ async def test_refusals_show_by_code(world: Any) -> None:
     assert numbers["homeswarm_peer_refusals_total", "busy"] >= 1
     assert numbers["homeswarm_peer_sessions",] == 1
     assert numbers["homeswarm_peer_leased_pages",] >= 1
+
+
+async def test_a_client_tells_in_a_registry_of_its_owner(world: Any, asker: Any) -> None:
+    """The example of docs/observing.md, and what a death does to it."""
+    await world.chain(0, 2, 4)
+    await world.spare((2, 4))
+    model = await world.client()
+    swarm = world.swarms["client"]
+    page = (Path(__file__).parents[2] / "docs" / "observing.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?CollectorRegistry.*?)```", page, re.DOTALL)
+    scope: dict[str, Any] = {"swarm": swarm}
+    exec(example, scope)
+
+    async def kill(count: int) -> None:
+        if count == 3:
+            await world.kill("peer-1")
+
+    await asker(model).greedy([1, 2, 3], 8, kill)
+    numbers = read(scope["generate_latest"](scope["registry"]).decode())
+    assert numbers["homeswarm_client_sessions_opened_total",] == 1
+    assert numbers["homeswarm_client_sessions",] == 0
+    assert numbers["homeswarm_client_recoveries_total",] == 1
+    assert numbers["homeswarm_client_faults_total", "unreachable"] >= 1
+    sent = sum(v for key, v in numbers.items() if key[0] == "homeswarm_link_sent_bytes_total")
+    assert sent == swarm.traffic[0] > 0
+
+
+async def test_replies_are_counted_as_they_grow(world: Any) -> None:
+    reply, tally = Reply([1, 2], ids=[3]), ClientTally()
+    with pytest.raises(SwarmError), tally.replying(reply):
+        reply.ids += [4, 5]
+        reply.num_steps += 2
+        raise SwarmError
+    with tally.replying(reply):
+        reply.ids += [6]
+        reply.num_steps += 1
+    assert (tally.num_replies, tally.num_steps, tally.tokens["completion"]) == (2, 3, 3)
