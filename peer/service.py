@@ -188,6 +188,7 @@ class Peer:
         """
         await self.member.transport.serve(PROTOCOL, self._neighbours.accept)
         self.member.transport.watch(self._changed.set)
+        self.member.absence.watch(self._changed.set)
         span = await self.taking.choose(self._last)
         if (pause := self._pauses.look()) is not None:
             self.pause, self._last, self._state = pause, span, State.PAUSED

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from swarm.errors import ConfigError, SwarmError, Unreachable
 
 from . import acquaintances, identity, state
+from .absence import Absence
 from .acquaintances import Acquaintance
 from .background import background
 from .directory import REFRESH, Directory
@@ -33,6 +34,7 @@ from .transport.relay import RelayConfig
 from .transport.relayed import RelayedConfig, RelayedTransport
 
 if TYPE_CHECKING:
+    from .directory.dht import DhtDirectory
     from .transport.libp2p import Libp2pConfig, Libp2pTransport
 
 logger = logging.getLogger(__name__)
@@ -52,12 +54,14 @@ class Member:
     """One member's access to its group, over libp2p or over the in-memory twins.
 
     `secret` is 32 bytes that nobody else knows: the same ones after a restart if the identity is.
+    `absence` tells when this machine was away.
     """
 
     transport: Transport
     directory: Directory
     membership: Membership
     secret: bytes = field(default_factory=partial(secrets.token_bytes, 32), repr=False)
+    absence: Absence = field(default_factory=Absence, repr=False)
 
     @property
     def group(self) -> Group:
@@ -131,8 +135,13 @@ async def join(invite: Invite, config: JoinConfig | None = None) -> AsyncIterato
             entries = (*invite.addresses, *(place for each in stations for place in each.places))
             async with _among(carrier, registration, entries, known, config) as (others, directory):
                 secret = subject.derive(b"homeswarm member secret")
-                member = Member(others, directory, registration.membership, secret)
+                absence = Absence()
+                for each in (carrier.come_back, others.come_back, directory.come_back):
+                    absence.watch(each)
+                absence.watch(registration.look_again)
+                member = Member(others, directory, registration.membership, secret, absence)
                 async with background() as tasks:
+                    tasks.create_task(absence.run())
                     tasks.create_task(registration.keep(directory))
                     tasks.create_task(keep_remembering(member, path))
                     tasks.create_task(carrier.wait_failed())
@@ -146,7 +155,7 @@ async def _among(
     entries: Sequence[str],
     known: Sequence[Acquaintance],
     config: JoinConfig,
-) -> AsyncIterator[tuple[Transport, Directory]]:
+) -> AsyncIterator[tuple[RelayedTransport, DhtDirectory]]:
     """What members reach and find one another by, for the length of the block."""
     from .directory.dht import DhtConfig, DhtDirectory
 

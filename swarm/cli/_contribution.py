@@ -206,6 +206,10 @@ async def kept_up(serve: Callable[[Callable[[], None]], Awaitable[None]]) -> Non
                 raise
             logger.warning("peer restarts why=%s", error)
             typer.echo(f"{plain(str(error))}: starting again …", err=True)
+        # The error held on to what was served. How much fits now depends on what is free.
+        from swarm.peer.devices import give_back
+
+        give_back()
 
 
 def as_json(running: Peer) -> str:

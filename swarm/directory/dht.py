@@ -79,6 +79,7 @@ class DhtDirectory:
         self._found: dict[str, tuple[float, Announcement]] | None = None
         self._lookup: asyncio.Task[None] | None = None
         self._rejoiner: asyncio.Task[None] | None = None
+        self._returned = asyncio.Event()
         self._closed = False
 
     @classmethod
@@ -177,6 +178,10 @@ class DhtDirectory:
         return tuple(
             entry for _, entry in sorted(alive.items()) if model is None or entry.model == model
         )
+
+    def come_back(self) -> None:
+        """This machine was away: has everybody greeted at once, and dead connections ended."""
+        self._returned.set()
 
     async def aclose(self) -> None:
         """Leaves the DHT."""
@@ -313,23 +318,46 @@ class DhtDirectory:
     async def _keep_joined(self) -> None:
         """Finds again who was away: a bootstrap that came back, or the other half of a split."""
         while not self._transport.daemon.ended:
-            await asyncio.sleep(self._config.rejoin)
-            before = self.num_neighbours
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.rejoin):
+                    await self._returned.wait()
+            before, returned = self.num_neighbours, self._returned.is_set()
+            self._returned.clear()
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    for peer, addresses in self._to_greet().items():
-                        tasks.create_task(self._greet_again(peer, addresses))
+                    for peer, addresses in (await self._to_greet(everybody=returned)).items():
+                        greet = self._greet_anew if returned else self._greet_again
+                        tasks.create_task(greet(peer, addresses))
                 if self.num_neighbours > before:
                     await self._meet_neighbours()
             except Exception:
                 logger.exception("rejoining failed")
 
-    def _to_greet(self) -> dict[str, tuple[str, ...]]:
-        """Entry points always: one that restarted has forgotten us. And some of the lost."""
+    async def _to_greet(self, *, everybody: bool) -> dict[str, tuple[str, ...]]:
+        """Entry points always: one that restarted has forgotten us. And some of the lost.
+
+        `everybody` are all that we are connected to.
+        """
+        if everybody:
+            connected = list(await self._transport.daemon.peers())[:_MAX_MET]
+            return {peer: self._known.get(peer, ()) for peer in (*self._entries, *connected)}
         met = {str(peer) for peer in self._node.protocol.routing_table.peer_id_to_uid}
         lost = [peer for peer in self._known if peer not in met and peer not in self._entries]
         some = random.sample(lost, min(len(lost), _MAX_GREETINGS))
         return {peer: self._known[peer] for peer in (*self._entries, *some)}
+
+    async def _greet_anew(self, peer: str, addresses: Sequence[str]) -> None:
+        """Greets over a connection that may be dead, and if it is, over a new one.
+
+        libp2p itself sees only after 40 s that nobody answers, and opens all streams over it.
+        """
+        try:
+            await self._greet(peer, addresses)
+        except (PeerError, ConfigError) as error:
+            if isinstance(error.__cause__, TimeoutError):
+                logger.info("connection ended peer=%s why=%s", peer, error)
+                await self._transport.hang_up(peer)
+                await self._greet_again(peer, addresses)
 
     async def _greet_again(self, peer: str, addresses: Sequence[str]) -> None:
         try:

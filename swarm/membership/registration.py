@@ -133,6 +133,10 @@ class Registration:
                     await self._wake.wait()
             self._wake.clear()
 
+    def look_again(self) -> None:
+        """This machine was away: whether the certificate is to be renewed is seen at once."""
+        self._wake.set()
+
     def _doubt(self) -> None:
         self._doubted = True
         self._wake.set()

@@ -29,6 +29,9 @@ from .uplink import Uplink
 logger = logging.getLogger(__name__)
 
 _REFRESH = 15.0
+_RETURN = 12
+"""Looks at our addresses, one each second, once this machine is back: libp2p's daemon takes up to
+five seconds to see that it has others."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Libp2pTransport:
         self.strangers = Strangers(daemon, self.gate)
         self._doorway = Doorway(config.ip, lambda: self.port)
         self._closing = False
+        self._returned = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._keepers = [
             loop.create_task(self._keep_addresses()),
@@ -159,6 +163,10 @@ class Libp2pTransport:
         # Not the first one: that may be the router's, which forwards another port.
         place = self._addresses[-1].split("/")
         return int(place[place.index("tcp") + 1])
+
+    def come_back(self) -> None:
+        """This machine was away: looks at once whether it has other addresses now."""
+        self._returned.set()
 
     async def connect(self, peer: str, addresses: Sequence[str] = ()) -> None:
         """Makes sure that `peer` is connected; raises `Unreachable` after `patience`."""
@@ -266,8 +274,14 @@ class Libp2pTransport:
 
     async def _keep_addresses(self) -> None:
         # A port that the router forwards, and a network that the machine moves to, show up later.
+        looks = 0
         while not self.daemon.ended:
-            await asyncio.sleep(_REFRESH)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0 if looks else _REFRESH):
+                    await self._returned.wait()
+                looks = _RETURN
+            self._returned.clear()
+            looks = max(0, looks - 1)
             with suppress(Unreachable):
                 await self._read_addresses()
 

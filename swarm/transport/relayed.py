@@ -242,6 +242,10 @@ class RelayedTransport:
         for watcher in self._watchers:
             watcher()
 
+    def come_back(self) -> None:
+        """This machine was away: how it is reached is found out again at once."""
+        self._on_new_address()
+
     def _on_new_address(self) -> None:
         """Another network, or a forwarded port: what was found out may be wrong now."""
         self._look_at = 0.0
