@@ -81,6 +81,7 @@ class Looks:
         page.set_default_timeout(10_000)
         self.watch(page)
         await page.goto(url)
+        await page.locator("main").wait_for()
         return page
 
     def watch(self, page: Any) -> None:

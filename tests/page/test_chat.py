@@ -14,6 +14,16 @@ from swarm.gateway.refusals import Reason, Refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+KEPT = """() => new Promise((resolve) => {
+  const opening = indexedDB.open("homeswarm");
+  opening.onsuccess = () => {
+    const store = opening.result.transaction("conversations").objectStore("conversations");
+    const request = store.getAll();
+    request.onsuccess = () => resolve(JSON.stringify(request.result));
+  };
+})"""
+"""What the browser's database holds."""
+
 
 def said(speaker: Any) -> list[tuple[str, str]]:
     """The conversation that the last request was about."""
@@ -77,7 +87,7 @@ async def test_another_try_and_another_question_replace_what_follows(page, speak
     await done(page, 2)
     await page.locator(".question").first.hover()
     await page.get_by_role("button", name="Edit").first.click()
-    await page.get_by_label("Edit").fill("Other")
+    await page.get_by_role("textbox", name="Edit").fill("Other")
     speaker.answer("A4")
     await page.keyboard.press("Enter")
     await shows(page, "A4")
@@ -103,7 +113,7 @@ async def test_conversations_outlive_a_reload(page, speaker, ask) -> None:
     await entries.first.click()
     await shows(page, "Bread is good.")
     await page.get_by_role("button", name="Rename, export or delete “Bread”").click()
-    await page.get_by_label("Name").fill("Baking")
+    await page.get_by_role("textbox", name="Name").fill("Baking")
     await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Baking").wait_for()
     await page.get_by_role("button", name="Rename, export or delete “Baking”").click()
@@ -206,16 +216,8 @@ async def test_an_answer_that_was_left_can_go_on(page, speaker, ask) -> None:
     await ask(page, "A story")
     await shows(page, "Once upon")
     # Growing answers are kept now and then: nobody has to wait for their end.
-    await page.wait_for_function(
-        """() => new Promise((resolve) => {
-          const opening = indexedDB.open("homeswarm");
-          opening.onsuccess = () => {
-            const store = opening.result.transaction("conversations").objectStore("conversations");
-            const request = store.getAll();
-            request.onsuccess = () => resolve(JSON.stringify(request.result).includes("Once"));
-          };
-        })"""
-    )
+    while "Once" not in await page.evaluate(KEPT):
+        await asyncio.sleep(0.1)
     await page.reload()
     await shows(page, "when its page was left")
     speaker.answer("a time.")

@@ -68,7 +68,9 @@ export class Answering {
     this.book.busy.add(conversation.id);
     this.announce("begin", "");
     const pace = new Pace(() => this.book.tell());
-    const keeping = setInterval(() => this.book.keep(conversation), KEEP_EVERY);
+    const keep = () => this.book.keep(conversation);
+    const keeping = setInterval(keep, KEEP_EVERY);
+    addEventListener("pagehide", keep);
     // The answer itself grows only when it is shown, as one text of many pieces costs its length.
     const hear = (text) => {
       progress.begun ||= now();
@@ -78,7 +80,7 @@ export class Answering {
       pace.ask();
     };
     const body = requestOf(conversation);
-    this.book.keep(conversation);
+    keep();
     try {
       const facts = await ask(this.api, body, hear, progress.controller.signal);
       answer.state = facts.finish === "length" ? "limit" : "done";
@@ -87,6 +89,7 @@ export class Answering {
       this.#fail(answer, progress, error);
     } finally {
       clearInterval(keeping);
+      removeEventListener("pagehide", keep);
       pace.end();
       this.#running.delete(conversation.id);
       conversation.changed = Date.now();

@@ -5,24 +5,43 @@ import { copy } from "/page/lib/clipboard.js";
 import { rendered, visible } from "/page/chat/markdown.js";
 import { Segmenter } from "/page/chat/segments.js";
 
+/** Segments that are added at a time, so that the page stays awake while a long text is opened. */
+const AT_ONCE = 24;
+
 /** A text in Markdown. A text that does not go on from the one before needs another `key`. */
 export class Prose extends Component {
   #segmenter = new Segmenter();
+  #numShown = AT_ONCE;
 
   shouldComponentUpdate({ text, t }) {
     return text !== this.props.text || t !== this.props.t;
   }
 
+  componentWillUnmount() {
+    clearTimeout(this.timer);
+  }
+
   render({ text, t }) {
-    return html`<div class="prose">
-      ${this.#segmenter
-        .push(text)
+    const segments = this.#segmenter.push(text);
+    this.#showMore(segments.length);
+    return html`<div class=${segments.length > AT_ONCE ? "prose long" : "prose"}>
+      ${segments
+        .slice(0, this.#numShown)
         .map(({ source, isPlain }, index) =>
           isPlain
             ? html`<${Plain} key=${index} source=${source} />`
             : html`<${Segment} key=${`${index}m`} source=${source} t=${t} />`,
         )}
     </div>`;
+  }
+
+  #showMore(length) {
+    clearTimeout(this.timer);
+    if (this.#numShown >= length) return;
+    this.timer = setTimeout(() => {
+      this.#numShown += AT_ONCE;
+      this.forceUpdate();
+    });
   }
 }
 
