@@ -29,7 +29,8 @@ def choose_device(name: str) -> torch.device:
     Raises ConfigError for a device that this machine or this build of torch does not have.
     """
     if name == "auto":
-        found = accelerators()
+        if len(found := accelerators()) == 1:
+            return found[0]
         return max(found, key=free_memory, default=torch.device("cpu"))
     try:
         device = torch.device(name)
