@@ -20,7 +20,7 @@ import psutil
 SWARM = (sys.executable, "-m", "swarm.cli", "-v")
 ASKER = (sys.executable, str(Path(__file__).with_name("asker.py")))
 HERE = ("--host", "127.0.0.1", "--no-map-port")
-_READY = 90.0
+_READY = 180.0
 _END = 40.0
 
 

@@ -33,11 +33,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT, source, ignore=ignore)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     built = [*pip, "wheel", "--no-deps", "--quiet", "--wheel-dir", str(folder), str(source)]
-    subprocess.run(built, check=True, timeout=150)
+    subprocess.run(built, check=True, timeout=300)
     (wheel,) = folder.glob("*.whl")
     target = folder / "site"
     installed = [*pip, "install", "--no-deps", "--quiet", "--target", str(target), str(wheel)]
-    subprocess.run(installed, check=True, timeout=150)
+    subprocess.run(installed, check=True, timeout=100)
     return target
 
 

@@ -265,7 +265,7 @@ class Asking:
         return str(self._program.complaints)
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(900)
 def test_the_page_is_true(page, tiny):
     page, hosts = page
     # 1, 2: the group is open, and two are invited.
