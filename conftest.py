@@ -27,7 +27,14 @@ _TOGETHER = (PurePosixPath("tests/processes/gateway"),)
 _APART = (PurePosixPath("tests/whole/schedules"),)
 """Folders whose tests take as long as other files."""
 
-_FIRST = ("tests/processes/gateway", "tests/whole/schedules", "tests/network", "tests/processes")
+_FIRST = (
+    "tests/processes/gateway",
+    "tests/network",
+    "tests/processes",
+    "tests/chaos",
+    "tests/whole",
+    "tests/page",
+)
 """Folders whose files take longest, or mostly wait: begun last, others would have nothing to do."""
 
 
