@@ -13,10 +13,17 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anybody loads torch, and for all commands that tests start. Processes with two threads each
 # on two cores wait for each other: the tests take several times as long.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# How long an input takes by the clock goes by who else is busy; what it costs is counted in lines.
+settings.register_profile(
+    "beside", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("beside")
 
 _BYTES_EACH = 3 << 30
 """Memory that a process of tests may take, with the swarm that it starts."""
