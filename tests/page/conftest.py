@@ -200,8 +200,11 @@ async def serve_page() -> AsyncIterator[Callable[..., Any]]:
             swarm: Swarm | None = None,
         ) -> str:
             app = create_app(all_endpoints(), answerer, config or GatewayConfig(), keys)
-            add_page(app, keys or Keys(), swarm=swarm)
-            return await listen(app, stack)
+            feed = add_page(app, keys or Keys(), swarm=swarm)
+            url = await listen(app, stack)
+            if feed is not None:
+                stack.callback(feed.close)
+            return url
 
         yield serve
 

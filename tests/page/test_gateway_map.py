@@ -1,4 +1,4 @@
-"""The map at a gateway, over a real swarm in this process: tokens light their way as they take it."""
+"""The map at a gateway, over a real swarm in this process: tokens light their way."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ async def test_names_of_hostile_peers_stay_text(looks, house) -> None:
         await house.announce(f"peer-{number}", 2 * number, 2 * number + 2, **entry)
         await house.announce(f"other-{number}", 0, 1, model=f"{number}" * 32, **entry)
     view = await looks.at(house.address(), **PHONE)
-    await expect(view.locator(".model")).to_have_count(6)
+    await expect(view.locator(".served")).to_have_count(6)
     assert await view.title() == "Homeswarm"
     assert not await view.locator(".swarm img, .swarm script, .swarm b").count()
     shown = await view.locator(".swarm").inner_text()

@@ -14,8 +14,8 @@ export function Invites({ book, t, ask }) {
   return html`<section aria-labelledby="invites-title">
     <h2 id="invites-title">${t("invites_title")} <span class="soft count">${book.invites.length}</span></h2>
     ${!book.invites.length && html`<p class="soft">${t("no_invites")}</p>`}
-    <ul class="rows">${book.invites.map((invite) => html`<li key=${invite.id} class="row">
-      <div class="row-what"><strong><bdi>${named(invite, t)}</bdi></strong>
+    <ul class="listed">${book.invites.map((invite) => html`<li key=${invite.id} class="entry">
+      <div class="entry-what"><strong><bdi>${named(invite, t)}</bdi></strong>
         <span class="soft">${t("uses_left", { n: invite.uses })} · ${t("until", { time: t.time(1000 * invite.expires) })}</span></div>
       <span class="badge">${t(`role_${invite.role}`)}</span>
       <button class="button danger" type="button" onClick=${() => withdraw(invite)}
@@ -38,9 +38,9 @@ export function Members({ book, t, ask }) {
       <input id="members-search" class="field" type="search" placeholder=${t("search_members")} value=${sought}
         onInput=${(event) => setSought(event.target.value)} />
     </header>
-    <ul class="rows">${living.map((member) => html`<${Member} key=${member.member} member=${member} book=${book} t=${t} ask=${ask} />`)}</ul>
+    <ul class="listed">${living.map((member) => html`<${Member} key=${member.member} member=${member} book=${book} t=${t} ask=${ask} />`)}</ul>
     ${gone.length > 0 && html`<details class="gone"><summary>${t("removed", { n: gone.length })}</summary>
-      <ul class="rows">${gone.map((member) => html`<${Member} key=${member.member} member=${member} book=${book} t=${t} />`)}</ul>
+      <ul class="listed">${gone.map((member) => html`<${Member} key=${member.member} member=${member} book=${book} t=${t} />`)}</ul>
     </details>`}
   </section>`;
 }
@@ -58,8 +58,8 @@ function Member({ member, book, t, ask }) {
   const ends = member.state === "revoked"
     ? t("removed_at", { time: t.time(1000 * member.revoked) })
     : t(member.state === "ok" ? "valid_until" : "expired_at", { time: t.time(1000 * member.expires) });
-  return html`<li class=${`row is-${member.state}`} data-member=${member.member}>
-    <div class="row-what"><strong><bdi>${name}</bdi></strong> <span class="soft member-id">…${member.member.slice(-8)}</span>
+  return html`<li class=${`entry is-${member.state}`} data-member=${member.member}>
+    <div class="entry-what"><strong><bdi>${name}</bdi></strong> <span class="soft member-id">…${member.member.slice(-8)}</span>
       <span class="soft">${since} · ${ends}</span>
       ${member.reports > 0 && html`<span class="reported">${t("reported", { n: member.reports })}</span>`}</div>
     <span class=${`badge state-${member.state}`}>${t(`role_${highest(member.roles)}`)}</span>

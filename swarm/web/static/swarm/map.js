@@ -14,7 +14,7 @@ export function ModelMap({ model, looks, path, t }) {
   const missing = model.missing.reduce((sum, [start, end]) => sum + end - start, 0);
   const serving = model.peers.filter((peer) => peer.state === "serving").length;
   const id = `model-${model.model.slice(0, 16)}`;
-  return html`<section class="model card" aria-labelledby=${id}>
+  return html`<section class="served card" aria-labelledby=${id}>
     <header class="model-head">
       <h2 id=${id}><bdi>${name}</bdi></h2>
       <p class="model-facts">
@@ -94,7 +94,7 @@ function Route({ path, model, looks, t }) {
   if (!path) return null;
   const named = new Map(model.peers.map((peer) => [peer.peer, called(peer)]));
   const whole = path.hops.reduce((sum, hop) => sum + hop.queue_ms + hop.compute_ms + hop.wire_ms, path.back_ms ?? 0);
-  return html`<p class="route"><span class="soft">${t("last_token", { ms: t.number(whole, 1) })}</span>
+  return html`<p class="token-way"><span class="soft">${t("last_token", { ms: t.number(whole, 1) })}</span>
     ${path.hops.map((hop, index) => html`<span key=${index} class="route-hop"
         style=${{ "--hue": looks.of(hop.peer).hue }} title=${t("hop_times", {
           compute: t.number(hop.compute_ms, 1), queue: t.number(hop.queue_ms, 1), wire: t.number(hop.wire_ms, 1),
