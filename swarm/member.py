@@ -29,7 +29,7 @@ from .membership.trust import Trust
 from .transport import Transport
 from .transport.control import Place
 from .transport.reach import Reach
-from .transport.relay import RelayConfig
+from .transport.relay_config import RelayConfig
 from .transport.relayed import RelayedConfig, RelayedTransport
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from .gauge import Gauge
 from .link import LinkConfig
 from .punch import Punch
 from .reach import Reach, judge
-from .relay import Relay, RelayConfig
+from .relay import Relay
+from .relay_config import RelayConfig
 from .reservations import Reservations
 
 logger = logging.getLogger(__name__)

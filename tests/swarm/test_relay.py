@@ -19,7 +19,8 @@ from swarm.transport.control import CIRCUIT, CONTROL, VISIT, Place
 from swarm.transport.link import LinkConfig, accept, connect
 from swarm.transport.memory import Condition, Network
 from swarm.transport.reach import Reach
-from swarm.transport.relay import Bucket, RelayConfig
+from swarm.transport.relay import Bucket
+from swarm.transport.relay_config import RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.transport.sealed import RECORD_LEN
 from swarm.wire.messages import Hello, encode

@@ -37,7 +37,7 @@ from swarm.transport import Buffer
 from swarm.transport.control import Place
 from swarm.transport.link import LinkConfig
 from swarm.transport.memory import MemoryTransport, Network
-from swarm.transport.relay import RelayConfig
+from swarm.transport.relay_config import RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.wire.messages import AnyMessage, decode
 

@@ -9,7 +9,7 @@ import pytest
 from swarm.errors import Unreachable
 from swarm.transport.neighbours import PROTOCOL
 from swarm.transport.reach import Reach
-from swarm.transport.relay import RelayConfig
+from swarm.transport.relay_config import RelayConfig
 from swarm.wire.messages import SessionMessage, decode
 from swarm.wire.relaying import RelayMessage
 

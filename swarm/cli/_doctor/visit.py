@@ -28,7 +28,7 @@ from swarm.membership.papers import Cabinet, Papers
 from swarm.membership.registration import Applicant, Registration
 from swarm.membership.trust import Trust
 from swarm.transport import ports
-from swarm.transport.relay import RelayConfig
+from swarm.transport.relay_config import RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.wire.enrolment import Answer, Enrol, Renew, Station
 
