@@ -31,6 +31,7 @@ def peer(
             metavar="MODEL",
             help="A Hugging Face repo id, a folder with safetensors, or a .gguf file; else the"
             " model of this group that needs it most.",
+            autocompletion=_completion.models,
         ),
     ] = None,
     blocks: Annotated[
