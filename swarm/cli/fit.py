@@ -56,7 +56,8 @@ def fit(
         # torch and transformers take seconds to import: after what is wrong was told.
         from ._fit.table import FitTable
 
-        found = FitTable.compute()
+        with Console(stderr=True).status("Building models without weights …"):
+            found = FitTable.compute()
         if markdown:
             typer.echo(found.markdown(), nl=False)
         elif as_json:

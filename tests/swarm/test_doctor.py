@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from swarm import acquaintances
 from swarm.cli._doctor import report
 from swarm.cli._doctor.belonging import (
     Asked,
@@ -42,6 +43,7 @@ from swarm.cli._doctor.storage import BlocksCheck, DiskCheck, MemoryCheck
 from swarm.cli._doctor.visit import Visit, VisitConfig
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError
+from swarm.member import join
 
 GB = 10**9
 CPU = Device("cpu", "cpu", 8 * GB, 16 * GB, True)
@@ -389,6 +391,22 @@ async def test_a_member_that_nobody_renews(home):
     async with visiting(home, invite, clock=lambda: late) as visit:
         found = (await enter(visit))["certificate"]
     assert found.verdict is Verdict.PROBLEM and "expired" in found.found
+
+
+async def test_a_member_gets_in_by_others_while_the_bootstrap_is_away(home):
+    async with visiting(home) as visit:
+        await enter(visit)
+    own = home.config(folder=home.folder / "peer", name="peer")
+    async with join(home.invite(), own) as peer:
+        met = acquaintances.Acquaintance(peer.peer_id, peer.transport.addresses, time.time())
+        acquaintances.save(acquaintances.path_for(peer.group, home.folder / "machine"), [met])
+        invite = home.invite()
+        await home.relay.aclose()
+        async with visiting(home, invite) as visit:
+            assert (await enter(visit))["bootstraps"].verdict is Verdict.PROBLEM
+            reach, members = await look(ReachCheck(visit, Machine()), MembersCheck(visit))
+    assert reach.verdict is Verdict.OK and "direct" in reach.found
+    assert members.verdict is not Verdict.SKIPPED
 
 
 async def test_who_was_thrown_out(home):

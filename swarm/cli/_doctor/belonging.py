@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from swarm.directory.records import CLOCK_TOLERANCE
-from swarm.errors import ConfigError, Lapse, MembershipError, PeerError
+from swarm.errors import ConfigError, Lapse, MembershipError, PeerError, SwarmError
 from swarm.invite import Invite
 from swarm.membership.certificate import Role, Standing
 from swarm.membership.enrolment import INVITE_FAULTS
@@ -140,7 +141,11 @@ class CertificateCheck:
         try:
             reply = await self.asked.reply()
         except (Skip, PeerError):
-            return [self._unasked(ours)]
+            found = self._unasked(ours)
+            # Members get in by others that they have met.
+            with suppress(SwarmError, Skip):
+                await self.visit.belong()
+            return [found]
         if isinstance(reply.answer, Declined):
             return [_declined(reply.answer, is_member=ours is not None)]
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from swarm import __version__
@@ -20,6 +21,7 @@ from swarm.transport.sealed import SealedStream
 from swarm.wire.gauging import MAX_BYTES
 from swarm.wire.messages import AnyMessage
 
+from .check import Skip
 from .finding import Finding, ok, problem, warning
 from .machine import Machine
 from .visit import Visit
@@ -157,13 +159,14 @@ class LinesCheck:
 
     async def _targets(self) -> list[_Target]:
         acquainted = self.visit.acquainted
-        targets = [
-            _Target("bootstrap", each.peer, CONTROL, each.addresses) for each in self.visit.heard
-        ]
+        targets = []
+        with suppress(Skip):
+            for each in self.visit.heard:
+                targets.append(_Target("bootstrap", each.peer, CONTROL, each.addresses))
         peers = await acquainted.directory.find()
-        for number, each in enumerate(peers[:_MAX_PEERS], 1):
-            place = tuple(each.addresses)
-            targets.append(_Target(f"peer {number}", each.peer, PROTOCOL, place, each.reach))
+        for number, peer in enumerate(peers[:_MAX_PEERS], 1):
+            place = tuple(peer.addresses)
+            targets.append(_Target(f"peer {number}", peer.peer, PROTOCOL, place, peer.reach))
         return targets
 
     async def _measured(self, target: _Target, gauges: bool) -> Finding:

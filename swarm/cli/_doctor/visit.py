@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from swarm import identity, state
+from swarm import acquaintances, identity, state
 from swarm.errors import ConfigError, PeerError, SwarmError, Unreachable
 from swarm.invite import Bootstrap, Invite
 from swarm.member import of_machine, places, relays
@@ -28,6 +28,7 @@ from swarm.membership.papers import Cabinet, Papers
 from swarm.membership.registration import Applicant, Registration
 from swarm.membership.trust import Trust
 from swarm.transport import ports
+from swarm.transport.control import Place
 from swarm.transport.relay_config import RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.wire.enrolment import Answer, Enrol, Renew, Station
@@ -195,16 +196,20 @@ class Visit:
         membership = self._registration.membership
         stations = self._registration.stations
         entries = [*self.invite.addresses, *(place for each in stations for place in each.places)]
+        path = acquaintances.path_for(self.invite.group, self.config.state_folder)
+        known = [Place(each.peer, each.multiaddresses) for each in acquaintances.load(path)]
         transport = await self._stack.enter_async_context(
             RelayedTransport.start(
                 self.carrier,
                 membership,
                 places(entries),
                 RelayedConfig(relay=RelayConfig(serve=False)),
+                remembered=known,
             )
         )
+        met = [address for place in known for address in place.addresses]
         directory = await DhtDirectory.join(
-            self.carrier, membership, entries, (), DhtConfig(asks=True)
+            self.carrier, membership, entries, met, DhtConfig(asks=True)
         )
         self._stack.push_async_callback(directory.aclose)
         transport.follow(partial(relays, directory))

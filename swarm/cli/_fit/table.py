@@ -89,7 +89,7 @@ class FitTable:
             table = RichTable(title=_title(form), title_justify="left", box=None, pad_edge=False)
             table.add_column("model", no_wrap=True)
             for machine in self.machines:
-                table.add_column(machine.title, justify="right")
+                table.add_column(f"{machine.name}\n{machine.gib} GB", justify="right")
             for row in self.rows:
                 table.add_row(row.model.name, *row.cells(form, self.machines))
             console.print(table)
