@@ -10,9 +10,11 @@ from prometheus_client.registry import Collector
 
 from swarm.directory import State
 from swarm.metrics.families import counter, counters, gauge, gauges, histogram
-from swarm.metrics.links import LinkMetrics, RelayMetrics
+from swarm.metrics.links import LinkMetrics, RelayMetrics, UplinkMetrics
 from swarm.metrics.registry import new_registry
+from swarm.transport import Transport
 from swarm.transport.relayed import RelayedTransport
+from swarm.transport.uplink import Uplink
 
 from .service import Peer
 
@@ -22,8 +24,19 @@ def registry(peer: Peer) -> CollectorRegistry:
     transport = peer.member.transport
     relay = transport.relay if isinstance(transport, RelayedTransport) else None
     return new_registry(
-        PeerMetrics(peer), LinkMetrics(peer.neighbours), RelayMetrics(lambda: relay)
+        PeerMetrics(peer),
+        LinkMetrics(peer.neighbours),
+        RelayMetrics(lambda: relay),
+        UplinkMetrics(_uplink(transport)),
     )
+
+
+def _uplink(transport: Transport) -> Uplink | None:
+    # Over the twins there is none, and libp2p need not be loaded.
+    from swarm.transport.libp2p import Libp2pTransport
+
+    carrier = transport.carrier if isinstance(transport, RelayedTransport) else transport
+    return carrier.uplink if isinstance(carrier, Libp2pTransport) else None
 
 
 class PeerMetrics(Collector):
@@ -56,6 +69,7 @@ class PeerMetrics(Collector):
         yield counter("peer_loads", "Times that blocks were loaded.", tally.num_loads)
         yield counter("peer_load_seconds", "Time that it took.", tally.load_seconds)
         yield counter("peer_moves", "Times that it has gone to other blocks.", tally.num_moves)
+        yield counter("peer_pauses", "Times that it has paused.", tally.num_pauses)
         yield gauge("peer_decode_seconds", "A decode step now, as announced.", entry.decode_seconds)
         yield gauge(
             "peer_prefill_seconds",

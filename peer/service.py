@@ -261,6 +261,7 @@ class Peer:
             if self._state is not State.SERVING or (hosting := self._hosting) is None:
                 return
             logger.info("pause begins why=%s resumes=%.0f", pause.why, pause.resumes)
+            self.tally.num_pauses += 1
             self.pause, self._last, self._state = pause, self._span, State.PAUSED
             self._span = (0, 0)
             patience = self.config.leave_patience

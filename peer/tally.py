@@ -64,6 +64,7 @@ class Tally:
     num_loads: int = 0
     load_seconds: float = 0.0
     num_moves: int = 0
+    num_pauses: int = 0
 
     @property
     def work(self) -> Work:

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from swarm.transport.neighbours import Neighbours
 from swarm.transport.relay import Relay
+from swarm.transport.uplink import Uplink
 
 from .families import counter, counters, gauge
 
@@ -70,4 +71,22 @@ class RelayMetrics(Collector):
             "Times that the relay did not do what it was asked, by why.",
             ("why",),
             {str(why): number for why, number in relay.refusals.items()},
+        )
+
+
+class UplinkMetrics(Collector):
+    """The limit of all that a machine sends, where it has one."""
+
+    def __init__(self, uplink: Uplink | None) -> None:
+        self._uplink = uplink
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        if (uplink := self._uplink) is None:
+            return
+        yield gauge("upload_limit_bytes_per_second", "What may be sent, on the wire.", uplink.rate)
+        yield counter(
+            "upload_bytes",
+            "Bytes that were sent within the limit, with what the wire adds.",
+            uplink.sent_bytes,
         )
