@@ -49,6 +49,8 @@ class Taking:
         self.device = devices.choose_device(config.device)
         self.dtype = devices.choose_dtype(config.dtype, self.device)
         self.form = form(config.quantize)
+        self.total_memory = devices.total_memory(self.device)
+        """Bytes of memory of the device."""
         self.budget = Budget(config)
         self.reason = Reason.FIXED
         """Why the blocks that were chosen last are those."""
@@ -107,7 +109,14 @@ class Taking:
     def load(self, span: Span) -> Taken:
         """Loads blocks and finds out how fast they are. Blocks; call it in a thread."""
         config, before = self._config, self.memory
-        blocks = load(self._checkpoint, *span, device=self.device, dtype=self.dtype, form=self.form)
+        blocks = load(
+            self._checkpoint,
+            *span,
+            device=self.device,
+            dtype=self.dtype,
+            form=self.form,
+            frugal=bool(self.budget.limit),
+        )
         digests = joined(self._checkpoint.digests(*span))
         loaded = self.memory
         kv_bytes = self.budget.kv(loaded)
