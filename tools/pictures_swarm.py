@@ -38,94 +38,30 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 QWEN, SMOL = ("Qwen/Qwen3-32B", 64), ("HuggingFaceTB/SmolLM2-135M-Instruct", 30)
 GIB = 2**30
 
+
+def _holder(
+    name: str, model: tuple[str, int], span: tuple[int, int], device: str, **known: Any
+) -> dict[str, Any]:
+    """A peer: milliseconds per token, memory used and whole, power, sessions."""
+    told = {"name": name, "model": model, "span": span, "device": device, "energy": "nvml"}
+    return {**told, **known}
+
+
 HOLDERS: tuple[dict[str, Any], ...] = (
-    {
-        "name": "attic-4090",
-        "model": QWEN,
-        "span": (0, 28),
-        "ms": 19,
-        "device": "cuda",
-        "gib": (21.4, 24),
-        "watts": 238,
-        "joules": 4.6,
-        "energy": "nvml",
-        "sessions": 3,
-    },
-    {
-        "name": "garage-pc",
-        "model": QWEN,
-        "span": (20, 38),
-        "ms": 24,
-        "device": "cuda",
-        "gib": (13.1, 16),
-        "watts": 151,
-        "joules": 3.7,
-        "energy": "nvml",
-        "sessions": 2,
-        "reach": Reach.RELAYED,
-    },
-    {
-        "name": "mac-studio",
-        "model": QWEN,
-        "span": (36, 56),
-        "ms": 21,
-        "device": "mps",
-        "gib": (15.2, 64),
-        "watts": 64,
-        "joules": 1.4,
-        "energy": "apple",
-        "sessions": 3,
-    },
-    {
-        "name": "carols-3060",
-        "model": QWEN,
-        "span": (0, 14),
-        "ms": 23,
-        "device": "cuda",
-        "gib": (9.8, 12),
-        "watts": 122,
-        "joules": 2.9,
-        "energy": "nvml",
-        "sessions": 1,
-    },
-    {
-        "name": "study-laptop",
-        "model": QWEN,
-        "span": (58, 64),
-        "ms": 31,
-        "device": "cpu",
-        "gib": (5.1, 32),
-        "watts": 28,
-        "joules": 1.1,
-        "energy": "estimate",
-        "state": State.LOADING,
-    },
-    {
-        "name": "living-room",
-        "model": SMOL,
-        "span": (0, 30),
-        "ms": 11,
-        "device": "cpu",
-        "gib": (0.6, 16),
-        "watts": 34,
-        "joules": 0.41,
-        "energy": "estimate",
-        "sessions": 1,
-    },
-    {
-        "name": "old-thinkpad",
-        "model": SMOL,
-        "span": (0, 15),
-        "ms": 16,
-        "device": "cpu",
-        "gib": (0.4, 8),
-        "watts": 19,
-        "joules": 0.36,
-        "energy": "rapl",
-        "reach": Reach.RELAYED,
-    },
+    _holder("attic-4090", QWEN, (0, 28), "cuda", ms=19, gib=(21.4, 24), watts=238, joules=4.6, n=3),
+    _holder("garage-pc", QWEN, (20, 38), "cuda", ms=24, gib=(13.1, 16), watts=151, joules=3.7, n=2)
+    | {"reach": Reach.RELAYED},
+    _holder("mac-studio", QWEN, (36, 64), "mps", ms=27, gib=(19.2, 64), watts=64, joules=1.8, n=3)
+    | {"energy": "apple"},
+    _holder("carols-3060", QWEN, (0, 14), "cuda", ms=23, gib=(9.8, 12), watts=122, joules=2.9, n=1),
+    _holder("living-room", SMOL, (0, 18), "cpu", ms=11, gib=(0.6, 16), watts=34, joules=0.41, n=0)
+    | {"energy": "estimate"},
+    _holder("old-thinkpad", SMOL, (0, 12), "cpu", ms=16, gib=(0.4, 8), watts=19, joules=0.36, n=0)
+    | {"energy": "rapl", "reach": Reach.RELAYED},
+    _holder("study-laptop", SMOL, (22, 30), "cpu", ms=12, gib=(0.3, 32), watts=28, joules=0, n=0)
+    | {"energy": "estimate", "state": State.LOADING},
 )
-ROUTE = (("attic-4090", 0, 28), ("garage-pc", 28, 38), ("mac-studio", 38, 56))
+ROUTE = (("attic-4090", 0, 28), ("garage-pc", 28, 38), ("mac-studio", 38, 64))
 MEMBERS = (
     ("carols-laptop", Role.CLIENT),
     ("garage-pc", Role.PEER),
@@ -139,7 +75,7 @@ def announcement(holder: dict[str, Any]) -> Announcement:
     """What a peer of the list announces."""
     name, blocks = holder["model"]
     used, whole = holder["gib"]
-    sessions = holder.get("sessions", 0)
+    sessions = holder["n"]
     start, end = holder["span"]
     return Announcement(
         peer_id(holder["name"]),
