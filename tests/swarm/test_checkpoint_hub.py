@@ -347,6 +347,8 @@ def test_progress_counts_what_is_downloaded(hub: Any, folder: Path, tmp_path: Pa
 
     hub.publish(folder)
     checkpoint = opened(tmp_path, progress=Recorder())
+    assert calls == [("asking the hub for people/tiny", 0), "finished"]
+    calls.clear()
     state = checkpoint.load_blocks(1, 4, torch.float32)
     total = sum(tensor.nbytes for tensor in state.values())
     assert calls[0] == ("downloading blocks 1:4", total)

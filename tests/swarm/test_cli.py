@@ -200,7 +200,7 @@ def test_several_failures_at_once_are_told_in_lines(capsys, monkeypatch):
         def run() -> None:
             raise ExceptionGroup("several", [*errors])
 
-        monkeypatch.setattr(cli, "build", lambda: run)
+        monkeypatch.setattr(cli, "build", lambda _: run)
         cli.main()
 
     with pytest.raises(SystemExit) as ended:
@@ -215,7 +215,7 @@ def test_what_others_say_in_an_error_moves_no_cursor(capsys, monkeypatch):
     def run() -> None:
         raise SwarmError("declined:\x1b[2J\x9b31m so\nand so")
 
-    monkeypatch.setattr(cli, "build", lambda: run)
+    monkeypatch.setattr(cli, "build", lambda _: run)
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().err == "swarm: error: declined:�[2J�31m so\nand so\n"

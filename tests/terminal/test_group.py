@@ -147,16 +147,13 @@ def test_talking_and_looking_while_peers_die(
         kept = re.search(r"(\d+) of them kept", chat.wait("of them kept"))
         assert kept is not None and int(kept[1]) >= 32
 
-        chat.enter("/set max_tokens 3000")
+        chat.enter("/set max_tokens 1500")
         chat.enter("a long one")
         chat.wait(lambda s: len(s.text.split("a long one")[-1].strip()) > 20)
         group.kill(used[1])
-        board.wait(f"{used[1]} ", 30)
-        board.wait("gone", 40)
-        chat.type("\x03")
-        chat.wait("stopped ·")
-        chat.wait("the route was mended once")
+        chat.wait("the route was mended once", 120)
         chat.wait(at_prompt)
+        board.wait("gone", 60)
 
         group.kill("bootstrap")
         group.kill(spare)
