@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from swarm.transport.tally import none_yet
+
 from .reply import Reply
 
 _COUNTED = ("num_steps", "num_drafted", "num_accepted")
@@ -24,7 +26,7 @@ class ClientTally:
     num_open: int = 0
     num_recoveries: int = 0
     num_handovers: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=none_yet)
     tokens: Counter[str] = field(default_factory=Counter)
     num_replies: int = 0
     num_steps: int = 0

@@ -15,6 +15,7 @@ from swarm.metrics.registry import new_registry
 from swarm.transport import Transport
 from swarm.transport.relayed import RelayedTransport
 from swarm.transport.uplink import Uplink
+from swarm.wire.messages import Code
 
 from .service import Peer
 
@@ -131,13 +132,13 @@ class PeerMetrics(Collector):
             "peer_refusals",
             "Sessions that were not let in, by why.",
             ("code",),
-            {str(code): number for code, number in tally.refusals.items()},
+            {str(code): tally.refusals[code] for code in Code},
         )
         yield counters(
             "peer_failures",
             "Times that a session could not go on, by why.",
             ("code",),
-            {str(code): number for code, number in tally.failures.items()},
+            {str(code): tally.failures[code] for code in Code},
         )
         yield counter(
             "peer_recalled_positions",

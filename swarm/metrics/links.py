@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from swarm.transport.neighbours import Neighbours
 from swarm.transport.relay import Relay
 from swarm.transport.uplink import Uplink
+from swarm.wire.relaying import Refusal
 
 from .families import counter, counters, gauge
 
@@ -70,7 +71,7 @@ class RelayMetrics(Collector):
             "relay_refusals",
             "Times that the relay did not do what it was asked, by why.",
             ("why",),
-            {str(why): number for why, number in relay.refusals.items()},
+            {str(why): relay.refusals[why] for why in Refusal},
         )
 
 

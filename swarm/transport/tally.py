@@ -6,7 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from swarm.errors import PeerError
+from swarm.errors import (
+    Busy,
+    Misbehaved,
+    NotAMember,
+    PeerError,
+    SessionLost,
+    Silent,
+    StepTimeout,
+    Unreachable,
+)
 
 from ..metrics.labels import Bounded
 from .link import Link, Traffic
@@ -20,9 +29,9 @@ class LinkTally:
     """
 
     def __init__(self) -> None:
-        self.ended: Counter[str] = Counter()
+        self.ended: Counter[str] = none_yet()
         """Links that have ended, by the kind of error that ended them."""
-        self.failed: Counter[str] = Counter()
+        self.failed: Counter[str] = none_yet()
         """Links that could not be opened, by the kind of error."""
         self._names = Bounded()
         self._past: dict[str, Traffic] = {}
@@ -49,9 +58,16 @@ class LinkTally:
         return self._names.label(link.standing.name)
 
 
-def kind(error: Exception) -> str:
+def kind(error: Exception | type[Exception]) -> str:
     """What sort of error it is, in one word such as `step_timeout`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    name = (error if isinstance(error, type) else type(error)).__name__
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def none_yet() -> Counter[str]:
+    """Of each kind of `PeerError` none: Prometheus is to see a first one as a rise from 0."""
+    kinds = (Unreachable, Silent, StepTimeout, Busy, SessionLost, Misbehaved, NotAMember)
+    return Counter(dict.fromkeys(map(kind, kinds), 0))
 
 
 def _add(sum_: Traffic, more: Traffic) -> None:

@@ -18,6 +18,7 @@ from swarm.errors import SwarmError
 from swarm.peer.handler import HandlerConfig
 from swarm.peer.metrics import registry
 from swarm.peer.service import Peer
+from swarm.wire.messages import Code
 
 
 def told(peer: Peer) -> dict[tuple[str, ...], float]:
@@ -156,3 +157,12 @@ async def test_replies_are_counted_as_they_grow(world: Any) -> None:
         reply.ids += [6]
         reply.num_steps += 1
     assert (tally.num_replies, tally.num_steps, tally.tokens["completion"]) == (2, 3, 3)
+
+
+async def test_what_never_happened_is_told_as_none(world: Any) -> None:
+    """A counter that appears with its first event would not seem to have risen."""
+    numbers = told(await world.peer("ann", (0, 4)))
+    for code in Code:
+        assert numbers["homeswarm_peer_failures_total", str(code)] == 0
+    assert numbers["homeswarm_links_ended_total", "not_a_member"] == 0
+    assert numbers["homeswarm_links_failed_total", "step_timeout"] == 0
