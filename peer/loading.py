@@ -28,13 +28,15 @@ def load(
     dtype: torch.dtype,
     form: Form = Form.NONE,
     piece_bytes: int = _PIECE_BYTES,
+    frugal: bool = False,
 ) -> Span:
     """Load blocks [start, end) in a form, piece by piece where that saves memory.
 
-    Blocks and raises as `load_span` does.
+    Plain weights, too, are there twice for a moment, as they are stored and as they are used: when
+    `frugal`, only those of a piece. Blocks and raises as `load_span` does.
     """
     borders = [start, end]
-    if form is not Form.NONE and start < end:
+    if (frugal or form is not Form.NONE) and start < end:
         size = max(1, piece_bytes // block_bytes(checkpoint.config, dtype))
         borders = [*range(start, end, size), end]
     spans = [

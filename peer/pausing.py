@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+from swarm.errors import SwarmError
 
 from . import devices
 from .busyness import Busyness
 from .config import PeerConfig
 from .hours import Hours
 from .others import CpuOfOthers, Others
+
+if TYPE_CHECKING:
+    from .service import Peer
+
+logger = logging.getLogger(__name__)
+
+_RETRY = 15.0
+"""Seconds after which a peer that could not come back from a pause tries again."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,22 @@ class Pauses:
             return Pause("outside its hours", self._resumes)
         self._resumes = 0.0
         return Pause("others use this machine") if busy else None
+
+    async def keep(self, peer: Peer) -> None:
+        """Has a peer pause and come back, until it is cancelled."""
+        while True:
+            await asyncio.sleep(peer.config.pause_interval)
+            pause = self.look()
+            if pause is not None and not peer.paused:
+                await peer.begin_pause(pause)
+            elif pause is not None:
+                peer.pause = pause
+            elif peer.paused:
+                try:
+                    await peer.end_pause()
+                except SwarmError as error:
+                    logger.warning("still paused why=%s", error)
+                    await asyncio.sleep(_RETRY)
 
     def _look_at_others(self) -> bool:
         if not self._others:

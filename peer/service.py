@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
-from swarm import __version__
 from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
 from swarm.directory import Announcement, State
@@ -23,12 +22,11 @@ from swarm.transport.link import Link, LinkConfig
 from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
-from . import devices, placement
+from . import devices, placement, presence
 from .config import PeerConfig
 from .handler import Handler
 from .hosting import Hosting
 from .limits import HandlerConfig
-from .load import Speed
 from .notes import Notes
 from .patrol import Patrol
 from .pausing import Pause, Pauses
@@ -39,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 _MOVE_PATIENCE = 10.0
 """Seconds that a peer which moves gives its sessions to go on elsewhere."""
-
-_RETRY = 15.0
-"""Seconds after which a peer that could not come back from a pause tries again."""
 
 
 class Peer:
@@ -72,7 +67,6 @@ class Peer:
         self._checkpoint = checkpoint
         self._handler_config = self.taking.budget.handler(handler_config)
         self._tasks = tasks
-        self._total_memory = devices.total_memory(self.taking.device)
         self._notes = Notes(config.folder, checkpoint.fingerprint)
         self._span = (0, 0)
         self._last = self._notes.span()
@@ -145,41 +139,7 @@ class Peer:
 
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
-        # What is being handed over for a pause is nobody's to count on.
-        hosting = None if self.paused else self._hosting
-        checkpoint = self._checkpoint
-        speed = hosting.speed if hosting else Speed(0.0, 0.0)
-        return Announcement(
-            peer=self.member.peer_id,
-            name=self.config.name,
-            model=checkpoint.fingerprint,
-            model_name=checkpoint.name,
-            num_blocks=checkpoint.num_blocks,
-            start=self._span[0],
-            end=self._span[1],
-            state=self._state,
-            decode_seconds=speed.decode_seconds,
-            prefill_seconds=speed.prefill_seconds,
-            free_positions=hosting.free_positions if hosting else 0,
-            total_positions=hosting.total_positions if hosting else 0,
-            capacity=0 if self.config.blocks else self._span[1] - self._span[0],
-            dtype=str(self.taking.dtype).removeprefix("torch."),
-            device=str(self.taking.device),
-            addresses=self.member.transport.addresses,
-            version=__version__,
-            time=time.time(),
-            reach=self.member.transport.reach,
-            queue_seconds=speed.queue_seconds,
-            upload_rate=self._neighbours.upload_rate,
-            quantize=self.taking.form,
-            digests=self._digests if hosting else b"",
-            num_sessions=self.num_sessions,
-            num_positions=self.tally.work.num_positions,
-            used_bytes=devices.taken_memory(self.taking.device, daemons=False),
-            memory_bytes=self._total_memory,
-            resumes=self.pause.resumes if self.pause else 0.0,
-            **(self.metering.announced if self.metering is not None else {}),
-        )
+        return presence.announcement(self, self._checkpoint, self._state, self._digests)
 
     async def start(self) -> None:
         """Chooses blocks, loads them and serves; returns once sessions can be opened.
@@ -196,7 +156,7 @@ class Peer:
         else:
             await self._take(span)
         if self._pauses.any:
-            self._tasks.create_task(self._keep_pausing())
+            self._tasks.create_task(self._pauses.keep(self))
         self._tasks.create_task(self._keep_announced())
         if self.metering is not None:
             self._tasks.create_task(self.metering.run(lambda: self.tally.work))
@@ -361,23 +321,6 @@ class Peer:
             self._changed.clear()
             if self._state is not State.LEAVING:
                 await self._announce()
-
-    async def _keep_pausing(self) -> None:
-        """Pauses and comes back, as the owner's hours and others on this machine want it."""
-        while True:
-            await asyncio.sleep(self.config.pause_interval)
-            pause = self._pauses.look()
-            if pause is not None and not self.paused:
-                await self.begin_pause(pause)
-            elif pause is not None and pause != self.pause:
-                self.pause = pause
-                self._changed.set()
-            elif pause is None and self.paused:
-                try:
-                    await self.end_pause()
-                except SwarmError as error:
-                    logger.warning("still paused why=%s", error)
-                    await asyncio.sleep(_RETRY)
 
     async def _keep_useful(self) -> None:
         """Moves to close a gap where that helps the swarm."""

@@ -49,6 +49,8 @@ class Taking:
         self.device = devices.choose_device(config.device)
         self.dtype = devices.choose_dtype(config.dtype, self.device)
         self.form = form(config.quantize)
+        self.total_memory = devices.total_memory(self.device)
+        """Bytes of memory of the device."""
         self.budget = Budget(config)
         self.reason = Reason.FIXED
         """Why the blocks that were chosen last are those."""
@@ -109,7 +111,14 @@ class Taking:
         config, before = self._config, self.memory
         checkpoint, named = self._checkpoint, "blocks {}:{}".format(*span)
         with checkpoint.wait(f"loading {named}"):
-            blocks = load(checkpoint, *span, device=self.device, dtype=self.dtype, form=self.form)
+            blocks = load(
+                checkpoint,
+                *span,
+                device=self.device,
+                dtype=self.dtype,
+                form=self.form,
+                frugal=bool(self.budget.limit),
+            )
             digests = joined(checkpoint.digests(*span))
         loaded = self.memory
         kv_bytes = self.budget.kv(loaded)
