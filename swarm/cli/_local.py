@@ -34,7 +34,7 @@ class LocalSwarm:
 
     async def bootstrap(self, num_peers: int) -> str:
         """Starts the group; returns its invite, for these peers and the command that asks."""
-        arguments = ["bootstrap", "--name", self._name, *self._place("bootstrap")]
+        arguments = ["bootstrap", "--no-page", "--name", self._name, *self._place("bootstrap")]
         arguments += ["--first-uses", str(num_peers + 1), "--first-expires", "1d"]
         process = await self._processes.start("bootstrap", arguments)
         self.invite = await process.line()

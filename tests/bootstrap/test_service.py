@@ -11,6 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
@@ -94,6 +95,31 @@ async def test_it_prints_one_invite_and_ends_cleanly(
     assert (process.returncode, out) == (0, b"")
     assert b"Traceback" not in err and b"hivemind" not in err
     assert not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_page_that_is_asked_for_is_shown_and_logs_hold_no_key_of_admins(
+    start: Start, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        failed = await start(tmp_path / "one", "--page", port)
+        assert f"another program listens at 127.0.0.1:{port}" in await failure_of(failed)
+    process = await start(tmp_path / "one", "--page", "0")
+    await invite_of(process)
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        told = b""
+        while b"http://127.0.0.1:" not in told:
+            told = await process.stderr.readline()
+    url, key = told.decode().strip().split("/#key=")
+    assert key == (tmp_path / "one" / "page.key").read_text().strip()
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(headers=headers) as session, asyncio.timeout(20):
+        async with session.get(f"{url}/page/api/swarm") as answer:
+            assert (await answer.json()) == {"models": [], "left_out": 0}
+    process.send_signal(signal.SIGTERM)
+    _, err = await process.communicate()
+    assert (tmp_path / "one" / "page-admin.key").read_text().strip().encode() not in err
 
 
 async def test_the_invite_stays_the_same_after_a_restart(start: Start, tmp_path: Path) -> None:

@@ -85,16 +85,16 @@ async def test_peers_are_told_as_cards_and_as_a_table(looks, house) -> None:
         "free_positions": 25,
         "total_positions": 100,
     }
-    memory = {"used_bytes": 6 * 10**9, "memory_bytes": 24 * 10**9}
+    memory = {"used_bytes": 6 * 2**30 + 2**29, "memory_bytes": 24 * 2**30}
     spent = {"watts": 60.0, "joules": 1.5, "energy": "estimate"}
     await house.announce("garage", 0, 10, reach=Reach.RELAYED, **known, **memory, **spent)
     await house.announce("attic", 0, 5, decode_seconds=0.01, watts=90.0, energy="nvml")
     await house.announce("cellar", 0, 0, state=State.PAUSED, resumes=1.8e9)
     view = await looks.at(house.address())
     card = view.locator(".peer[data-peer=garage]")
-    for words in ("20 ms per token", "3 sessions", "75 %", "6.0 GB of 24 GB", "through a relay"):
+    for words in ("20 ms per token", "3 sessions", "75 %", "6.5 GiB of 24 GiB", "through a relay"):
         await expect(card.get_by_text(words)).to_be_visible()
-    await expect(card.get_by_text("≈ 60 W · 1.50 J per token · ≈ estimated")).to_be_visible()
+    await expect(card.get_by_text("≈ 60 W · 1.50 J per token · estimated")).to_be_visible()
     await expect(view.locator(".peer[data-peer=attic]").get_by_text("estimated")).to_have_count(0)
     await expect(view.locator(".peer[data-peer=cellar]")).to_contain_text("paused until")
     # Whoever hears the page has the table in any case.

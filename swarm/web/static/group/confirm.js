@@ -23,7 +23,7 @@ export function Confirm({ title, text, button, what, t, act, close }) {
     <p>${text}</p>
     ${error && html`<p class="error-text" role="alert">${error}</p>`}
     <div class="confirm-buttons">
-      <button class="button" type="button" autofocus onClick=${() => dialog.current.close()}>${t("cancel")}</button>
+      <button class="button" type="button" onClick=${() => dialog.current.close()}>${t("cancel")}</button>
       <button class="button danger" type="button" disabled=${busy} onClick=${go}>${button}</button>
     </div>
   </dialog>`;

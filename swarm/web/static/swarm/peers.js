@@ -2,7 +2,7 @@
 
 import { html, useMemo, useState } from "/page/vendor/preact.js";
 import { recall, store } from "/page/lib/storage.js";
-import { bytes, called, condition, energy, part, plain, prefill, speed } from "/page/swarm/words.js";
+import { called, condition, energy, memory, part, plain, prefill, speed } from "/page/swarm/words.js";
 
 const last = (value) => (value > 0 ? value : Infinity);
 
@@ -85,7 +85,7 @@ function Card({ peer, looks, t }) {
       <${Fact} name=${t("speed")} value=${speed(t, peer)} more=${prefill(t, peer)} />
       <${Fact} name=${t("load")} value=${t("sessions", { n: peer.num_sessions })}
         more=${held === null ? null : t("kv_full", { percent: Math.round(100 * held) })} share=${held} />
-      <${Fact} name=${t("memory")} value=${memory(t, peer)} share=${part(peer.used_bytes, peer.memory_bytes)} />
+      <${Fact} name=${t("memory")} value=${taken(t, peer)} share=${part(peer.used_bytes, peer.memory_bytes)} />
       <${Fact} name=${t("energy")} value=${energy(t, peer)} more=${peer.energy_estimated ? t("estimated") : null} />
       <${Fact} name=${t("runs_on")} value=${runsOn(peer)} />
       <${Fact} name=${t("reached")} value=${t(`reach_${peer.reach}`)} />
@@ -102,10 +102,10 @@ function Fact({ name, value, more, share }) {
     </dd></div>`;
 }
 
-function memory(t, peer) {
+function taken(t, peer) {
   if (!(peer.used_bytes > 0)) return null;
-  const used = bytes(t, peer.used_bytes);
-  return peer.memory_bytes > 0 ? t("used_of", { used, whole: bytes(t, peer.memory_bytes) }) : used;
+  const used = memory(t, peer.used_bytes);
+  return peer.memory_bytes > 0 ? t("used_of", { used, whole: memory(t, peer.memory_bytes) }) : used;
 }
 
 function runsOn(peer) {
@@ -120,7 +120,7 @@ const COLUMNS = [
   ["state", (peer, t) => condition(t, peer)],
   ["speed", (peer, t) => speed(t, peer)],
   ["load", (peer, t) => load(t, peer)],
-  ["memory", (peer, t) => memory(t, peer)],
+  ["memory", (peer, t) => taken(t, peer)],
   ["energy", (peer, t) => (peer.energy_estimated ? [energy(t, peer), t("estimated")].filter(Boolean).join(" ") : energy(t, peer))],
   ["runs_on", (peer) => runsOn(peer)],
   ["reached", (peer, t) => t(`reach_${peer.reach}`)],

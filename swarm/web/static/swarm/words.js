@@ -26,6 +26,18 @@ export function bytes(t, number) {
   return `${t.number(number, number < 10 && unit > 1 ? 1 : 0)} ${units[unit]}`;
 }
 
+/** Bytes of memory, as machines have it. */
+export function memory(t, number) {
+  const units = ["MiB", "GiB", "TiB"];
+  let unit = 0;
+  let value = number / 2 ** 20;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${t.number(value, unit && value < 100 && !Number.isInteger(value) ? 1 : 0)} ${units[unit]}`;
+}
+
 /** A part of a whole, 0 to 1; null where the whole is not known. */
 export function part(used, whole) {
   return whole > 0 ? Math.min(1, Math.max(0, used / whole)) : null;
