@@ -218,13 +218,13 @@ class Peer:
         Nothing happens unless the peer serves. It stays a member, and others find it meanwhile.
         """
         async with self._changing:
-            if self._state is not State.SERVING or (hosting := self._hosting) is None:
+            if self._state is not State.SERVING or self._hosting is None:
                 return
             logger.info("pause begins why=%s resumes=%.0f", pause.why, pause.resumes)
             self.pause, self._last, self._state = pause, self._span, State.PAUSED
             self._span = (0, 0)
             patience = self.config.leave_patience
-            await together([self._announce(), self._hand_over(hosting.handler, patience)])
+            await together([self._announce(), self._hand_over(self._hosting.handler, patience)])
             await self._drop("this peer pauses")
             self._tell()
 
