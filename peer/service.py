@@ -299,9 +299,14 @@ class Peer:
             self._computing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._computing
+            # Even ended, its frames hold on to the weights.
+            self._computing = None
         hosting.runner.close()
         # Both spans together may not fit: the old one's memory is given back first.
         del hosting
+        # Its task is let go of in the next turns of the loop, and its frames with the task.
+        for _ in range(3):
+            await asyncio.sleep(0)
         devices.give_back()
 
     async def _announce(self) -> None:
