@@ -218,14 +218,14 @@ class Peer:
         Nothing happens unless the peer serves. It stays a member, and others find it meanwhile.
         """
         async with self._changing:
-            if self._state is not State.SERVING or (hosting := self._hosting) is None:
+            if self._state is not State.SERVING or self._hosting is None:
                 return
             logger.info("pause begins why=%s resumes=%.0f", pause.why, pause.resumes)
             self.tally.num_pauses += 1
             self.pause, self._last, self._state = pause, self._span, State.PAUSED
             self._span = (0, 0)
             patience = self.config.leave_patience
-            await together([self._announce(), self._hand_over(hosting.handler, patience)])
+            await together([self._announce(), self._hand_over(self._hosting.handler, patience)])
             await self._drop("this peer pauses")
             self._tell()
 
@@ -300,9 +300,14 @@ class Peer:
             self._computing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._computing
+            # Even ended, its frames hold on to the weights.
+            self._computing = None
         hosting.runner.close()
         # Both spans together may not fit: the old one's memory is given back first.
         del hosting
+        # Its task is let go of in the next turns of the loop, and its frames with the task.
+        for _ in range(3):
+            await asyncio.sleep(0)
         devices.give_back()
 
     async def _announce(self) -> None:

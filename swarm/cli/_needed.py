@@ -16,7 +16,7 @@ from swarm.overview.gap import replication
 if TYPE_CHECKING:
     from swarm.directory import Directory
 
-_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_REPO_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 """Others name what we would download: a repository it must be, no path of this machine."""
 
 _PATIENCE = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 
 import pytest
 
@@ -51,7 +52,9 @@ async def test_an_answer_goes_on_elsewhere_when_a_pause_begins(three, asker, ind
 
 async def test_a_paused_peer_says_so_holds_nothing_and_comes_back(three, asker):
     peer = three.peers["peer-1"]
+    runner, hosting = weakref.ref(peer.hosting.runner), weakref.ref(peer.hosting)
     await peer.begin_pause(AWAY)
+    assert runner() is None and hosting() is None, "its weights would stay in memory"
     entry = await seen(three, "peer-1")
     assert entry.state is State.PAUSED and entry.resumes == 12.0 and not entry.serving
     assert (entry.start, entry.end, entry.total_positions, entry.capacity) == (0, 0, 0, 0)

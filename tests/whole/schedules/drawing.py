@@ -28,6 +28,7 @@ from schedule import (
     Nothing,
     On,
     Pause,
+    Rest,
     Say,
     Schedule,
     Shuffle,
@@ -139,6 +140,7 @@ _freeze = st.builds(
 )
 _disconnect = st.builds(Disconnect, target=_targets)
 _leave = st.builds(Leave, target=_targets)
+_rest = st.builds(Rest, target=_targets, seconds=st.sampled_from([0.5, 0.01, 3.0]))
 _join = st.builds(Join, host=_host(_spans))
 _join_wide = st.just(Join(Host((0, NUM_BLOCKS))))
 _abandon = st.builds(Abandon, client=_clients, politely=st.booleans())
@@ -236,6 +238,11 @@ THEMES = {
         _hosts(history=st.none() | st.sampled_from([0, 3000])),
         _talks(("plain", "rewinding", "rows", "hasty"), rows=st.integers(1, 2), most=3),
         _events(*(_leave,) * 4, _join, _join_wide, _kill, _freeze, _disconnect, _abandon, most=5),
+    ),
+    "pausing": _schedule(
+        _hosts(history=st.none() | st.sampled_from([0, 3000])),
+        _talks(("plain", "rewinding", "rows", "hasty"), rows=st.integers(1, 2), most=3),
+        _events(*(_rest,) * 4, _join, _join_wide, _kill, _leave, _disconnect, _abandon, most=5),
     ),
     "losing": _schedule(
         _hosts(most_spares=1),

@@ -175,6 +175,14 @@ class Leave:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """A peer pauses, and is back after so many seconds."""
+
+    target: On
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Join:
     """Somebody comes."""
 
@@ -213,7 +221,7 @@ class Nothing:
 
 
 What = (
-    Kill | Freeze | Disconnect | Leave | Join | Weather | Double | Abandon | Nothing
+    Kill | Freeze | Disconnect | Leave | Rest | Join | Weather | Double | Abandon | Nothing
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from schedule import (
     Leave,
     Nothing,
     On,
+    Rest,
     Schedule,
     Talk,
     Weather,
@@ -42,6 +43,7 @@ from swarm.client.router import FRESH
 from swarm.errors import NoRouteError, PeerError
 from swarm.peer.config import PeerConfig
 from swarm.peer.handler import HandlerConfig
+from swarm.peer.pausing import Pause
 from swarm.peer.service import Peer, serving
 from swarm.transport import Buffer
 from swarm.transport.memory import Condition
@@ -316,6 +318,12 @@ class Stage:
                     self._leaving.add(name)
                     self._lose(name)
                     self._cast[name].end.set()
+            case Rest(target, seconds):
+                name = self._find(target)
+                if name in self._able:
+                    self._leaving.add(name)
+                    self._lose(name)
+                    self._do(self._rest(name, seconds))
             case Join(host):
                 self._do(self._enter(host))
             case Weather():
@@ -339,6 +347,16 @@ class Stage:
         route = session.route if session is not None else ()
         names = [hop.peer for hop in route] or sorted(self._able) or sorted(self._cast)
         return names[target.hop % len(names)]
+
+    async def _rest(self, name: str, seconds: float) -> None:
+        cast = self._cast[name]
+        assert cast.peer is not None
+        await cast.peer.begin_pause(Pause("others use this machine"))
+        self._leaving.discard(name)
+        await asyncio.sleep(seconds)
+        if not cast.end.is_set():
+            await cast.peer.end_pause()
+            self._set_able(name, able=True)
 
     async def _kill(self, name: str) -> None:
         self._world.directories[name].silent = True
