@@ -293,11 +293,26 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """`await until(holds)`: waits until an async function says so."""
+
+    async def until(holds: Callable[[], Any]) -> None:
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.005)
+
+    return until
+
+
+@pytest.fixture(scope="session")
 def ask() -> Callable[..., Any]:
     """`await ask(page, text)`: types and sends a message."""
 
     async def ask(page: Any, text: str) -> None:
         await page.get_by_label("Your message").fill(text)
+        # Nothing is sent before the gateway has told which models there are.
+        await page.locator(".send:enabled").wait_for()
         await page.keyboard.press("Enter")
 
     return ask

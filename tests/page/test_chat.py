@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -60,14 +59,17 @@ async def test_an_answer_is_shown_as_it_comes(page, speaker, ask) -> None:
     await page.get_by_role("button", name="Copy").last.wait_for()
 
 
-async def test_escape_stops_an_answer_which_can_go_on(page, speaker, ask) -> None:
+async def test_escape_stops_an_answer_which_can_go_on(page, speaker, ask, until) -> None:
     await ask(page, "Count")
     speaker.say("One, ")
     await shows(page, "One,")
     await page.keyboard.press("Escape")
     await shows(page, "Stopped.")
-    while speaker.num_ended < 1:
-        await asyncio.sleep(0.01)
+
+    async def has_ended() -> bool:
+        return speaker.num_ended == 1
+
+    await until(has_ended)
     await page.get_by_role("button", name="Continue").click()
     speaker.answer("two.")
     await shows(page, "One, two.")
@@ -211,13 +213,16 @@ async def test_what_breaks_off_can_go_on(page, speaker, ask) -> None:
     assert said(speaker)[-1] == ("assistant", "Half")
 
 
-async def test_an_answer_that_was_left_can_go_on(page, speaker, ask) -> None:
+async def test_an_answer_that_was_left_can_go_on(page, speaker, ask, until) -> None:
     speaker.say("Once upon ")
     await ask(page, "A story")
     await shows(page, "Once upon")
     # Growing answers are kept now and then: nobody has to wait for their end.
-    while "Once" not in await page.evaluate(KEPT):
-        await asyncio.sleep(0.1)
+
+    async def is_kept() -> bool:
+        return "Once" in await page.evaluate(KEPT)
+
+    await until(is_kept)
     await page.reload()
     await shows(page, "when its page was left")
     speaker.answer("a time.")

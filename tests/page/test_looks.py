@@ -55,8 +55,10 @@ CONTRAST = """() => {
     return (x + 0.05) / (y + 0.05);
   };
   const ground = ["--bg", "--bg-side", "--surface", "--surface-hover"];
-  const pairs = ["--text", "--text-soft", "--accent", "--bad"].flatMap((t) => ground.map((g) => [t, g]));
-  pairs.push(["--on-accent", "--accent-fill"], ["--text", "--accent-soft"], ["--text", "--bad-soft"],
+  const inks = ["--text", "--text-soft", "--accent", "--bad"];
+  const pairs = inks.flatMap((t) => ground.map((g) => [t, g]));
+  pairs.push(["--on-accent", "--accent-fill"], ["--text", "--accent-soft"],
+    ["--text", "--bad-soft"],
     ["--bad", "--bad-soft"], ["--text-soft", "--bad-soft"], ["--text-soft", "--code-head"]);
   for (const name of ["comment", "keyword", "string", "number", "title", "type"])
     pairs.push([`--hl-${name}`, "--code-bg"]);
@@ -95,7 +97,8 @@ async def test_a_phone_needs_no_sideways_scrolling(looks, serve_page, speaker, a
     phone = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
     page = await looks.at(await serve_page(speaker), **phone)
     await talk(page, speaker, ask)
-    width = "() => [document.documentElement.scrollWidth, document.querySelector('.scroll').scrollWidth]"
+    width = """() => ["html", ".scroll"]
+      .map((name) => document.querySelector(name).scrollWidth)"""
     assert await page.evaluate(width) == [360, 360]
     assert not await page.get_by_role("button", name="New chat").is_visible()
     await page.get_by_role("button", name="Conversations").click()

@@ -35,7 +35,7 @@ export function Mended({ trace, t }) {
 function Route({ trace, t }) {
   if (trace.by === "fallback") return html`<p class="soft">${t("fallback_help")}</p>`;
   const ms = (value) => t("ms", { ms: t.number(value, value < 10 ? 1 : 0) });
-  return html`<div class="route">
+  return html`<div class="way">
     ${trace.hops.length > 0 && html`<${Hops} trace=${trace} ms=${ms} t=${t} />`}
     <dl class="route-facts">
       <${Fact} name=${t("first_token")} value=${ms(trace.first_token_ms)} />

@@ -78,7 +78,7 @@ function Welcome({ t, say, models }) {
 }
 
 function ModelChoice({ t, models, chosen, choose }) {
-  return html`<select class="model" aria-label=${t("model")} value=${chosen} disabled=${!models.list.length}
+  return html`<select class="model-choice" aria-label=${t("model")} value=${chosen} disabled=${!models.list.length}
     onChange=${(event) => choose({ model: event.target.value })}>
     ${!models.list.length && html`<option>${chosen || t("no_models")}</option>`}
     ${models.list.map(({ id }) => html`<option key=${id} value=${id}>${id}</option>`)}
