@@ -1,15 +1,19 @@
 /** Dialogs: the browser's own, which keep the focus and close on Escape. */
 
-import { html, useEffect, useRef } from "/page/vendor/preact.js";
+import { html, useLayoutEffect, useRef } from "/page/vendor/preact.js";
 import { Icon } from "/page/lib/icons.js";
 
 /** A dialog that is open as long as it is rendered; `close()` is called when it is to go. */
 export function Dialog({ title, t, close, kind = "", children }) {
   const dialog = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const opener = document.activeElement;
-    dialog.current.showModal();
-    return () => opener?.focus?.();
+    const shown = dialog.current;
+    shown.showModal();
+    return () => {
+      // On Escape the browser has given the focus back, and it may already be somewhere else.
+      if (shown.contains(document.activeElement)) opener?.focus?.();
+    };
   }, []);
   // A click beside it hits the dialog itself, whose content covers it.
   const onClick = (event) => event.target === dialog.current && close();
