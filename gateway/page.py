@@ -21,14 +21,14 @@ def add_page(
 ) -> SwarmFeed | None:
     """Shows the page at `/`. Its files need no key: what they ask for does.
 
-    Of a `swarm` it shows who serves what: that is what is returned, to be closed at the end.
+    Of a `swarm` it shows who serves what: that is what is returned, to be closed at the end. Only
+    those who need no key read what the `group` is called.
     """
-
     tabs: tuple[Tab, ...] = ("chat",) if swarm is None else ("chat", "swarm")
 
     def about() -> About:
         key: Literal["none", "needed"] = "needed" if keys.required else "none"
-        return About(tabs, key, version("homeswarm"), group)
+        return About(tabs, key, version("homeswarm"), "" if keys.required else group)
 
     app[OPEN].update(add_pages(app, about))
     return None if swarm is None else add_swarm(app, swarm)

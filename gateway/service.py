@@ -82,7 +82,7 @@ async def serve(
         app = create_app(all_endpoints(), answerer, door.config, keys, traffic, metrics)
         feed = None
         if door.config.page:
-            feed = add_page(app, keys, swarm=swarm)
+            feed = add_page(app, keys, "" if swarm is None else swarm.member.group.name, swarm)
         gateway = Gateway(door, core, traffic)
         async with listening(app, door, gateway.connections):
             logger.info("gateway serving url=%s models=%d", gateway.url, len(models))

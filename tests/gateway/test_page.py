@@ -27,7 +27,7 @@ KEY = "a-key-that-nobody-guesses"
 @asynccontextmanager
 async def shown(scripted: Any, keys: Keys | None = None) -> AsyncIterator[TestClient]:
     app = create_app(all_endpoints(), scripted, GatewayConfig(), keys)
-    add_page(app, keys or Keys())
+    add_page(app, keys or Keys(), "maple street")
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -83,10 +83,16 @@ async def test_files_need_no_key_and_what_they_ask_for_does(scripted) -> None:
     async with shown(scripted, Keys(given([KEY]))) as client:
         assert (await client.get("/")).status == 200
         about = await (await client.get("/page/about")).json()
-        assert (about["key"], about["tabs"]) == ("needed", ["chat"])
+        assert (about["key"], about["tabs"], about["group"]) == ("needed", ["chat"], "")
         assert (await client.get("/v1/models")).status == 401
         headers = {"Authorization": f"Bearer {KEY}"}
         assert (await client.get("/v1/models", headers=headers)).status == 200
+
+
+async def test_who_needs_no_key_reads_what_the_group_is_called(scripted) -> None:
+    async with shown(scripted) as client:
+        about = await (await client.get("/page/about")).json()
+    assert (about["key"], about["group"]) == ("none", "maple street")
 
 
 @pytest.mark.parametrize(
