@@ -1,4 +1,4 @@
-"""The golden rule with a real model: SmolLM2-135M through 1, 2, 3 and 30 peers, in float32."""
+"""The golden rule with a real model: SmolLM2-135M through 1, 3 and 30 peers, in float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swarm.cli.demo import demonstration_model
 from swarm.client import RowInput
 from swarm.errors import ConfigError
 
-NUM_TOKENS = 64
+NUM_TOKENS = 32
 QUESTIONS = (
     "Why is the sky blue?",
     "Write a short poem about a garage full of old computers.",
@@ -71,7 +71,7 @@ async def greedy(model, prompt, count):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("num_peers", [1, 2, 3, 30])
+@pytest.mark.parametrize("num_peers", [1, 3, 30])
 async def test_greedy_tokens_are_transformers_own(make_world, model_file, expected, num_peers):
     world = make_world(SimpleNamespace(folder=model_file))
     borders = [30 * n // num_peers for n in range(num_peers + 1)]
