@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from swarm.errors import ConfigError
 from swarm.forms import Form, form
 
 from .busyness import BusyConfig
+from .cgroups import cpu_quota
 from .hours import Hours
 
 
@@ -84,19 +86,9 @@ class PeerConfig:
         """Compute threads: as asked, or as many as there are cores for this process."""
         if self.threads:
             return self.threads
-        if hasattr(os, "sched_getaffinity"):
-            return within_quota(len(os.sched_getaffinity(0)))
-        return os.cpu_count() or 1
-
-
-def within_quota(cores: int, quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """So many cores, or as many as a container may keep busy, rounded up.
-
-    More threads than that are all stopped for the rest of each period, in the middle of a step
-    (kernel: admin-guide/cgroup-v2.rst, cpu.max).
-    """
-    try:
-        most, period = quota.read_text().split()
-        return max(1, min(cores, -(-int(most) // int(period))))
-    except (OSError, ValueError):  # No such file, or "max": no limit.
-        return cores
+        if not hasattr(os, "sched_getaffinity"):
+            return os.cpu_count() or 1
+        cores, quota = len(os.sched_getaffinity(0)), cpu_quota()
+        # More threads than a container may keep busy are all stopped for the rest of each period,
+        # in the middle of a step.
+        return cores if quota is None else min(cores, math.ceil(quota))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from pathlib import Path
 
 import psutil
 import torch
 
 from swarm.errors import ConfigError
 
+from . import cgroups
 from .others import GpuOfOthers
 
 _DTYPES = {
@@ -144,7 +144,7 @@ def total_memory(device: torch.device) -> int:
     if device.type == "xpu":
         return int(torch.xpu.mem_get_info(device)[1])
     total = int(psutil.virtual_memory().total)
-    limit = cgroup_limit(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    limit = cgroups.memory_limit()
     return total if limit is None else min(total, limit)
 
 
@@ -177,7 +177,7 @@ def bound(device: torch.device, limit: int) -> None:
 
 def _host_free() -> int:
     limits = [int(psutil.virtual_memory().available)]
-    limit = cgroup_free(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    limit = cgroups.memory_free()
     if limit is not None:
         limits.append(limit)
     return max(0, min(limits))
@@ -204,60 +204,3 @@ def give_back() -> None:
         torch.mps.empty_cache()
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def cgroup_free(membership: Path, root: Path) -> int | None:
-    """Bytes left below the tightest memory limit of this process's control groups.
-
-    `membership` is this process's /proc/self/cgroup, `root` where the groups are mounted; both
-    versions are understood (kernel: admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst). None if
-    there is no limit.
-    """
-    return min((limit - used for limit, used in _groups(membership, root)), default=None)
-
-
-def cgroup_limit(membership: Path, root: Path) -> int | None:
-    """The tightest of these limits, whatever is left below it; arguments as in `cgroup_free`."""
-    return min((limit for limit, _ in _groups(membership, root)), default=None)
-
-
-def _groups(membership: Path, root: Path) -> list[tuple[int, int]]:
-    """(limit, bytes used) of each control group that has a limit."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return []
-    found: list[tuple[int, int]] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            names = ("memory.max", "memory.current")
-            base = root
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            base = root / "memory"
-        else:
-            continue
-        group = base / path.lstrip("/")
-        # A container often sees its own group at the root, under a path from outside.
-        for folder in {group, *group.parents, base}:
-            if folder == base or base in folder.parents:
-                found.extend(_group(folder, *names))
-    return found
-
-
-def _group(folder: Path, limit_name: str, usage_name: str) -> list[tuple[int, int]]:
-    """[(limit, bytes used)] of one control group, or [] if it has no limit."""
-    try:
-        limit = (folder / limit_name).read_text().strip()
-        usage = int((folder / usage_name).read_text())
-        stat = (folder / "memory.stat").read_text()
-    except (OSError, ValueError):
-        return []
-    if limit == "max":
-        return []
-    # File cache counts as used although the kernel drops it before it refuses anything.
-    cache = next(
-        (int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file ")), 0
-    )
-    return [(int(limit), usage - cache)]

@@ -20,7 +20,7 @@ from ..wire.gauging import (
     GaugeMessage,
     Measure,
     Measured,
-    Refused,
+    Unmeasured,
     decode,
     encode,
 )
@@ -67,7 +67,7 @@ class Gauge:
                 if not isinstance(asked, Measure):
                     raise Misbehaved(stream.peer, "measures without saying how much")
                 if self._busy or not self._allows(link.account, asked.size):
-                    await stream.send(encode(Refused("measures another line now")), b"")
+                    await stream.send(encode(Unmeasured("measures another line now")), b"")
                     return
                 self._busy = True
                 try:
@@ -156,7 +156,7 @@ async def _take(stream: Stream, size: int) -> int:
 async def _next_chunk(stream: Stream) -> int:
     header, payload = await stream.receive()
     message = _decoded(stream.peer, bytes(header))
-    if isinstance(message, Refused):
+    if isinstance(message, Unmeasured):
         raise Busy(stream.peer, message.message)
     if not isinstance(message, Chunk) or not 0 < len(payload) <= _CHUNK_BYTES:
         raise Misbehaved(stream.peer, "sends something else than what is measured")

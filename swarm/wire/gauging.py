@@ -1,7 +1,7 @@
 """What two members say while one measures the line to the other; see `swarm.transport.gauge`.
 
 asker -> other   Measure; then chunks, each a Chunk with a payload
-other -> asker   Refused, or as many chunks; Measured at the end
+other -> asker   Unmeasured, or as many chunks; Measured at the end
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Measured(Message, frozen=True, tag="measured"):
     """All that were to come have come."""
 
 
-class Refused(Message, frozen=True, tag="refused"):
+class Unmeasured(Message, frozen=True, tag="unmeasured"):
     """This one does not measure now."""
 
     message: Text = ""
 
 
-GaugeMessage = Measure | Chunk | Measured | Refused
+GaugeMessage = Measure | Chunk | Measured | Unmeasured
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[GaugeMessage] = msgspec.msgpack.Decoder(GaugeMessage)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psutil
 import pytest
 import torch
 
 from swarm.errors import ConfigError
 from swarm.peer import devices
-from swarm.peer.devices import cgroup_free, choose_device, choose_dtype, free_memory
+from swarm.peer.devices import choose_device, choose_dtype, free_memory
 
 CPU = torch.device("cpu")
 
@@ -49,39 +47,3 @@ def test_auto_dtype_on_a_cpu(
 
 def test_cpu_memory_is_within_the_machine() -> None:
     assert 0 < free_memory(CPU) <= psutil.virtual_memory().total
-
-
-def _group(folder: Path, limit: str, used: int, cache: int, version: int = 2) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {
-        2: ("memory.max", "memory.current"),
-        1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-    }
-    (folder / names[version][0]).write_text(f"{limit}\n")
-    (folder / names[version][1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cache}\nactive_file 7\n")
-
-
-def test_the_tightest_group_counts(tmp_path: Path) -> None:
-    membership = tmp_path / "cgroup"
-    membership.write_text("0::/user/app\n")
-    _group(tmp_path / "fs/user/app", "1000", 400, 100)
-    assert cgroup_free(membership, tmp_path / "fs") == 700
-    _group(tmp_path / "fs/user", "900", 450, 0)
-    assert cgroup_free(membership, tmp_path / "fs") == 450
-    _group(tmp_path / "fs/user", "max", 450, 0)
-    assert cgroup_free(membership, tmp_path / "fs") == 700
-
-
-def test_version_1_and_a_path_from_outside(tmp_path: Path) -> None:
-    membership = tmp_path / "cgroup"
-    membership.write_text("5:cpu,memory:/docker/abc\n4:freezer:/x\n")
-    _group(tmp_path / "fs/memory", "1000", 250, 0, version=1)
-    assert cgroup_free(membership, tmp_path / "fs") == 750
-
-
-def test_no_groups_no_limit(tmp_path: Path) -> None:
-    assert cgroup_free(tmp_path / "none", tmp_path) is None
-    membership = tmp_path / "cgroup"
-    membership.write_text("0::/\n")
-    assert cgroup_free(membership, tmp_path) is None

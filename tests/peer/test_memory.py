@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.errors import ConfigError
-from swarm.peer.config import PeerConfig, within_quota
+from swarm.peer.config import PeerConfig
 from swarm.peer.memory import Budget, Memory
 from swarm.peer.notes import Notes
 
@@ -52,16 +52,6 @@ def test_options_that_cannot_hold_together_are_told():
     tight = Budget(PeerConfig(max_memory=GB, kv_memory=GB // 2))
     with pytest.raises(ConfigError, match="do not fit"):
         tight.kv(Memory(free=10 * GB, taken=GB // 2))
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("max 100000", 8), ("150000 100000", 2), ("5000 100000", 1), ("?", 8)]
-)
-def test_a_container_has_the_cores_that_it_may_use(tmp_path, text, cores):
-    quota = tmp_path / "cpu.max"
-    quota.write_text(text)
-    assert within_quota(8, quota) == cores
-    assert within_quota(8, tmp_path / "none") == 8
 
 
 def test_notes_are_of_one_model_and_survive_damage(tmp_path):

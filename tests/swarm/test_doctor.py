@@ -35,7 +35,6 @@ from swarm.cli._doctor.machine import (
     Memory,
     Room,
     Torch,
-    cpu_quota,
 )
 from swarm.cli._doctor.network import FirewallCheck, NamesCheck, PortCheck, TimeServiceCheck
 from swarm.cli._doctor.software import KernelsCheck, PackagesCheck, PythonCheck
@@ -153,17 +152,6 @@ async def test_numbers_that_the_device_does_not_have():
     old = Torch("2.9", "cpu", Device("cpu", "cpu", GB, GB, False), 4)
     _, found = await look(DeviceCheck(Fake(torch=old, nvidia=None, amd=False)))
     assert found.verdict is Verdict.WARNING and "twice the memory" in found.means
-
-
-def test_the_tightest_control_group_counts(tmp_path):
-    membership, group = tmp_path / "cgroup", tmp_path / "fs" / "a" / "b"
-    membership.write_text("0::/a/b\n")
-    group.mkdir(parents=True)
-    assert cpu_quota(membership, tmp_path / "fs") is None
-    (group / "cpu.max").write_text("max 100000\n")
-    (group.parent / "cpu.max").write_text("150000 100000\n")
-    assert cpu_quota(membership, tmp_path / "fs") == 1.5
-    assert cpu_quota(tmp_path / "nothing", tmp_path) is None
 
 
 async def test_models_that_fit_and_do_not():

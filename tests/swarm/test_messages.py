@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from swarm.errors import RemoteProtocolError
 from swarm.membership.certificate import MAX_CREDENTIAL
+from swarm.wire import gauging
 from swarm.wire.enrolment import Answer, Question, decode_answer, decode_question
 from swarm.wire.fields import Message
 from swarm.wire.messages import AnyMessage, Close, Hello, Ping, decode, encode
@@ -56,8 +57,9 @@ PROTOCOLS: tuple[tuple[Any, Decode], ...] = (
     (AnyMessage, decode),
     (Question, decode_question),
     (Answer, decode_answer),
+    (gauging.GaugeMessage, gauging.decode),
 )
-"""What is said over links, and to authorities and by them."""
+"""What is said over links, to authorities and by them, and while a line is measured."""
 
 
 def said(kind: Any, decode: Decode) -> st.SearchStrategy[tuple[Message, Decode]]:

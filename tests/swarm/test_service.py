@@ -240,7 +240,7 @@ def needed(command: str) -> list[str]:
 
 def test_nothing_is_installed_that_cannot_run(typed, tmp_path: Path) -> None:
     typed("peer", "--join", "hs1x", "--model", "a/b", "--install-service", code=1)
-    typed("peer", "--join", "hs1x", "--install-service", code=2)
+    typed("peer", "--model", "a/b", "--install-service", code=2)
     typed("serve", "--join", "hs1x", "--print-service", "keys", "list", code=2)
     assert not (tmp_path / "units").exists()
 

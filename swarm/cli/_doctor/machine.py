@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from swarm.peer import cgroups
+
 _PATIENCE = 5.0
 
 
@@ -150,14 +152,12 @@ class Machine:
         machine = os.cpu_count() or 1
         affinity = getattr(os, "sched_getaffinity", None)
         process = len(affinity(0)) if affinity is not None else machine
-        return Cores(machine, process, cpu_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+        return Cores(machine, process, cgroups.cpu_quota())
 
     def memory(self) -> Memory:
         """RAM and swap."""
-        from swarm.peer.devices import cgroup_free
-
         memory, swap = psutil.virtual_memory(), psutil.swap_memory()
-        limited = cgroup_free(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+        limited = cgroups.memory_free()
         return Memory(memory.total, memory.available, swap.total, swap.free, limited)
 
     def room(self, folder: Path) -> Room:
@@ -220,40 +220,6 @@ class Machine:
         """IP addresses of a host; raises `OSError` if it has none or nobody can tell."""
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         return sorted({str(entry[4][0]) for entry in found})
-
-
-def cpu_quota(membership: Path, root: Path) -> float | None:
-    """Cores that the tightest control group of this process may use; None for as many as there are.
-
-    Version 2 (kernel: admin-guide/cgroup-v2.rst, cpu.max) and version 1 (cpu.cfs_quota_us).
-    """
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return None
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        base = root if not controllers else root / "cpu"
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        group = base / path.lstrip("/")
-        for folder in {group, *group.parents, base}:
-            if folder == base or base in folder.parents:
-                found += _quota(folder)
-    return min(found, default=None)
-
-
-def _quota(folder: Path) -> list[float]:
-    try:
-        if (file := folder / "cpu.max").exists():
-            quota, period = file.read_text().split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        return [] if quota in ("max", "-1") else [int(quota) / int(period)]
-    except (OSError, ValueError, ZeroDivisionError):
-        return []
 
 
 def _existing(folder: Path) -> Path:
