@@ -98,6 +98,10 @@ class Processes:
             stdin=subprocess.DEVNULL,
         )
 
+    def told(self, done: subprocess.CompletedProcess[str]) -> list[str]:
+        """What a command says on stderr besides what it waits for, which goes by the machine."""
+        return [line for line in done.stderr.splitlines() if not line.endswith(" …")]
+
     def signal(self, name: str, number: int) -> None:
         """Sends a signal to a process."""
         self.running[name].send_signal(number)

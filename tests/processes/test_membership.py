@@ -35,8 +35,8 @@ class Town:
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         if code:
-            assert not done.stdout and len(done.stderr.splitlines()) == 1, done.stderr
-        return done.stderr.strip() if code else done.stdout.strip()
+            assert not done.stdout and len(self.processes.told(done)) == 1, done.stderr
+        return self.processes.told(done)[0] if code else done.stdout.strip()
 
     def invite(self, *options: str) -> str:
         """A new invite of the bootstrap's."""

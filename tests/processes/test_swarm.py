@@ -177,7 +177,7 @@ def test_an_invite_to_nowhere_is_told(processes):
     processes.kill("bootstrap")
     done = processes.command("status", "--join", processes.invite)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert len(processes.told(done)) == 1, done.stderr
 
 
 def test_tokens_are_the_same_for_every_way_to_ask(group, greedy):

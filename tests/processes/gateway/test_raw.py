@@ -338,7 +338,9 @@ async def test_head_and_options(dial: Dial) -> None:
         assert (await wire.answer(bodiless=True)).status == 405
 
 
-@pytest.mark.parametrize("path", ["/", "/v2/models", "/v1/chat/completions/", "/v1/%2e%2e/models"])
+@pytest.mark.parametrize(
+    "path", ["/page", "/v2/models", "/v1/chat/completions/", "/v1/%2e%2e/models"]
+)
 async def test_paths_that_are_none(dial: Dial, path: str) -> None:
     async with dial() as wire:
         await wire.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
