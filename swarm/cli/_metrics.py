@@ -10,6 +10,8 @@ import typer
 
 from swarm.errors import ConfigError
 
+from . import _options
+
 if TYPE_CHECKING:
     from swarm.web.door import Door
     from swarm.web.metrics import MetricsConfig
@@ -36,19 +38,20 @@ MetricsKeyOption = Annotated[
 
 
 def config(place: str | None, key: str | None) -> MetricsConfig | None:
-    """What the two options say; None where nobody is to ask. Raises `ConfigError`."""
+    """What the two options say; None where nobody is to ask.
+
+    Raises `ConfigError` and `typer.BadParameter`.
+    """
     from swarm.web.metrics import MetricsConfig
 
     if place is None:
         if key is not None:
             raise ConfigError("--metrics-key needs --metrics [HOST:]PORT")
         return None
-    host, _, port = place.rpartition(":")
-    if not port.isascii() or not port.isdecimal():
-        raise ConfigError(f"--metrics {place}: say [HOST:]PORT, such as 9100 or 0.0.0.0:9100")
+    host, port = _options.place(place, "--metrics")
     if key is not None and not key.strip():
         raise ConfigError("an empty --metrics-key keeps nobody out")
-    return MetricsConfig(host=host.strip("[]") or "127.0.0.1", port=int(port), key=key)
+    return MetricsConfig(host=host or MetricsConfig.host, port=port, key=key)
 
 
 @contextmanager

@@ -172,6 +172,19 @@ def rate(text: str | None) -> float:
     return found
 
 
+def place(text: str, option: str) -> tuple[str, int]:
+    """Reads `[HOST:]PORT` where a server is to listen; the host is "" where only a port is given.
+
+    Raises `typer.BadParameter` in the name of the option on anything else.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
+        raise typer.BadParameter(
+            "give [HOST:]PORT, for example 9100 or 0.0.0.0:9100", param_hint=option
+        )
+    return host.strip("[]"), int(port)
+
+
 def asker(role: Role | None = None) -> JoinConfig:
     """How a command joins that only asks: in this machine's name, or to become what `role` says."""
     from swarm.member import JoinConfig

@@ -139,17 +139,12 @@ def bootstrap(
 
 
 def _page(where: str | None, certificate: Path | None, private_key: Path | None) -> PageConfig:
-    """Reads `[HOST:]PORT`."""
     if where is None:
         return PageConfig(certificate=certificate, private_key=private_key)
-    host, _, port = where.rpartition(":")
-    if not port.isascii() or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
-        raise typer.BadParameter(
-            "give a port or HOST:PORT, for example 7780 or 0.0.0.0:7780", param_hint="--page"
-        )
+    host, port = _options.place(where, "--page")
     return PageConfig(
-        host=host.strip("[]") or PageConfig.host,
-        port=int(port),
+        host=host or PageConfig.host,
+        port=port,
         asked=True,
         certificate=certificate,
         private_key=private_key,

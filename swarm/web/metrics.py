@@ -93,4 +93,6 @@ async def serving(
 
 def _shows(request: web.Request, key: str) -> bool:
     kind, _, shown = request.headers.get("Authorization", "").partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), key.encode())
+    # Bytes that are no UTF-8 come as lone surrogates.
+    given = shown.strip().encode("utf-8", "surrogateescape")
+    return kind.lower() == "bearer" and hmac.compare_digest(given, key.encode())

@@ -90,7 +90,14 @@ def test_hivemind_is_named_behind_the_two_seams_only():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["bootstrap", "--help"], ["--help"], ["peer", "--help"], ["run", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        *(
+            [command, "--help"]
+            for command in ("bootstrap", "peer", "run", "chat", "status", "serve", "doctor", "fit")
+        ),
+    ],
 )
 def test_help_needs_no_torch(arguments):
     code = (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
+import typer
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -49,6 +52,16 @@ async def test_who_has_no_key_is_told_nothing(shown: str | None) -> None:
     assert status == 401 and "42" not in body
 
 
+async def test_a_key_that_is_no_text_is_a_wrong_one() -> None:
+    chosen = MetricsConfig(key="right")
+    with Door.opened(chosen, chosen) as door:
+        async with serving(door, new_registry(Answers())):
+            reader, writer = await asyncio.open_connection(*door.sockets[0].getsockname()[:2])
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n")
+            assert b" 401 " in await reader.readline()
+            writer.close()
+
+
 async def test_who_has_the_key_is() -> None:
     assert (await ask("right", "right"))[0] == 200
 
@@ -75,7 +88,7 @@ def test_options_name_a_place() -> None:
 
 @pytest.mark.parametrize("place", ["", "host", "host:", "1:2:x", "70000", "-1", "٣"])
 def test_a_place_that_is_none_is_refused(place: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(typer.BadParameter, match="HOST"):
         config(place, None)
 
 

@@ -15,7 +15,8 @@ function copyBySelection(text) {
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "hidden-text";
-  document.body.append(area);
+  // Beside an open dialog nothing can be selected.
+  (focused?.closest("dialog") ?? document.body).append(area);
   area.select();
   try {
     return document.execCommand("copy");

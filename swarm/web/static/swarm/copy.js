@@ -1,6 +1,7 @@
 /** A line of text with a button that copies it. */
 
 import { html, useEffect, useRef, useState } from "/page/vendor/preact.js";
+import { copy } from "/page/lib/clipboard.js";
 
 /** Shows `text`; `label` says what the button copies. */
 export function Copyable({ text, label, t }) {
@@ -11,24 +12,14 @@ export function Copyable({ text, label, t }) {
     const timer = setTimeout(() => setCopied(false), 2500);
     return () => clearTimeout(timer);
   }, [copied]);
-  const copy = async () => {
-    if (await copyText(text, line.current)) setCopied(true);
+  const take = async () => {
+    if (await copy(text)) setCopied(true);
+    else getSelection().selectAllChildren(line.current); // To be copied by hand.
   };
   return html`<div class="copyable">
     <code ref=${line} tabindex="0">${text}</code>
-    <button class="button copy" type="button" onClick=${copy} aria-label=${label}>
+    <button class="button copy" type="button" onClick=${take} aria-label=${label}>
       ${copied ? t("copied") : t("copy")}</button>
     <span class="hidden-text" role="status">${copied ? t("copied") : ""}</span>
   </div>`;
-}
-
-async function copyText(text, element) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // Over plain HTTP from another machine browsers have no clipboard: the old way, or by hand.
-    getSelection().selectAllChildren(element);
-    return document.execCommand("copy");
-  }
 }
