@@ -21,6 +21,7 @@ from typing import Any
 from swarm.errors import ConfigError, Unreachable
 
 from .. import state
+from .daemon_wire import address_bytes, delimited, peer_bytes, plain, read_message
 from .light_hivemind import load
 from .quota import Allowances
 
@@ -33,7 +34,6 @@ _READ_AHEAD = 256 * 1024
 
 _FOLDER_PREFIX = "swarm-p2pd-"
 _SETTLED = 60.0
-_MAX_REPLY = 1024 * 1024
 _FILES = 4096
 """Each stream is an open file; `GateLimits` keeps them far below. macOS begins with 256."""
 _CALLS_RATE = 20.0
@@ -75,9 +75,8 @@ class Daemon:
     ) -> Daemon:
         """Starts p2pd with `P2P.create`'s options; raises `ConfigError` if it does not start.
 
-        `on_sent` hears of the bytes that the DHT sends, which pass no stream of ours.
-
-        A cancelled start leaves nothing behind either.
+        `on_sent` hears of the bytes that the DHT sends, which pass no stream of ours. A
+        cancelled start leaves nothing behind either.
         """
         hivemind = load("hivemind.p2p")
         _sweep()
@@ -87,42 +86,16 @@ class Daemon:
         held.callback(shutil.rmtree, folder, ignore_errors=True)
         held.enter_context(state.lock(folder))
         made: list[Any] = []
-
-        class OwnedP2P(hivemind.P2P):  # type: ignore[misc, name-defined]
-            _UNIX_SOCKET_PREFIX = f"/unix{folder}/"
-
-            def __init__(self) -> None:
-                super().__init__()
-                made.append(self)
-                self._allowances: Allowances[str] = Allowances(_CALLS_RATE, _CALLS_BURST)
-
-            async def add_protobuf_handler(
-                self, name: str, handler: _OnCall, *args: Any, **kwargs: Any
-            ) -> None:
-                limited = _limited(handler, self._allowances, on_sent)
-                await super().add_protobuf_handler(name, limited, *args, **kwargs)
-
-            async def call_protobuf_handler(
-                self, peer_id: Any, name: str, message: Any, *args: Any, **kwargs: Any
-            ) -> Any:
-                if on_sent is not None:
-                    on_sent(message.ByteSize())
-                return await super().call_protobuf_handler(peer_id, name, message, *args, **kwargs)
-
-            @staticmethod
-            def _make_process_args(*args: Any, **kwargs: Any) -> list[str]:
-                plain = hivemind.P2P._make_process_args(*args, **kwargs)
-                return [sys.executable, "-I", "-S", "-c", _OWN_PROCESS_GROUP, *plain]
-
         try:
             async with asyncio.timeout(_START_TIMEOUT):
-                return cls(await OwnedP2P.create(**options), folder, held)
+                p2p = await _owned(folder, made.append, on_sent).create(**options)
+                return cls(p2p, folder, held)
         except (hivemind.P2PDaemonError, OSError, EOFError) as error:
             raise ConfigError(f"the libp2p daemon did not start: {error}") from error
         finally:
             if not (made and made[0].peer_id):
-                for p2p in made:
-                    await _stop(p2p)
+                for begun in made:
+                    await _stop(begun)
                 held.close()
 
     @property
@@ -176,14 +149,14 @@ class Daemon:
         if peer == self.peer_id:
             return
         request = self._request("CONNECT")
-        request.connect.peer = _peer_bytes(peer)
-        request.connect.addrs.extend(_address_bytes(peer, addresses))
+        request.connect.peer = peer_bytes(peer)
+        request.connect.addrs.extend(address_bytes(peer, addresses))
         await self._ask(peer, request)
 
     async def disconnect(self, peer: str) -> None:
         """Ends every connection to a peer, with the streams on them."""
         request = self._request("DISCONNECT")
-        request.disconnect.peer = _peer_bytes(peer)
+        request.disconnect.peer = peer_bytes(peer)
         await self._ask(peer, request)
 
     async def open(self, peer: str, protocol: str) -> Connection:
@@ -191,7 +164,7 @@ class Daemon:
         if peer == self.peer_id:
             return await self._open_to_ourselves(protocol)
         request = self._request("STREAM_OPEN")
-        request.streamOpen.peer = _peer_bytes(peer)
+        request.streamOpen.peer = peer_bytes(peer)
         request.streamOpen.proto.append(protocol)
         _, connection = await self._exchange(peer, request)
         return connection
@@ -253,11 +226,11 @@ class Daemon:
             raise Unreachable(peer, "our own libp2p daemon has ended") from error
         try:
             raw: bytes = request.SerializeToString()
-            writer.write(_varint(len(raw)) + raw)
+            writer.write(delimited(raw))
             reply = self._proto.Response()
-            reply.ParseFromString(await _read_delimited(reader))
+            reply.ParseFromString(await read_message(reader))
             if reply.type == self._proto.Response.ERROR:
-                raise Unreachable(peer, _plain(reply.error.msg))
+                raise Unreachable(peer, plain(reply.error.msg))
         except (OSError, EOFError) as error:
             writer.close()
             raise Unreachable(peer, "our own libp2p daemon has ended") from error
@@ -303,7 +276,7 @@ class Daemon:
         peer_id = load("hivemind.p2p").PeerID
         try:
             stream = self._proto.StreamInfo()
-            stream.ParseFromString(await _read_delimited(reader))
+            stream.ParseFromString(await read_message(reader))
             await self._handlers[stream.proto](peer_id(stream.peer).to_base58(), reader, writer)
         except (OSError, EOFError):
             logger.debug("stream ended before it began")
@@ -357,6 +330,41 @@ async def _stop(p2p: Any) -> None:
         await p2p._child.wait()
 
 
+def _owned(
+    folder: Path, on_made: Callable[[Any], None], on_sent: Callable[[int], None] | None
+) -> Any:
+    """hivemind's `P2P`, as a class whose process and calls are ours to limit, count and end."""
+    hivemind = load("hivemind.p2p")
+
+    class OwnedP2P(hivemind.P2P):  # type: ignore[misc, name-defined]
+        _UNIX_SOCKET_PREFIX = f"/unix{folder}/"
+
+        def __init__(self) -> None:
+            super().__init__()
+            on_made(self)
+            self._allowances: Allowances[str] = Allowances(_CALLS_RATE, _CALLS_BURST)
+
+        async def add_protobuf_handler(
+            self, name: str, handler: _OnCall, *args: Any, **kwargs: Any
+        ) -> None:
+            limited = _limited(handler, self._allowances, on_sent)
+            await super().add_protobuf_handler(name, limited, *args, **kwargs)
+
+        async def call_protobuf_handler(
+            self, peer_id: Any, name: str, message: Any, *args: Any, **kwargs: Any
+        ) -> Any:
+            if on_sent is not None:
+                on_sent(message.ByteSize())
+            return await super().call_protobuf_handler(peer_id, name, message, *args, **kwargs)
+
+        @staticmethod
+        def _make_process_args(*args: Any, **kwargs: Any) -> list[str]:
+            plain = hivemind.P2P._make_process_args(*args, **kwargs)
+            return [sys.executable, "-I", "-S", "-c", _OWN_PROCESS_GROUP, *plain]
+
+    return OwnedP2P
+
+
 def _limited(
     handler: _OnCall, allowances: Allowances[str], on_sent: Callable[[int], None] | None
 ) -> _OnCall:
@@ -372,56 +380,3 @@ def _limited(
         return reply
 
     return answer
-
-
-def _peer_bytes(peer: str) -> bytes:
-    try:
-        raw: bytes = load("hivemind.p2p").PeerID.from_base58(peer).to_bytes()
-    except ValueError as error:
-        raise Unreachable(peer, "is no valid peer id") from error
-    return raw
-
-
-def _address_bytes(peer: str, addresses: Sequence[str]) -> list[bytes]:
-    """Addresses of this peer as libp2p wants them: binary, without the id.
-
-    Other members' announcements bring us here, so what is no address is passed over.
-    """
-    multiaddr = load("hivemind.utils.multiaddr").Multiaddr
-    raw = []
-    for address in addresses:
-        place, _, owner = address.partition("/p2p/")
-        if owner not in ("", peer):
-            continue
-        try:
-            raw.append(multiaddr(place).to_bytes())
-        except (ValueError, LookupError, TypeError) as error:
-            logger.debug("address ignored peer=%s address=%r why=%s", peer, address, error)
-    return raw
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-async def _read_delimited(reader: asyncio.StreamReader) -> bytes:
-    length, shift = 0, 0
-    while True:
-        (byte,) = await reader.readexactly(1)
-        length |= (byte & 0x7F) << shift
-        if length > _MAX_REPLY:
-            raise EOFError("the libp2p daemon sent no message")
-        if byte < 0x80:
-            return await reader.readexactly(length)
-        shift += 7
-
-
-def _plain(message: str) -> str:
-    """p2pd's reason in one line."""
-    lines = [line.strip(" *") for line in message.splitlines() if line.strip()]
-    return "; ".join(lines)[:300] or "refused"

@@ -72,6 +72,10 @@ class Allowance:
         """Seconds until what was spent is paid for."""
         return max(0.0, -self._left / self._rate - (now - self._counted_at))
 
+    def full(self, now: float) -> bool:
+        """Whether a new one would be the same."""
+        return self._left + (now - self._counted_at) * self._rate >= self._burst
+
 
 class Allowances(Generic[K]):
     """An `Allowance` for everybody; of those who have not spent for longest, some are forgotten."""

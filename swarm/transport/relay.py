@@ -33,6 +33,7 @@ from ..wire.relaying import (
 from . import Buffer, Stream
 from .control import CIRCUIT, CONTROL, VISIT, Door, read
 from .link import Link
+from .quota import Allowance
 from .relay_config import RelayConfig
 from .sealed import RECORD_LEN
 
@@ -46,32 +47,25 @@ _MEMBER_CONTROLS = 4
 
 
 class Bucket:
-    """Bytes that one member may still send: `rate` new ones per second, at most `burst`."""
+    """Bytes that one member may still send: at most `burst`, `rate` new ones a second (0: any)."""
 
     def __init__(self, rate: float, burst: int) -> None:
-        self._rate, self._burst = rate, burst
-        self._left = float(burst)
-        self._counted_at = asyncio.get_running_loop().time()
+        self._allowance = Allowance(rate, burst) if rate else None
 
     async def take(self, num_bytes: int) -> None:
         """Waits until these bytes are paid for."""
-        if not self._rate:
+        if self._allowance is None:
             return
-        self._count()
-        self._left -= num_bytes
-        if self._left < 0:
-            await asyncio.sleep(-self._left / self._rate)
+        now = asyncio.get_running_loop().time()
+        self._allowance.spend(num_bytes, now)
+        if debt := self._allowance.debt(now):
+            await asyncio.sleep(debt)
 
     @property
     def full(self) -> bool:
         """Whether it owes nothing, so that a new one would be the same."""
-        self._count()
-        return self._left >= self._burst
-
-    def _count(self) -> None:
         now = asyncio.get_running_loop().time()
-        self._left = min(self._burst, self._left + (now - self._counted_at) * self._rate)
-        self._counted_at = now
+        return self._allowance is None or self._allowance.full(now)
 
 
 @dataclass

@@ -14,6 +14,8 @@ from enum import IntEnum
 
 from swarm.errors import ConfigError
 
+from .quota import Allowance
+
 _URGENT = 512
 """Bytes of a frame that need not wait: heartbeats, and what opens, wires and closes sessions."""
 
@@ -62,10 +64,9 @@ class Uplink:
         self.rate = rate
         self.piece_len = int(min(max(rate * _PIECE_S, _LEAST_PIECE), _MOST_PIECE))
         """Bytes of a piece; see `take`."""
-        self._burst = max(rate * _BURST_S, float(self.piece_len))
-        self._left = self._burst
-        self._urgent_left = rate * _URGENT_SHARE
-        self._counted_at = self._now()
+        self._allowance = Allowance(rate, max(rate * _BURST_S, float(self.piece_len)))
+        share = rate * _URGENT_SHARE
+        self._urgent = Allowance(share, share)
         self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[None]]]] = {
             Lane.BRIEF: deque(),
             Lane.BULK: deque(),
@@ -81,16 +82,14 @@ class Uplink:
 
     def charge(self, size: int) -> None:
         """Pays for what is sent without waiting."""
-        self._count()
         self._pay(size + _PER_FRAME)
 
     def admits(self, size: int) -> bool:
         """Pays for a frame of `size` bytes if it may go at once; returns whether it may."""
-        self._count()
         if lane(size) is Lane.URGENT:
-            if self._urgent_left <= 0:
+            if self._urgent.debt(self._now()) > 0:
                 return False
-            self._urgent_left -= (size + _PER_FRAME) * _EACH
+            self._urgent.spend((size + _PER_FRAME) * _EACH, self._now())
         elif self._owes or any(self._waiting.values()) or size > self.piece_len:
             return False
         self._pay(size + _PER_FRAME)
@@ -98,7 +97,6 @@ class Uplink:
 
     async def take(self, size: int, of: Lane) -> None:
         """Waits until a piece of at most `piece_len` bytes may be sent, and pays for it."""
-        self._count()
         waiting = self._waiting[of]
         if not self._owes and not any(self._waiting.values()):
             self._pay(size)
@@ -111,29 +109,20 @@ class Uplink:
     @property
     def _owes(self) -> bool:
         # Less than a byte is rounding: waiting for it would take no time, and so would never end.
-        return self._left <= -1.0
+        return self._allowance.debt(self._now()) * self.rate >= 1.0
 
     def _pay(self, size: float) -> None:
         cost = size * _EACH
-        self._left -= cost
+        self._allowance.spend(cost, self._now())
         self.sent_bytes += cost
-
-    def _count(self) -> None:
-        now = self._now()
-        gained = (now - self._counted_at) * self.rate
-        self._left = min(self._burst, self._left + gained)
-        share = self.rate * _URGENT_SHARE
-        self._urgent_left = min(share, self._urgent_left + gained * _URGENT_SHARE)
-        self._counted_at = now
 
     def _plan(self) -> None:
         if self._timer is None:
-            delay = max(0.0, -self._left / self.rate)
+            delay = self._allowance.debt(self._now())
             self._timer = asyncio.get_running_loop().call_later(delay, self._grant)
 
     def _grant(self) -> None:
         self._timer = None
-        self._count()
         while not self._owes and (waiting := self._next()) is not None:
             size, granted = waiting.popleft()
             if not granted.done():  # Whoever waited may have gone.
