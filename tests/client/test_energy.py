@@ -34,6 +34,8 @@ ANN, BOB = ("ann", (0, 2), 1.0, "rapl"), ("bob", (0, 4), 3.0, "rapl")
         Case([entry(*ANN), entry(*BOB)], Energy(2.5, "rapl")),
         Case([entry(*ANN), entry("bob", (2, 4), 3.0, "nvml")], Energy(4.0, "nvml+rapl")),
         Case([entry(*ANN), entry("bob", (2, 4), 3.0, "estimate")], Energy(4.0, "estimate")),
+        # What peers write there ends up on terminals and as labels.
+        Case([entry(*ANN), entry("bob", (2, 4), 3.0, "\x1b]0;owned\a")], Energy(4.0, "estimate")),
         Case([entry(*ANN)], None),
         Case([entry(*ANN), entry("bob", (2, 4), 0.0, "")], None),
         Case([entry(*ANN), entry("bob", (4, 4), 3.0, "rapl")], None),
