@@ -15,7 +15,7 @@ import msgspec
 from swarm.errors import RecordError
 
 from ..transport.reach import Reach
-from ..wire.fields import Addresses, Count, Counter, PeerId, Seconds, Text
+from ..wire.fields import Addresses, Count, Counter, Moment, PeerId, Seconds, Text
 
 LIFETIME = 20.0
 """Seconds after which a peer that has crashed is gone from the directory."""
@@ -77,7 +77,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     device: Text = ""
     addresses: Addresses = ()
     version: Text = ""
-    time: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    time: Moment = 0.0
     reach: Reach = Reach.UNKNOWN
     queue_seconds: Seconds = 0.0
     upload_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
@@ -90,7 +90,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     watts: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     joules: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
     energy: Text = ""
-    resumes: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    resumes: Moment = 0.0
 
     @property
     def serving(self) -> bool:

@@ -158,6 +158,10 @@ def test_an_announcement_survives() -> None:
         {"start": 0, "end": 0, "num_blocks": 0},
         {"num_blocks": MAX_BLOCKS + 1},
         {"decode_seconds": -1.0},
+        {"time": float("inf")},
+        {"watts": float("nan")},
+        # As a date, a year of five digits.
+        {"resumes": 1e12},
     ],
 )
 def test_announcements_that_no_correct_peer_makes(changes: dict[str, object]) -> None:
