@@ -153,6 +153,7 @@ class _Front:
         request[STARTED] = response
         response.headers[self._dialect(request).id_header] = request_id()
         response.headers["Server"] = "homeswarm"  # Not which versions of what.
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         add_cors(request, response, self._origins)
 
 

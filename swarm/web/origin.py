@@ -1,7 +1,9 @@
 """Where a request came from: what protects a program from the pages that a browser shows.
 
 A page's requests name its origin. Whoever owns a page's name may have it lead to this machine, so
-that the page's own origin is asked (DNS rebinding): the name stays in `Host`.
+that the page's own origin is asked (DNS rebinding): the name stays in `Host`. Of what a page only
+loads, as a picture, browsers tell no origin, but that it is another site's (`Sec-Fetch-Site`,
+https://www.w3.org/TR/fetch-metadata/); another port of this machine is another origin, too.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ def is_named_here(request: web.Request, names: Collection[str]) -> bool:
 def is_our_page(request: web.Request) -> bool:
     """Whether the page that asks is our own: of this scheme, host and port.
 
-    True where no page says that it asks. Beside it somebody checks the host, or a key.
+    True where no page asks, as far as one can tell, and where somebody follows a link to us. Beside
+    it somebody checks the host, or a key.
     """
-    origin = request.headers.get("Origin")
-    return origin is None or origin == f"{request.scheme}://{request.headers.get('Host', '')}"
+    headers = request.headers
+    if (origin := headers.get("Origin")) is not None:
+        return origin == f"{request.scheme}://{headers.get('Host', '')}"
+    if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return True
+    return headers.get("Sec-Fetch-Mode") == "navigate" and (
+        headers.get("Sec-Fetch-Dest") == "document"
+    )

@@ -122,6 +122,28 @@ async def test_only_our_own_page_may_ask(scripted, host, origin, status) -> None
             assert (await client.get("/", headers=headers)).status == 403
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+        ("cross-site", "navigate", "document", 200),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "no-cors", "image", 403),
+        # Another program's page on another port of this machine.
+        ("same-site", "no-cors", "script", 403),
+        ("same-site", "no-cors", "empty", 403),
+    ],
+)
+async def test_pages_of_others_load_nothing_of_ours(scripted, site, mode, dest, status) -> None:
+    """Of what is only loaded browsers tell no origin."""
+    told = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    async with shown(scripted) as client:
+        answer = await client.get("/v1/models", headers=told)
+        assert answer.status == status
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_nothing_is_loaded_from_elsewhere_and_modules_are_short() -> None:
     ours = [path for path in STATIC.rglob("*.js") if path.parent.name != "vendor"]
     assert len(ours) > 30
