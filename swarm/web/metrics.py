@@ -15,6 +15,7 @@ from ..metrics.registry import CONTENT_TYPE, text
 from .config import WebConfig
 from .connection import Connections, keep_busy
 from .door import Door, listening
+from .origin import is_named_here, is_our_page
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class MetricsConfig(WebConfig):
     """Where Prometheus asks. With a `key` it has to show that, as a bearer token (RFC 6750).
 
     Others than this machine need one: the numbers name neighbours and tell how busy everybody is.
+    Without one, web pages that this machine's browser shows are told nothing.
     """
 
     key: str | None = field(default=None, repr=False)
@@ -76,7 +78,10 @@ async def serving(
     shown = handler(registry, before)
 
     async def answer(request: web.Request) -> web.Response:
-        if key is not None and not _shows(request, key):
+        if key is None:
+            if not (is_named_here(request, (door.config.host.lower(),)) and is_our_page(request)):
+                return web.Response(status=403, text="no web pages, and no other names\n")
+        elif not _shows(request, key):
             return web.Response(
                 status=401,
                 text="show the key: Authorization: Bearer KEY\n",

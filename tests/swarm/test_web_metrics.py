@@ -27,10 +27,12 @@ class Answers(Collector):
         return [GaugeMetricFamily("homeswarm_test", "A number.", 42)]
 
 
-async def ask(key: str | None, shown: str | None, path: str = "/metrics") -> tuple[int, str]:
-    """What is answered where `key` is needed and `shown` is."""
+async def ask(
+    key: str | None, shown: str | None, path: str = "/metrics", **other: str
+) -> tuple[int, str]:
+    """What is answered where `key` is needed and `shown` is, with `other` headers."""
     chosen = MetricsConfig(key=key)
-    headers = {} if shown is None else {"Authorization": f"Bearer {shown}"}
+    headers = other | ({} if shown is None else {"Authorization": f"Bearer {shown}"})
     with Door.opened(chosen, chosen) as door:
         async with serving(door, new_registry(Answers())), aiohttp.ClientSession() as session:
             async with session.get(door.url + path, headers=headers) as response:
@@ -64,6 +66,15 @@ async def test_a_key_that_is_no_text_is_a_wrong_one() -> None:
 
 async def test_who_has_the_key_is() -> None:
     assert (await ask("right", "right"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "evil.example"}, {"Origin": "http://localhost:3000"}, {"Origin": "null"}]
+)
+async def test_web_pages_are_told_nothing(headers: dict[str, str]) -> None:
+    status, body = await ask(None, None, **headers)
+    assert status == 403 and "42" not in body
+    assert (await ask("right", "right", **headers))[0] == 200, "who has the key is no such page"
 
 
 async def test_there_is_nothing_else() -> None:
