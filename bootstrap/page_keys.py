@@ -87,7 +87,8 @@ class PageKeys:
                 self._digests[right] = _digest(self.text(right))
             except ConfigError as error:
                 logger.warning("page's key not read why=%s", error)
-            self._marks[right] = _mark(self.path(right))
+            # The mark of before: what changed while it was read is read again.
+            self._marks[right] = mark
         return self._digests.get(right)
 
 

@@ -201,6 +201,7 @@ async def test_bodies_are_small_and_json(visitor: Visitor) -> None:
         {"Host": "evil.example:7780", "Origin": "http://evil.example:7780"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
     ],
 )
 async def test_pages_of_others_are_refused_even_with_a_key(
@@ -232,6 +233,25 @@ async def test_keys_are_private_and_change_when_their_file_does(visitor: Visitor
     assert visitor.keys.text(Right.LOOK) == old[Right.LOOK]
     visitor.keys.path(Right.LOOK).write_text("short\n")
     assert (await visitor.ask("/page/api/swarm", "short"))[0] == 401
+
+
+async def test_a_key_that_is_changed_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, old, new = PageKeys(tmp_path), "o" * 40, "n" * 40
+    keys.path(Right.LOOK).write_text(old)
+    real = keys.text
+
+    def text(right: Right) -> str:
+        found = real(right)
+        if found == old:
+            keys.path(right).unlink()
+            keys.path(right).write_text(f"{new}\n")
+        return found
+
+    monkeypatch.setattr(keys, "text", text)
+    keys.right(old)
+    assert keys.right(old) is None and keys.right(new) is Right.LOOK
 
 
 async def test_no_more_watch_than_may(town: Any, authority: Authority) -> None:
