@@ -2,7 +2,8 @@
 
 What is small goes at once and is paid for afterwards: heartbeats and control messages must not
 wait, or others would take us for dead. Everything else goes in pieces, steps before what is long,
-and streams in turn.
+and streams in turn. So does what is small beyond its share: whoever has us answer very many pings
+takes half of the line, and then one stream's turn.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from enum import IntEnum
 from swarm.errors import ConfigError
 
 _URGENT = 512
-"""Bytes of a frame that never waits: heartbeats, and what opens, wires and closes sessions."""
+"""Bytes of a frame that need not wait: heartbeats, and what opens, wires and closes sessions."""
 
 _BRIEF = 32 * 1024
 """Bytes of a frame that goes before longer ones: a token on its way."""
+
+_URGENT_SHARE = 0.5
+"""Of the rate: what such frames may take together, after as much as that is in a second."""
 
 _BURST_S = 0.05
 _PIECE_S = 0.02
@@ -60,6 +64,7 @@ class Uplink:
         """Bytes of a piece; see `take`."""
         self._burst = max(rate * _BURST_S, float(self.piece_len))
         self._left = self._burst
+        self._urgent_left = rate * _URGENT_SHARE
         self._counted_at = self._now()
         self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[None]]]] = {
             Lane.BRIEF: deque(),
@@ -82,9 +87,11 @@ class Uplink:
     def admits(self, size: int) -> bool:
         """Pays for a frame of `size` bytes if it may go at once; returns whether it may."""
         self._count()
-        if lane(size) is not Lane.URGENT and (self._owes or any(self._waiting.values())):
-            return False
-        if size > self.piece_len and lane(size) is not Lane.URGENT:
+        if lane(size) is Lane.URGENT:
+            if self._urgent_left <= 0:
+                return False
+            self._urgent_left -= (size + _PER_FRAME) * _EACH
+        elif self._owes or any(self._waiting.values()) or size > self.piece_len:
             return False
         self._pay(size + _PER_FRAME)
         return True
@@ -113,7 +120,10 @@ class Uplink:
 
     def _count(self) -> None:
         now = self._now()
-        self._left = min(self._burst, self._left + (now - self._counted_at) * self.rate)
+        gained = (now - self._counted_at) * self.rate
+        self._left = min(self._burst, self._left + gained)
+        share = self.rate * _URGENT_SHARE
+        self._urgent_left = min(share, self._urgent_left + gained * _URGENT_SHARE)
         self._counted_at = now
 
     def _plan(self) -> None:

@@ -68,6 +68,29 @@ async def test_heartbeats_and_steps_pass_what_is_long():
 
 
 @pytest.mark.simulated_time
+async def test_a_flood_of_small_frames_waits_its_turn():
+    """As when a member has us answer its pings."""
+    uplink, clock = Uplink(RATE), asyncio.get_running_loop().time
+    assert 10 < sum(uplink.admits(20) for _ in range(10_000)) < 1_000
+
+    async def flood():
+        while True:
+            if not uplink.admits(20):
+                await uplink.take(20, Lane.BRIEF)
+
+    async with background() as tasks:
+        tasks.create_task(flood())
+        begin = clock()
+        for _ in range(10):
+            await uplink.take(uplink.piece_len, Lane.BRIEF)
+        assert clock() - begin < 2.0
+        await asyncio.sleep(60.0)
+        begin = clock()
+        await uplink.take(uplink.piece_len, Lane.BRIEF)
+        assert clock() - begin < 1.0, "what was sent before is paid for soon"
+
+
+@pytest.mark.simulated_time
 async def test_what_is_long_is_not_starved_by_steps():
     uplink = Uplink(RATE)
 
