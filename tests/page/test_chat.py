@@ -154,6 +154,20 @@ async def test_what_is_exported_can_be_imported_elsewhere(page, speaker, ask, lo
     )
 
 
+async def test_an_answer_that_broke_off_can_be_imported(page) -> None:
+    said = [
+        {"role": "user", "text": "Hello?"},
+        {"role": "assistant", "text": "Well", "state": "broken", "error": {"code": "no_route"}},
+    ]
+    one = {"title": "Broken", "model": "$(reboot)", "messages": said}
+    file = {"format": "homeswarm-conversations", "version": 1, "conversations": [one]}
+    raw = {"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(file).encode()}
+    await page.get_by_label("Import", exact=True).set_input_files(raw)
+    await page.locator(".entry-open").click()
+    await page.locator(".problem").get_by_role("button", name="Continue").wait_for()
+    assert await page.locator(".command").count() == 0
+
+
 async def test_settings_reach_the_model_and_can_be_reset(page, speaker, ask) -> None:
     await page.get_by_role("button", name="Settings").click()
     await page.get_by_label("Instructions").fill("Be brief.")

@@ -85,6 +85,8 @@ FLOODS = (
     "- " * 30_000,
     "a\n\n" * 60_000,
     "```\n" + "code\n" * 60_000,
+    # Some grammars of languages take quadratic time.
+    "```ini\n" + "_" * 19_990,
     "|" * 30_000 + "\n" + "|-" * 15_000 + "\n" + "|" * 30_000,
 )
 

@@ -110,6 +110,8 @@ function checkedMessage({ role, text, model, state, facts }) {
   if (role === "user") return message;
   message.model = model === undefined ? "" : asText(model);
   message.state = STATES.includes(state) && state !== "running" ? state : "done";
+  // Why, it may say in words of its own: they are not taken on.
+  if (message.state === "broken") message.error = { code: "left" };
   // What was measured is shown as it is; a file that somebody has written tells nothing.
   if (Number.isFinite(facts?.tokens)) message.facts = { tokens: facts.tokens };
   return message;

@@ -4,8 +4,8 @@ import "/page/vendor/purify.js"; // A classic script: it leaves `DOMPurify` behi
 import hljs from "/page/vendor/highlight.js";
 import markdownit from "/page/vendor/markdown-it.js";
 
-/** Characters of code that are coloured: beyond, colouring takes longer than a frame. */
-const MOST_COLOURED = 20_000;
+/** Characters of code that are coloured: some hostile code takes time by their square, a second. */
+const MOST_COLOURED = 8_000;
 
 const LINK = /^(https?:\/\/|mailto:)/i;
 
