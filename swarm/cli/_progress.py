@@ -26,7 +26,7 @@ from rich.text import Text
 
 from swarm.checkpoint.progress import Progress as CheckpointProgress
 
-from ._options import shown
+from ._options import plain, shown
 from .runner import stopping
 
 T = TypeVar("T")
@@ -178,7 +178,7 @@ class _Wait:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{plain(line)}\n")
     sys.stderr.flush()
 
 
