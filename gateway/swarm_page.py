@@ -20,7 +20,8 @@ def add_swarm(app: web.Application, swarm: Swarm) -> SwarmFeed:
     """Answers what the page asks of this swarm; whoever stops the gateway closes the feed."""
 
     async def look() -> Overview:
-        return await swarm.overview(most=MOST_PEERS)
+        # Who has a key of ours need not be a member, and is told no home's address.
+        return (await swarm.overview(most=MOST_PEERS)).without_addresses()
 
     def on_watch(watched: bool) -> None:
         # Sessions tell of their steps only while somebody looks.

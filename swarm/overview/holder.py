@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from swarm.directory import Announcement
 
@@ -17,6 +19,10 @@ class Holder:
 
     entry: Announcement
     num_reporters: int = 0
+
+    def without_addresses(self) -> Holder:
+        """The same peer, without where it is."""
+        return replace(self, entry=msgspec.structs.replace(self.entry, addresses=()))
 
     def as_json(self) -> dict[str, Any]:
         """For programs; what is 0 of times, sizes and energy is not known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -61,6 +61,14 @@ class Overview:
         found = await directory.find()
         reporters = num_reporters(await directory.read(Shelf.REPORTS))
         return cls.of(found, reporters, block_bytes, most=most)
+
+    def without_addresses(self) -> Overview:
+        """The same for those who belong to no group: where homes are is for members."""
+        models = tuple(
+            replace(model, holders=tuple(map(Holder.without_addresses, model.holders)))
+            for model in self.models
+        )
+        return replace(self, models=models)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

@@ -19,6 +19,9 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 """
 
+_GOES_ON = "\\"
+"""What has the next line belong to the one that it ends."""
+
 _COURTESY = """\
 # The owner's own programs go first.
 Nice=10
@@ -34,7 +37,7 @@ def unit(service: Service, version: int) -> str:
     backing_off = "RestartSteps=6\nRestartMaxDelaySec=5min\n" if version >= BACKS_OFF else ""
     return f"""\
 [Unit]
-Description={_specified(service.description)}
+Description={_specified(service.description).rstrip(_GOES_ON)}
 # Where the user manager knows of the network; elsewhere it is tried again until there is one.
 After=network-online.target
 StartLimitIntervalSec=0

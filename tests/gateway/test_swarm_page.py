@@ -29,16 +29,20 @@ class Known:
     passages: Passages = field(default_factory=Passages)
 
     async def overview(self, *, most: int | None = None) -> Overview:
-        return Overview.of(
-            [Announcement("a", "garage", "f" * 32, "a/model", 4, 0, 2, State.SERVING)], most=most
+        places = ("/ip4/203.0.113.7/tcp/7700",)
+        garage = Announcement(
+            "a", "garage", "f" * 32, "a/model", 4, 0, 2, State.SERVING, addresses=places
         )
+        return Overview.of([garage], most=most)
 
 
 async def test_steps_are_told_to_who_watches_and_cost_nothing_else() -> None:
     swarm, app = Known(), web.Application()
     feed = add_swarm(app, swarm)
     async with TestClient(TestServer(app)) as client, asyncio.timeout(20):
-        assert (await (await client.get("/page/api/swarm")).json())["models"][0]["num_blocks"] == 4
+        told = await client.get("/page/api/swarm")
+        assert (await told.json())["models"][0]["num_blocks"] == 4
+        assert "203.0.113" not in await told.text(), "who asks a gateway need not be a member"
         assert not swarm.passages.watched
         async with client.get("/page/api/swarm/events") as answer:
             assert await answer.content.readline() == b"event: overview\n"

@@ -86,7 +86,8 @@ FLOODS = (
     "a\n\n" * 60_000,
     "```\n" + "code\n" * 60_000,
     # Some grammars of languages take quadratic time.
-    "```ini\n" + "_" * 19_990,
+    "```java\n" + "1_" * 9_990,
+    "```java\n" + "1_" * 3_900,
     "|" * 30_000 + "\n" + "|-" * 15_000 + "\n" + "|" * 30_000,
 )
 

@@ -98,6 +98,12 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, place: str, confined: bool)
     assert "homeswarm" in done.stderr, "it did not look"
 
 
+def test_no_line_swallows_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "mine\\"
+    told = unit(service(folder, "\\", description=f"Homeswarm: {folder.name}"), BACKS_OFF)
+    assert not [line for line in told.splitlines() if line.endswith("\\")]
+
+
 def installed_version() -> int:
     said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True).stdout
     return int(said.split()[1])

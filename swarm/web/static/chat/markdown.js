@@ -4,8 +4,12 @@ import "/page/vendor/purify.js"; // A classic script: it leaves `DOMPurify` behi
 import hljs from "/page/vendor/highlight.js";
 import markdownit from "/page/vendor/markdown-it.js";
 
-/** Characters of code that are coloured: some hostile code takes time by their square, a second. */
+/**
+ * Characters of code that are coloured, and what no such code has: grammars take time by the square
+ * of both, and for a word of 20,000 letters in some languages most of a minute.
+ */
 const MOST_COLOURED = 8_000;
+const LONG_WORD = /\S{300}/;
 
 const LINK = /^(https?:\/\/|mailto:)/i;
 
@@ -67,8 +71,11 @@ export function visible(text) {
 }
 
 function block(code, language) {
-  const known = hljs.getLanguage(language) !== undefined && code.length <= MOST_COLOURED;
-  const html = known
+  const isColoured =
+    hljs.getLanguage(language) !== undefined &&
+    code.length <= MOST_COLOURED &&
+    !LONG_WORD.test(code);
+  const html = isColoured
     ? hljs.highlight(code, { language, ignoreIllegals: true }).value
     : md.utils.escapeHtml(code);
   const name = md.utils.escapeHtml(language.slice(0, 30));
