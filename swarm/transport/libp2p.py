@@ -18,7 +18,7 @@ from swarm.errors import ConfigError, NotAMember, PeerError, Unreachable
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, FrameLimits
 from . import Stream, StreamHandler, dial_back, multiaddresses, ports
-from .daemon import Daemon
+from .daemon import Connection, Daemon
 from .doorway import Doorway
 from .gate import Gate, GateLimits
 from .libp2p_stream import Libp2pStream
@@ -29,6 +29,10 @@ from .uplink import Uplink
 logger = logging.getLogger(__name__)
 
 _REFRESH = 15.0
+_STALE = 1.0
+"""Seconds in which a stream is opened, or something arrives over another one, if there still is
+somebody at the other end of a connection."""
+
 _RETURN = 12
 """Looks at our addresses, one each second, once this machine is back: libp2p's daemon takes up to
 five seconds to see that it has others."""
@@ -183,10 +187,41 @@ class Libp2pTransport:
         try:
             async with asyncio.timeout(self._config.patience):
                 await self.daemon.connect(peer, addresses)
-                reader, writer = await self.daemon.open(peer, protocol)
+                try:
+                    connection = await self._open_soon(peer, protocol)
+                except TimeoutError:
+                    logger.info("connection ended peer=%s why=nobody answers over it", peer)
+                    await self.hang_up(peer)
+                    await self.daemon.connect(peer, addresses)
+                    connection = await self.daemon.open(peer, protocol)
         except TimeoutError as error:
             raise Unreachable(peer, "did not answer in time") from error
-        return self._own(peer, reader, writer)
+        return self._own(peer, *connection)
+
+    async def _open_soon(self, peer: str, protocol: str) -> Connection:
+        """Opens a stream over a connection that may be dead: raises `TimeoutError` if it seems so.
+
+        libp2p itself sees only after 40 s that whoever is at the other end is in another network
+        now, and until then opens all streams over what is left of the old connection.
+        """
+        opening = asyncio.ensure_future(self.daemon.open(peer, protocol))
+        try:
+            while True:
+                before = self._heard_bytes(peer)
+                await asyncio.wait({opening}, timeout=_STALE)
+                if opening.done():
+                    return opening.result()
+                if self._heard_bytes(peer) == before:
+                    raise TimeoutError
+        except BaseException:
+            opening.add_done_callback(_close_unused)
+            opening.cancel()
+            raise
+
+    def _heard_bytes(self, peer: str) -> int:
+        """What has arrived over the streams between us that are open."""
+        ours = (each for each in self._streams if each.peer == peer and not each.closed)
+        return sum(each.arrived_bytes for each in ours)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -291,6 +326,12 @@ class Libp2pTransport:
         if self._addresses != before:
             for on_change in self._on_change:
                 on_change()
+
+
+def _close_unused(opening: asyncio.Future[Connection]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        _, writer = opening.result()
+        writer.close()
 
 
 def _options(config: Libp2pConfig, me: identity.Identity) -> dict[str, Any]:
