@@ -18,7 +18,7 @@ from swarm.errors import ConfigError, NotAMember, PeerError, Unreachable
 from .. import identity
 from ..wire.frames import DEFAULT_LIMITS, FrameLimits
 from . import Stream, StreamHandler, dial_back, multiaddresses, ports
-from .daemon import Connection, Daemon
+from .daemon import Daemon
 from .doorway import Doorway
 from .gate import Gate, GateLimits
 from .libp2p_stream import Libp2pStream
@@ -29,8 +29,8 @@ from .uplink import Uplink
 logger = logging.getLogger(__name__)
 
 _REFRESH = 15.0
-_STALE = 1.0
-"""Seconds in which a stream is opened, or something arrives over another one, if there still is
+_STALE = 1.5
+"""Seconds in which something arrives over a new stream, or over an older one, if there still is
 somebody at the other end of a connection."""
 
 _RETURN = 12
@@ -92,6 +92,7 @@ class Libp2pTransport:
         self._on_change: list[Callable[[], None]] = []
         self._addresses: tuple[str, ...] = ()
         self._streams: set[Libp2pStream] = set()
+        self._watches: set[asyncio.Future[None]] = set()
         self.gate = Gate(config.gate)
         self.gate.know(self.peer_id)
         self.strangers = Strangers(daemon, self.gate)
@@ -187,41 +188,28 @@ class Libp2pTransport:
         try:
             async with asyncio.timeout(self._config.patience):
                 await self.daemon.connect(peer, addresses)
-                try:
-                    connection = await self._open_soon(peer, protocol)
-                except TimeoutError:
-                    logger.info("connection ended peer=%s why=nobody answers over it", peer)
-                    await self.hang_up(peer)
-                    await self.daemon.connect(peer, addresses)
-                    connection = await self.daemon.open(peer, protocol)
+                connection = await self.daemon.open(peer, protocol)
         except TimeoutError as error:
             raise Unreachable(peer, "did not answer in time") from error
-        return self._own(peer, *connection)
+        stream = self._own(peer, *connection)
+        self._watches.add(watch := asyncio.ensure_future(self._see_answered(stream)))
+        watch.add_done_callback(self._watches.discard)
+        return stream
 
-    async def _open_soon(self, peer: str, protocol: str) -> Connection:
-        """Opens a stream over a connection that may be dead: raises `TimeoutError` if it seems so.
+    async def _see_answered(self, stream: Libp2pStream) -> None:
+        """Ends the connection to whoever does not answer over this stream, nor say anything else.
 
-        libp2p itself sees only after 40 s that whoever is at the other end is in another network
-        now, and until then opens all streams over what is left of the old connection.
+        libp2p itself sees only after 40 s that whoever was at the other end is in another network
+        now. Until then it opens streams over what is left, without waiting for the other side.
         """
-        opening = asyncio.ensure_future(self.daemon.open(peer, protocol))
-        try:
-            while True:
-                before = self._heard_bytes(peer)
-                await asyncio.wait({opening}, timeout=_STALE)
-                if opening.done():
-                    return opening.result()
-                if self._heard_bytes(peer) == before:
-                    raise TimeoutError
-        except BaseException:
-            opening.add_done_callback(_close_unused)
-            opening.cancel()
-            raise
-
-    def _heard_bytes(self, peer: str) -> int:
-        """What has arrived over the streams between us that are open."""
-        ours = (each for each in self._streams if each.peer == peer and not each.closed)
-        return sum(each.arrived_bytes for each in ours)
+        ours = [each for each in self._streams if each.peer == stream.peer]
+        before = {each: each.arrived_bytes for each in ours}
+        await asyncio.sleep(_STALE)
+        ours = [each for each in (*ours, *self._streams) if each.peer == stream.peer]
+        heard = any(each.arrived_bytes > before.get(each, 0) for each in ours)
+        if not heard and not stream.closed:
+            logger.info("connection ended peer=%s why=nobody answers over it", stream.peer)
+            await self.hang_up(stream.peer)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -287,10 +275,11 @@ class Libp2pTransport:
         if self._closing:
             return
         self._closing = True
-        for keeper in self._keepers:
-            keeper.cancel()
+        tasks = [*self._keepers, *self._watches]
+        for task in tasks:
+            task.cancel()
         try:
-            await asyncio.gather(*self._keepers, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(stream.aclose() for stream in self._streams))
         finally:
             try:
@@ -326,12 +315,6 @@ class Libp2pTransport:
         if self._addresses != before:
             for on_change in self._on_change:
                 on_change()
-
-
-def _close_unused(opening: asyncio.Future[Connection]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        _, writer = opening.result()
-        writer.close()
 
 
 def _options(config: Libp2pConfig, me: identity.Identity) -> dict[str, Any]:
