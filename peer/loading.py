@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from swarm.checkpoint.progress import check_halt
 from swarm.forms import Form
 
 from .blocks import Checkpoint, Span, block_bytes, load_span, slice_config, within_layers
@@ -17,6 +18,9 @@ from .devices import give_back
 _PIECE_BYTES = 32 << 20
 """Plain weights of this size are loaded at a time, but at least one block. Each piece costs the
 time in which transformers sets the model up, a fraction of a second."""
+
+_LARGE_BYTES = 1 << 30
+"""So much is loaded at a time even where memory is no concern: between pieces one can give up."""
 
 
 def load(
@@ -33,16 +37,18 @@ def load(
     """Load blocks [start, end) in a form, piece by piece where that saves memory.
 
     Plain weights, too, are there twice for a moment, as they are stored and as they are used: when
-    `frugal`, only those of a piece. Blocks and raises as `load_span` does.
+    `frugal`, only those of a piece. Blocks and raises as `load_span` does, and `Halted`.
     """
+    if not frugal and form is Form.NONE:
+        piece_bytes = max(piece_bytes, _LARGE_BYTES)
     borders = [start, end]
-    if (frugal or form is not Form.NONE) and start < end:
+    if start < end:
         size = max(1, piece_bytes // block_bytes(checkpoint.config, dtype))
         borders = [*range(start, end, size), end]
-    spans = [
-        load_span(checkpoint, first, last, device=device, dtype=dtype, form=form)
-        for first, last in pairwise(borders)
-    ]
+    spans = []
+    for first, last in pairwise(borders):
+        check_halt()
+        spans.append(load_span(checkpoint, first, last, device=device, dtype=dtype, form=form))
     give_back()
     return spans[0] if len(spans) == 1 else _joined(spans, checkpoint.config)
 

@@ -233,6 +233,10 @@ class Runner:
         finally:
             self.pages.remove_row(row)
 
+    def forget(self) -> None:
+        """Begins anew, without any row: nobody is left to remove those that there were."""
+        self.pages = PageTable(self.pages.num_pages, self.pages.page_len)
+
     @property
     def has_program(self) -> bool:
         """Whether a few positions run as a program (see `recognition`)."""

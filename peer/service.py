@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from swarm.background import background, together
 from swarm.checkpoint import Checkpoint
+from swarm.checkpoint.progress import Halted
 from swarm.directory import Announcement, State
 from swarm.energy.metering import Metering
 from swarm.errors import PeerError, SwarmError
@@ -22,7 +23,7 @@ from swarm.transport.link import Link, LinkConfig
 from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.messages import AnyMessage, Code, Failed, Hold, Open, Step, Wire
 
-from . import devices, placement, presence
+from . import devices, moving, presence
 from .config import PeerConfig
 from .handler import Handler
 from .hosting import Hosting
@@ -30,7 +31,8 @@ from .limits import HandlerConfig
 from .notes import Notes
 from .patrol import Patrol
 from .pausing import Pause, Pauses
-from .taking import Taken, Taking
+from .standby import Standby
+from .taking import Taken, Taking, give_up
 from .tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -53,12 +55,13 @@ class Peer:
         handler_config: HandlerConfig | None = None,
         pauses: Pauses | None = None,
         metering: Metering | None = None,
+        standby: Standby | None = None,
     ) -> None:
         self.member = member
         self.config = config
         self.metering = metering
         self.tally = Tally()
-        self.taking = Taking(member, checkpoint, config)
+        self.taking = Taking(member, checkpoint, config, standby)
         """What this machine gives."""
         self.taken: Taken | None = None
         """What it has taken, while it serves."""
@@ -104,6 +107,11 @@ class Peer:
         return self._span
 
     @property
+    def model(self) -> tuple[str, int]:
+        """The fingerprint of the model, and how many blocks it has in all."""
+        return self._checkpoint.fingerprint, self._checkpoint.num_blocks
+
+    @property
     def leaving(self) -> bool:
         """Whether the peer is about to go: it takes no blocks any more."""
         return self._state is State.LEAVING
@@ -126,16 +134,6 @@ class Peer:
     def patrol(self) -> Patrol:
         """What checks others while nothing else is to do."""
         return self._patrol
-
-    @property
-    def num_links(self) -> int:
-        """Links to other members, whoever opened them."""
-        return self._neighbours.num_links
-
-    @property
-    def traffic(self) -> tuple[int, int]:
-        """Bytes sent and received over all links, ended ones included."""
-        return self._neighbours.traffic
 
     def announcement(self) -> Announcement:
         """What we say of ourselves now."""
@@ -161,7 +159,7 @@ class Peer:
         if self.metering is not None:
             self._tasks.create_task(self.metering.run(lambda: self.tally.work))
         if self.config.blocks is None:
-            self._tasks.create_task(self._keep_useful())
+            self._tasks.create_task(moving.keep_useful(self))
         if self.config.audit:
             self._tasks.create_task(self._patrol.run(lambda: self._hosting))
 
@@ -194,7 +192,7 @@ class Peer:
         """Frees the blocks and ends every link."""
         # What was posted last (that we leave) goes out before the links close.
         await asyncio.sleep(0)
-        await self._drop()
+        await self._drop(self.taking.leave)
         await self._neighbours.aclose()
 
     async def move(self, span: tuple[int, int]) -> None:
@@ -209,7 +207,7 @@ class Peer:
             # Somebody may wait for the other blocks: they come before a smooth handover.
             patience = min(_MOVE_PATIENCE, self.config.leave_patience)
             await self._hand_over(self._hosting.handler, patience)
-            await self._drop("this peer moves to other blocks")
+            await self._drop(why="this peer moves to other blocks")
             await self._take(span)
 
     async def begin_pause(self, pause: Pause) -> None:
@@ -226,7 +224,7 @@ class Peer:
             self._span = (0, 0)
             patience = self.config.leave_patience
             await together([self._announce(), self._hand_over(self._hosting.handler, patience)])
-            await self._drop("this peer pauses")
+            await self._drop(why="this peer pauses")
             self._tell()
 
     async def end_pause(self) -> None:
@@ -243,18 +241,22 @@ class Peer:
                 if not self.leaving:
                     self._span, self._state = (0, 0), State.PAUSED
                 raise
-            self.pause = None
 
     async def _take(self, span: tuple[int, int]) -> None:
-        """Loads blocks and begins to serve them, unless the peer leaves meanwhile."""
+        """Loads blocks and begins to serve them, unless it has to leave or pause meanwhile."""
         if self.leaving:
             return
         self._span, self._state = span, State.LOADING
         await self._announce()
         started = time.perf_counter()
-        taken = await asyncio.to_thread(self.taking.load, span)
-        if self.leaving:
-            taken.runner.close()
+        try:
+            taken = await self.taking.bring(span, self._gives_up)
+        except Halted:
+            logger.info("loading given up blocks=%d:%d", *span)
+            if not self.leaving:
+                self._last, self._span, self._state = span, (0, 0), State.PAUSED
+                await self._announce()
+                self._tell()
             return
         self._digests = taken.digests
         try:
@@ -286,12 +288,22 @@ class Peer:
         self.tally.load_seconds += seconds
         logger.info("serving blocks=%d:%d loaded_in=%.1fs", *span, seconds)
 
+    def _gives_up(self) -> bool:
+        """Whether what is being loaded is not to be served now."""
+        if (pause := self._pauses.look()) is not None:
+            self.pause = pause
+        return self.leaving or pause is not None
+
     def _tell(self) -> None:
         for watcher in self._watchers:
             watcher()
 
-    async def _drop(self, why: str = "this peer is leaving") -> None:
-        hosting, self._hosting, self.taken = self._hosting, None, None
+    async def _drop(
+        self, part: Callable[[Taken], None] = give_up, *, why: str = "this peer is leaving"
+    ) -> None:
+        """Ends what is served, and has `part` do what is to be done with the blocks."""
+        hosting, self._hosting = self._hosting, None
+        taken, self.taken = self.taken, None
         if hosting is None:
             return
         hosting.handler.stop_accepting()
@@ -302,9 +314,10 @@ class Peer:
                 await self._computing
             # Even ended, its frames hold on to the weights.
             self._computing = None
-        hosting.runner.close()
+        assert taken is not None
+        part(taken)
         # Both spans together may not fit: the old one's memory is given back first.
-        del hosting
+        del hosting, taken
         # Its task is let go of in the next turns of the loop, and its frames with the task.
         for _ in range(3):
             await asyncio.sleep(0)
@@ -326,21 +339,6 @@ class Peer:
             self._changed.clear()
             if self._state is not State.LEAVING:
                 await self._announce()
-
-    async def _keep_useful(self) -> None:
-        """Moves to close a gap where that helps the swarm."""
-        while True:
-            await asyncio.sleep(self.config.move_interval)
-            if self._state is not State.SERVING:
-                continue
-            try:
-                found = await self.member.directory.find(self._checkpoint.fingerprint)
-            except SwarmError as error:
-                logger.warning("swarm not looked at why=%s", error)
-                continue
-            span = placement.move(self.member.peer_id, self._checkpoint.num_blocks, found)
-            if span is not None and span != self._span:
-                await self.move(span)
 
     async def _on_message(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
         if self._patrol.on_message(link, message, payload):
@@ -370,10 +368,12 @@ async def serving(
     handler_config: HandlerConfig | None = None,
     pauses: Pauses | None = None,
     metering: Metering | None = None,
+    standby: Standby | None = None,
 ) -> AsyncIterator[Peer]:
     """A peer that serves for the length of the block; yields once it does, and leaves at the end.
 
-    With `metering` it says what it spends.
+    With `metering` it says what it spends. Blocks that are in `standby` are served at once, and
+    those that are served at the end are put there.
 
     Raises `ConfigError` where this machine or this model cannot be used so.
     """
@@ -387,6 +387,7 @@ async def serving(
             handler_config=handler_config,
             pauses=pauses,
             metering=metering,
+            standby=standby,
         )
         try:
             await peer.start()

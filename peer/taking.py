@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from swarm.auditing.digests import announced, contested, dissenters, joined
 from swarm.checkpoint import Checkpoint
+from swarm.checkpoint.progress import Halted, check_halt, halted_by
 from swarm.directory import Announcement
 from swarm.errors import ConfigError, SwarmError
 from swarm.forms import form
@@ -22,8 +25,12 @@ from .loading import load, needed_bytes
 from .memory import Budget, Memory
 from .placement import Reason, Span
 from .runner import Runner
+from .standby import Standby
 
 logger = logging.getLogger(__name__)
+
+_LOOK = 1.0
+"""Seconds between two looks whether blocks that are being loaded are still wanted."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,20 @@ class Taken:
 
 
 class Taking:
-    """What one machine takes of one checkpoint, for a member of the group."""
+    """What one machine takes of one checkpoint, for a member of the group.
 
-    def __init__(self, member: Member, checkpoint: Checkpoint, config: PeerConfig) -> None:
+    Blocks that are in `standby` are taken from there, and put there when they are `left`.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        checkpoint: Checkpoint,
+        config: PeerConfig,
+        standby: Standby | None = None,
+    ) -> None:
         self._member, self._checkpoint, self._config = member, checkpoint, config
+        self._standby = standby
         self.device = devices.choose_device(config.device)
         self.dtype = devices.choose_dtype(config.dtype, self.device)
         self.form = form(config.quantize)
@@ -72,6 +89,11 @@ class Taking:
                 f"blocks {blocks[0]}:{blocks[1]} of {checkpoint.name}, which has"
                 f" {checkpoint.num_blocks}"
             )
+        if self._standby is not None:
+            # Whether others are needed more now is seen when it serves.
+            if (held := self._standby.span(checkpoint.fingerprint)) is not None:
+                self.reason = Reason.FIXED if blocks is not None else Reason.LAST
+                return held
         each = await asyncio.to_thread(needed_bytes, checkpoint, self.dtype, self.form)
         memory = self.memory
         if blocks is not None:
@@ -106,8 +128,51 @@ class Taking:
             f" {memory.taken / 1e6:.0f} MB, and {self.budget.working / 1e6:.0f} MB are for working)"
         )
 
-    def load(self, span: Span) -> Taken:
-        """Loads blocks and finds out how fast they are. Blocks; call it in a thread."""
+    async def bring(self, span: Span, unwanted: Callable[[], bool]) -> Taken:
+        """Loads blocks, or takes them from where an earlier peer has left them.
+
+        Gives up soon after they are `unwanted`, which is asked every second: raises `Halted`.
+        """
+        if self._standby is not None:
+            held = self._standby.take(self._checkpoint.fingerprint, span)
+            if held is not None:
+                return held
+        halt = threading.Event()
+        loading = asyncio.ensure_future(asyncio.to_thread(self.load, span, halt))
+        try:
+            while not (await asyncio.wait({loading}, timeout=_LOOK))[0]:
+                if unwanted():
+                    halt.set()
+            taken = loading.result()
+        except asyncio.CancelledError:
+            # The thread goes on until it looks; nobody waits for what it has by then.
+            halt.set()
+            loading.add_done_callback(_discard)
+            raise
+        except Halted:
+            devices.give_back()
+            raise
+        if halt.is_set():
+            give_up(taken)
+            raise Halted
+        return taken
+
+    def leave(self, taken: Taken) -> None:
+        """Gives blocks up, or leaves them for the next peer."""
+        if self._standby is not None:
+            self._standby.put(self._checkpoint.fingerprint, taken)
+        else:
+            give_up(taken)
+
+    def load(self, span: Span, halt: threading.Event) -> Taken:
+        """Loads blocks and finds out how fast they are. Blocks; call it in a thread.
+
+        Raises `Halted` soon after `halt` is set.
+        """
+        with halted_by(halt):
+            return self._load(span)
+
+    def _load(self, span: Span) -> Taken:
         config, before = self._config, self.memory
         checkpoint, named = self._checkpoint, "blocks {}:{}".format(*span)
         with checkpoint.wait(f"loading {named}"):
@@ -119,7 +184,9 @@ class Taking:
                 form=self.form,
                 frugal=bool(self.budget.limit),
             )
+            check_halt()
             digests = joined(checkpoint.digests(*span))
+            check_halt()
         loaded = self.memory
         kv_bytes = self.budget.kv(loaded)
         page = page_bytes(blocks.geometry, config.page_len, blocks.dtype)
@@ -159,3 +226,13 @@ class Taking:
                 f"blocks {wrong[own.peer]} of {self._checkpoint.name} are not those that the other"
                 " peers have: the download is damaged; delete it and start again"
             )
+
+
+def give_up(taken: Taken) -> None:
+    """Gives back the memory of blocks that nobody computes with any more."""
+    taken.runner.close()
+
+
+def _discard(loading: asyncio.Future[Taken]) -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        give_up(loading.result())

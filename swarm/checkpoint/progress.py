@@ -5,9 +5,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 Advance = Callable[[int], None]
+
+_halt: ContextVar[threading.Event | None] = ContextVar("halt", default=None)
+
+
+class Halted(Exception):
+    """Ends loading whose result nobody wants any more."""
+
+
+@contextmanager
+def halted_by(halt: threading.Event) -> Iterator[None]:
+    """What is loaded in this block, in this thread, raises `Halted` soon after `halt` is set."""
+    token = _halt.set(halt)
+    try:
+        yield
+    finally:
+        _halt.reset(token)
+
+
+def check_halt() -> None:
+    """Raises `Halted` if what is being loaded is not wanted any more."""
+    _check(_halt.get())
+
+
+def _check(halt: threading.Event | None) -> None:
+    if halt is not None and halt.is_set():
+        raise Halted
 
 
 class Progress(Protocol):
@@ -45,9 +72,12 @@ class Silent:
 @contextmanager
 def wait(progress: Progress, total_bytes: int, what: str) -> Iterator[Advance]:
     """Report one wait; yields an `advance` that download threads may call at once."""
-    lock = threading.Lock()
+    # Other threads, which call `advance`, have no such variable.
+    lock, halt = threading.Lock(), _halt.get()
+    _check(halt)
 
     def advance(n: int) -> None:
+        _check(halt)
         with lock:
             progress.advance(n)
 

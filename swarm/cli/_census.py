@@ -91,8 +91,8 @@ def of_peer(peer: Peer) -> Counts:
 
     What finished sessions have left for others is counted apart.
     """
-    counts = {"links": peer.num_links, "streams": peer.member.transport.num_streams}
-    counts["sent"], counts["received"] = peer.traffic
+    counts = {"links": peer.neighbours.num_links, "streams": peer.member.transport.num_streams}
+    counts["sent"], counts["received"] = peer.neighbours.traffic
     if (hosting := peer.hosting) is not None:
         pages, leases, kept = hosting.runner.pages, hosting.leases, hosting.kept
         counts |= {

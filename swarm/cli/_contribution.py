@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from swarm.member import JoinConfig, Member
     from swarm.peer.config import PeerConfig
     from swarm.peer.service import Peer
+    from swarm.peer.standby import Standby
     from swarm.web.door import Door
     from swarm.web.metrics import MetricsConfig
 
@@ -69,6 +70,17 @@ class Source:
     cache: Path | None
 
 
+@dataclass
+class Kept:
+    """What stays on this machine when the way to the network breaks down: neither the model's file
+    nor the blocks have changed, and opening and loading them takes longest.
+    """
+
+    standby: Standby
+    until_the_end: ExitStack
+    checkpoint: Checkpoint | None = None
+
+
 @dataclass(frozen=True)
 class Contribution:
     """What this machine gives, to whom, and what it says of that.
@@ -87,14 +99,22 @@ class Contribution:
 
     async def give(self) -> None:
         """Serves until it is cancelled; begins again if our libp2p daemon ends."""
-        with _metrics.opened(self.numbers.metrics) as door, _census.told_on_signal() as census:
-            await kept_up(lambda on_up: self._serve(door, census, on_up))
+        from swarm.peer.standby import Standby
+
+        with (
+            _metrics.opened(self.numbers.metrics) as door,
+            _census.told_on_signal() as census,
+            ExitStack() as held,
+        ):
+            kept = Kept(held.enter_context(Standby()), held)
+            await kept_up(lambda on_up: self._serve(door, census, on_up, kept))
 
     async def _serve(
         self,
         door: Door[MetricsConfig] | None,
         census: _census.Census,
         on_up: Callable[[], None],
+        kept: Kept,
     ) -> None:
         # torch and transformers take seconds to import: the group is joined first, so that a wrong
         # invite is told at once.
@@ -107,12 +127,13 @@ class Contribution:
                 import torch
 
             torch.set_num_threads(self.config.num_threads)
-            with await self._opened(member) as checkpoint:
-                async with self._serving(member, checkpoint) as running:
-                    on_up()
-                    async with self.numbers.told(running, door):
-                        with census.counting(lambda: _census.of_peer(running)):
-                            await self._say_until_the_end(running)
+            if kept.checkpoint is None:
+                kept.checkpoint = kept.until_the_end.enter_context(await self._opened(member))
+            async with self._serving(member, kept.checkpoint, kept.standby) as running:
+                on_up()
+                async with self.numbers.told(running, door):
+                    with census.counting(lambda: _census.of_peer(running)):
+                        await self._say_until_the_end(running)
 
     async def _opened(self, member: Member) -> Checkpoint:
         from swarm.checkpoint import open_checkpoint
@@ -142,7 +163,9 @@ class Contribution:
         return checkpoint
 
     @asynccontextmanager
-    async def _serving(self, member: Member, checkpoint: Checkpoint) -> AsyncIterator[Peer]:
+    async def _serving(
+        self, member: Member, checkpoint: Checkpoint, standby: Standby
+    ) -> AsyncIterator[Peer]:
         from swarm.peer.limits import HandlerConfig
         from swarm.peer.service import serving
         from swarm.transport.link import LinkConfig
@@ -156,6 +179,7 @@ class Contribution:
             link_config=LinkConfig(upload=self.place.upload),
             handler_config=HandlerConfig(keep_seconds=self.keep_seconds),
             metering=self.numbers.metering(self.config.device),
+            standby=standby,
         ) as running:
             yield running
 
@@ -206,10 +230,6 @@ async def kept_up(serve: Callable[[Callable[[], None]], Awaitable[None]]) -> Non
                 raise
             logger.warning("peer restarts why=%s", error)
             typer.echo(f"{plain(str(error))}: starting again …", err=True)
-        # The error held on to what was served. How much fits now depends on what is free.
-        from swarm.peer.devices import give_back
-
-        give_back()
 
 
 def as_json(running: Peer) -> str:

@@ -203,6 +203,8 @@ class DhtDirectory:
     async def _store(self, shelf: str, record: bytes, lifetime: float) -> None:
         if lifetime > (limit := max_lifetime(shelf)):
             raise LocalProtocolError(f"a lifetime of {lifetime} s; the limit is {limit}")
+        if self._transport.daemon.ended:
+            raise Unreachable(self._transport.peer_id, "our own libp2p daemon has ended")
         member = self._membership.standing.member
         # The larger expiry wins, so ours has to rise even if the clock is set back.
         expiry = max(time.time() + lifetime, self._expiries.get(shelf, 0.0) + 0.001)

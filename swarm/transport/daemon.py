@@ -353,6 +353,8 @@ def _owned(
         async def call_protobuf_handler(
             self, peer_id: Any, name: str, message: Any, *args: Any, **kwargs: Any
         ) -> Any:
+            if self._child.returncode is not None:
+                raise hivemind.P2PDaemonError("the libp2p daemon has ended")
             if on_sent is not None:
                 on_sent(message.ByteSize())
             return await super().call_protobuf_handler(peer_id, name, message, *args, **kwargs)

@@ -29,6 +29,10 @@ from .uplink import Uplink
 logger = logging.getLogger(__name__)
 
 _REFRESH = 15.0
+_STALE = 1.5
+"""Seconds in which something arrives over a new stream, or over an older one, if there still is
+somebody at the other end of a connection."""
+
 _RETURN = 12
 """Looks at our addresses, one each second, once this machine is back: libp2p's daemon takes up to
 five seconds to see that it has others."""
@@ -88,6 +92,7 @@ class Libp2pTransport:
         self._on_change: list[Callable[[], None]] = []
         self._addresses: tuple[str, ...] = ()
         self._streams: set[Libp2pStream] = set()
+        self._watches: set[asyncio.Future[None]] = set()
         self.gate = Gate(config.gate)
         self.gate.know(self.peer_id)
         self.strangers = Strangers(daemon, self.gate)
@@ -183,10 +188,28 @@ class Libp2pTransport:
         try:
             async with asyncio.timeout(self._config.patience):
                 await self.daemon.connect(peer, addresses)
-                reader, writer = await self.daemon.open(peer, protocol)
+                connection = await self.daemon.open(peer, protocol)
         except TimeoutError as error:
             raise Unreachable(peer, "did not answer in time") from error
-        return self._own(peer, reader, writer)
+        stream = self._own(peer, *connection)
+        self._watches.add(watch := asyncio.ensure_future(self._see_answered(stream)))
+        watch.add_done_callback(self._watches.discard)
+        return stream
+
+    async def _see_answered(self, stream: Libp2pStream) -> None:
+        """Ends the connection to whoever does not answer over this stream, nor say anything else.
+
+        libp2p itself sees only after 40 s that whoever was at the other end is in another network
+        now. Until then it opens streams over what is left, without waiting for the other side.
+        """
+        ours = [each for each in self._streams if each.peer == stream.peer]
+        before = {each: each.arrived_bytes for each in ours}
+        await asyncio.sleep(_STALE)
+        ours = [each for each in (*ours, *self._streams) if each.peer == stream.peer]
+        heard = any(each.arrived_bytes > before.get(each, 0) for each in ours)
+        if not heard and not stream.closed:
+            logger.info("connection ended peer=%s why=nobody answers over it", stream.peer)
+            await self.hang_up(stream.peer)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Runs `handler` for each stream that is opened to us."""
@@ -252,10 +275,11 @@ class Libp2pTransport:
         if self._closing:
             return
         self._closing = True
-        for keeper in self._keepers:
-            keeper.cancel()
+        tasks = [*self._keepers, *self._watches]
+        for task in tasks:
+            task.cancel()
         try:
-            await asyncio.gather(*self._keepers, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(stream.aclose() for stream in self._streams))
         finally:
             try:

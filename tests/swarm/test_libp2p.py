@@ -318,6 +318,30 @@ async def test_a_dead_address_costs_no_more_than_patience() -> None:
             assert 0.4 < clock() - started < 2
 
 
+async def test_who_does_not_answer_over_a_connection_is_dialled_anew(
+    near: Libp2pTransport, other: Other
+) -> None:
+    """Who is in another network now leaves a connection that libp2p believes in for 40 s."""
+    async with asyncio.timeout(10):
+        stream = await near.open(other.peer, "/echo", other.addresses)
+        stream.admit()
+        await stream.send(b"", b"hello")
+        await stream.receive()
+        await stream.aclose()
+        other.signal(signal.SIGSTOP)
+        # libp2p knows the protocol already, and so does not wait for the other side.
+        stream = await near.open(other.peer, "/echo", other.addresses)
+        await stream.send(b"", b"hello")
+        with pytest.raises(Unreachable):
+            await stream.receive()
+        assert other.peer not in await near.daemon.peers()
+        other.signal(signal.SIGCONT)
+        stream = await near.open(other.peer, "/echo", other.addresses)
+        stream.admit()
+        await stream.send(b"", b"hello")
+        assert (await stream.receive())[1] == b"hello"
+
+
 async def test_a_connection_that_has_died_silently_is_made_anew(
     near: Libp2pTransport, other: Other
 ) -> None:

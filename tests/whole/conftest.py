@@ -33,6 +33,7 @@ from swarm.peer.handler import HandlerConfig
 from swarm.peer.pausing import Pauses
 from swarm.peer.runner import Runner
 from swarm.peer.service import Peer, serving
+from swarm.peer.standby import Standby
 from swarm.transport import Buffer
 from swarm.transport.control import Place
 from swarm.transport.link import LinkConfig
@@ -244,6 +245,7 @@ class World:
         silent: bool = False,
         hidden: bool = False,
         pauses: Pauses | None = None,
+        standby: Standby | None = None,
         **options: Any,
     ) -> Peer:
         """Starts a peer; it serves when this returns.
@@ -274,6 +276,7 @@ class World:
             link_config=self.link_config,
             handler_config=handler_config,
             pauses=pauses,
+            standby=standby,
         )
         peer = await self.stack.enter_async_context(context)
         self.peers[name] = peer

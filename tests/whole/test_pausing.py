@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
 import weakref
 
 import pytest
 
+from swarm.checkpoint.progress import check_halt
 from swarm.directory import State
+from swarm.peer import taking
 from swarm.peer.pausing import Pause, Pauses
+from swarm.peer.standby import Standby
 
 pytestmark = pytest.mark.simulated_time
 
@@ -140,3 +145,68 @@ async def test_hours_begin_and_end(three, asker, monkeypatch):
     await three.until(lambda: night.paused and night.hosting is None)
     assert changes == [(1, 3), (0, 0)]
     assert night.announcement().resumes == owner.now + 14 * 3600
+
+
+class Slow:
+    """Loading that goes on until somebody looks whether it is still wanted."""
+
+    def __init__(self, monkeypatch):
+        self.begun, self.load, self.after = threading.Event(), taking.load, None
+        monkeypatch.setattr(taking, "load", self)
+
+    def __call__(self, *arguments, **options):
+        self.begun.set()
+        while self.after is None:
+            check_halt()
+            time.sleep(0.01)
+        return self.load(*arguments, **options)
+
+
+async def test_a_pause_does_not_wait_for_blocks_that_are_being_loaded(three, monkeypatch):
+    """Loading may take minutes; it ends at the next block, or at the next piece of a download."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    owner, slow = Owner(23), Slow(monkeypatch)
+    pauses = Pauses(("22-08",), clock=lambda: owner.now)
+    joining = asyncio.ensure_future(three.peer("night", (1, 3), pauses=pauses))
+    await asyncio.to_thread(slow.begun.wait)
+    owner.later(10)
+    night = await asyncio.wait_for(joining, 10)
+    assert night.paused and night.hosting is None and night.span == (0, 0)
+    slow.after = True
+    owner.later(14)
+    await three.until(lambda: night.hosting is not None)
+    assert night.span == (1, 3) and night.pause is None
+
+
+async def test_who_leaves_does_not_wait_for_blocks_either(three, monkeypatch):
+    peer, slow = three.peers["peer-1"], Slow(monkeypatch)
+    await peer.begin_pause(AWAY)
+    coming_back = asyncio.ensure_future(peer.end_pause())
+    await asyncio.to_thread(slow.begun.wait)
+    await three.leave("peer-1")
+    await asyncio.wait_for(coming_back, 10)
+    assert peer.hosting is None
+
+
+async def test_blocks_outlive_a_peer_whose_network_breaks_down(three, asker, monkeypatch):
+    """The next one in the process serves them at once, and nothing of the sessions before."""
+    standby = Standby()
+    first = await three.peer("first", (1, 3), standby=standby)
+    runner = first.hosting.runner
+    asked = asker(await three.client())
+    assert await asked.greedy(PROMPT, NUM_TOKENS) == three.tiny.greedy(PROMPT, NUM_TOKENS)
+    await three.leave("first")
+    monkeypatch.setattr(taking, "load", None)
+    again = await three.peer("again", (1, 3), standby=standby)
+    assert again.hosting.runner is runner and again.span == (1, 3)
+    assert runner.pages.free_pages == runner.pages.num_pages
+    await three.leave("peer-1")
+    assert await asked.greedy(PROMPT, NUM_TOKENS) == three.tiny.greedy(PROMPT, NUM_TOKENS)
+    kept, runner = weakref.ref(runner), None
+    del again
+    await three.leave("again")
+    standby.close()
+    standby.close()
+    gc.collect()
+    assert kept() is None
