@@ -112,7 +112,7 @@ MACHINES = {
         "ok",
         "RTX 3060, 12.0 GB",
     ),
-    "quota": (CoresCheck, {"cores": Cores(8, 8, 1.5)}, "warning", "--threads 1"),
+    "quota": (CoresCheck, {"cores": Cores(8, 8, 1.5)}, "warning", "--threads 2"),
     "affinity": (CoresCheck, {"cores": Cores(8, 2)}, "ok", "2 of 8"),
     "memory": (MemoryCheck, {"memory": Memory(8 * GB, GB, 0, 0)}, "problem", "1.0 GB free"),
     "little memory": (MemoryCheck, {"memory": Memory(8 * GB, 3 * GB, 0, 0)}, "warning", "int4"),

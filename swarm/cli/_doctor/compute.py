@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,12 +96,13 @@ class CoresCheck:
         quota = cores.quota
         told = f"{cores.process} of {cores.machine}"
         if quota is not None and quota + 0.01 < cores.process:
-            whole = max(1, int(quota))
+            threads = max(1, math.ceil(quota))
             return [
                 warning(
                     f"{told}, of which a control group lets {quota:g} be used",
-                    "as many threads as cores are started, which then stand in each other's way.",
-                    f"Start with --threads {whole}, or give the container more CPU.",
+                    f"a peer starts {threads} threads; other commands one for each core, which then"
+                    " stand in each other's way.",
+                    f"Ask with --threads {threads}, or give the container more CPU.",
                 )
             ]
         if cores.process < cores.machine:
