@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from swarm.transport.reach import Reach
 
@@ -21,21 +22,25 @@ if TYPE_CHECKING:
 
 _WIDTH = 79
 _INDENT = 10
+_NAME = 48
+"""Columns that a name may take: names are others' to choose."""
 
 
 def show(running: Peer) -> None:
     """Writes it to standard error; on a terminal what each line is about is set off."""
-    typer.echo(f"\n{_headline(running)}", err=True)
+    typer.echo(err=True)
+    for line in _wrapped(_headline(running), _WIDTH):
+        typer.echo(line, err=True)
     for about, text in _lines(running):
-        for number, line in enumerate(_wrapped(text)):
+        for number, line in enumerate(_wrapped(text, _WIDTH - _INDENT)):
             label = f"  {about if not number else '':<{_INDENT - 2}}"
             typer.echo(typer.style(label, dim=True) + line, err=True)
     typer.echo(err=True)
 
 
 def _headline(running: Peer) -> str:
-    group = plain(running.member.group.name or "the group")
-    name = plain(running.config.name)
+    group = _short(running.member.group.name or "the group")
+    name = _short(running.config.name)
     if running.paused:
         return f'This machine waits to contribute to {group}, as "{name}".'
     return f'This machine contributes to {group}, as "{name}".'
@@ -46,7 +51,7 @@ def _lines(running: Peer) -> Iterator[tuple[str, str]]:
     if (pause := running.pause) is not None and running.paused:
         back = f"; back at {moment(pause.resumes)}" if pause.resumes else ""
         yield "paused", f"{pause.why}{back}. It stays a member, and holds no memory."
-    yield "model", f"{plain(entry.model_name)}, {entry.num_blocks} blocks"
+    yield "model", f"{_short(entry.model_name)}, {entry.num_blocks} blocks"
     if running.taken is not None:
         number = entry.end - entry.start
         yield "blocks", f"{entry.start}:{entry.end} ({number}): {running.taking.reason}"
@@ -146,10 +151,16 @@ def _limits(running: Peer) -> Iterator[str]:
         yield f"pauses while others use over {busy.above:.0%} of the machine"
 
 
-def _wrapped(text: str) -> Iterator[str]:
+def _short(name: str) -> str:
+    """As much of a name as leaves room for the rest, on one line."""
+    name = " ".join(plain(name).split())
+    return name if cell_len(name) <= _NAME else f"{set_cell_size(name, _NAME - 1).rstrip()}…"
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
     line = ""
     for word in text.split(" "):
-        if line and len(line) + 1 + len(word) > _WIDTH - _INDENT:
+        if line and cell_len(line) + 1 + cell_len(word) > width:
             yield line
             line = word
         else:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from swarm.background import background
-from swarm.errors import Misbehaved, PeerError, RemoteProtocolError, Unreachable
+from swarm.errors import Misbehaved, PeerError, RemoteProtocolError, Silent, Unreachable
 
 from ..wire.messages import AnyMessage, encode
 from ..wire.relaying import (
@@ -138,6 +138,11 @@ class Relay:
 
             try:
                 await link.run(on_message)
+            except Silent:
+                # In another network now, it may have a place again over a new connection; libp2p
+                # would go on opening visits over the old one.
+                await self._door.carrier.hang_up(link.peer)
+                raise
             finally:
                 if self._reserved.get(link.peer) is link:
                     del self._reserved[link.peer]

@@ -82,6 +82,14 @@ class Home:
         do("ip", "-n", host.namespace, "route", "add", "default", "via", "192.168.1.1")
         return host
 
+    def take(self, host: Machine) -> None:
+        """Has a machine of another home move in: it brings its private address along."""
+        inside, socket = self.router.namespace, f"port{next(self._numbers)}"
+        do("ip", "-n", host.outlet, "link", "set", host.socket, "netns", inside, "name", socket)
+        host.outlet, host.socket = inside, socket
+        do("ip", "-n", inside, "link", "set", host.socket, "master", "lan")
+        host.plug()
+
     def forward(self, port: int, host: Machine) -> str:
         """Has the router pass a TCP port on to a host; `HOST:PORT` as the world sees it."""
         nft = f"add rule ip router arriving iifname eth0 tcp dport {port} dnat to {host.address}"
@@ -146,6 +154,15 @@ class Internet:
         self._hosts.append(host)
         return host
 
+    def readdress(self, host: Machine) -> None:
+        """Takes a public machine's address away and gives it one of another network."""
+        number = next(self._numbers)
+        do("ip", "-n", host.namespace, "addr", "flush", "dev", "eth0")
+        do("ip", "-n", self._backbone, "addr", "flush", "dev", host.socket)
+        host.address = f"5.0.{number}.2"
+        do("ip", "-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
+        self._route(host, f"5.0.{number}.1")
+
     def close(self) -> None:
         """Kills every program; fails if a program's child stays."""
         namespaces.end(self._hosts)
@@ -153,10 +170,12 @@ class Internet:
     def _subscriber(self, name: str, network: str) -> Machine:
         number = next(self._numbers)
         host = self.machine(name, f"{network}.{number}.2", self._backbone, f"line{number}")
-        gateway = f"{network}.{number}.1"
+        self._route(host, f"{network}.{number}.1")
+        return host
+
+    def _route(self, host: Machine, gateway: str) -> None:
         do("ip", "-n", self._backbone, "addr", "add", f"{gateway}/24", "dev", host.socket)
         do("ip", "-n", host.namespace, "route", "add", "default", "via", gateway)
-        return host
 
     def _namespace(self, name: str) -> str:
         namespace = f"{self._prefix}{name}"
