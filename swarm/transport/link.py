@@ -314,6 +314,8 @@ class Link:
             interval = vigil.interval(asked)
             await self._pause(interval)
             vigil.look(self._stream.arrived_bytes - arrived, asked)
+            if self._closed:
+                raise Unreachable(self.peer, "the link was closed")
             if self._fault is not None:
                 raise Silent(self.peer, self._fault)
             # Nobody is declared dead for our slowness.

@@ -139,9 +139,10 @@ class Relay:
             try:
                 await link.run(on_message)
             except Silent:
-                # In another network now, it may have a place again over a new connection; libp2p
-                # would go on opening visits over the old one.
-                await self._door.carrier.hang_up(link.peer)
+                if self._reserved.get(link.peer, link) is not link:
+                    # It is in another network now, and has a place again over a new connection;
+                    # libp2p would go on opening visits over the old one.
+                    await self._door.carrier.hang_up(link.peer)
                 raise
             finally:
                 if self._reserved.get(link.peer) is link:

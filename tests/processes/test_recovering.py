@@ -184,9 +184,16 @@ async def test_an_answer_outlives_a_pause_and_the_death_of_who_took_over(process
             processes.peer("spare", "15:30")
             await asyncio.to_thread(processes.line, "spare")
             asked.going.set()
+            process = psutil.Process(pauser.pid)
+            serving = process.memory_info().rss
             assert await told(b"1\n") == ["paused", peer]
+            # 15 blocks of SmolLM2 in float32 take 212 MB, and a part of the KV memory's 64 MB more.
+            assert serving - process.memory_info().rss > 150e6
+            worked, began = sum(process.cpu_times()[:2]), time.monotonic()
             await asked.until(len(asked.reply.ids) + 2)
             assert asked.last_hop != peer
+            worked = sum(process.cpu_times()[:2]) - worked
+            assert worked < 0.2 * (time.monotonic() - began) + 0.1, "works in its pause"
             assert await told(b"0\n") == ["serving", peer]
             processes.kill("spare")
         assert asked.last_hop == peer
