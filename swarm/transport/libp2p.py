@@ -29,9 +29,13 @@ from .uplink import Uplink
 logger = logging.getLogger(__name__)
 
 _REFRESH = 15.0
-_STALE = 1.5
+_STALE = 8.0
 """Seconds in which something arrives over a new stream, or over an older one, if there still is
-somebody at the other end of a connection."""
+somebody at the other end of a connection, busy as it may be: its end breaks off all that goes over
+it."""
+
+_LOOK = 0.5
+"""Seconds between two looks at our own clock meanwhile."""
 
 _RETURN = 12
 """Looks at our addresses, one each second, once this machine is back: libp2p's daemon takes up to
@@ -204,7 +208,12 @@ class Libp2pTransport:
         """
         ours = [each for each in self._streams if each.peer == stream.peer]
         before = {each: each.arrived_bytes for each in ours}
-        await asyncio.sleep(_STALE)
+        slept = 0.0
+        while slept < _STALE:
+            begun = asyncio.get_running_loop().time()
+            await asyncio.sleep(_LOOK)
+            # Nobody is declared dead for our slowness.
+            slept += _LOOK if asyncio.get_running_loop().time() - begun < 2 * _LOOK else 0.0
         ours = [each for each in (*ours, *self._streams) if each.peer == stream.peer]
         heard = any(each.arrived_bytes > before.get(each, 0) for each in ours)
         if not heard and not stream.closed:

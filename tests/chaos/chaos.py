@@ -193,6 +193,8 @@ class Chaos:
                 await self._hit_client(kind, self._clients[name], action.away)
             elif kind in (Kind.FREEZE, Kind.HANG, Kind.SLEEP):
                 await self._freeze(self._peers[name], action.away, family=kind is not Kind.HANG)
+            elif kind is Kind.DAEMON:
+                await self._lose_daemon(self._peers[name])
             else:
                 runner = self._bootstrap if kind is Kind.BOOTSTRAP else self._peers[name]
                 await self._end(kind, runner)
@@ -211,14 +213,17 @@ class Chaos:
     async def _end(self, kind: Kind, runner: Runner) -> None:
         if kind is Kind.LEAVE:
             await runner.leave()
-        elif kind is Kind.DAEMON:
-            for child in runner.family[1:]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-            if await runner.ended() == 0:
-                raise Trouble(f"{runner.name} ended with code 0 though its p2pd had died")
         else:
             await runner.kill()
+
+    async def _lose_daemon(self, runner: Runner) -> None:
+        """Kills its p2pd alone: it gets another one by itself, and says again that it serves."""
+        runner.being = Being.STARTING
+        for child in runner.family[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        await runner.ready()
+        self._say(f"back {runner.name}")
 
     async def _freeze(self, runner: Runner, seconds: float, *, family: bool) -> None:
         runner.freeze(family=family)

@@ -17,8 +17,9 @@ Span = tuple[int, int]
 class Kind(StrEnum):
     """What happens to a process.
 
-    To a peer: `kill` is kill -9, `leave` SIGTERM, `daemon` kill -9 of its p2pd alone; each time it
-    is started again with the same folder; `twice` kills it again while it starts. `freeze` stops
+    To a peer: `kill` is kill -9, `leave` SIGTERM; each time it is started again with the same
+    folder; `twice` kills it again while it starts. `daemon` is kill -9 of its p2pd alone, of which
+    it gets another one by itself. `freeze` stops
     the peer and its p2pd, as a machine that sleeps; `hang` only the peer, whose p2pd goes on
     answering; `sleep` freezes for longer than the directory keeps an announcement. `two` kills one
     peer and freezes or kills another at once.

@@ -145,14 +145,13 @@ def test_talking_and_looking_while_peers_die(
         kept = re.search(r"(\d+) of them kept", chat.wait("of them kept"))
         assert kept is not None and int(kept[1]) >= 32
 
-        # Not before: had a turn gone to this one, it would have found nothing kept there.
+        # Its only peer for these blocks dies, and another one comes: the answer waits, and goes on.
+        chat.enter("/set max_tokens 1500")
+        chat.enter("a long one")
+        chat.wait(lambda s: len(s.text.partition("> a long one")[2].strip()) > 20)
+        group.kill("two")
         group.peer("three", "2:4")
         group.line("three")
-        board.wait("three", 60)
-        chat.enter("/set max_tokens 800")
-        chat.enter("a long one")
-        chat.wait(lambda s: len(s.text.split("a long one")[-1].strip()) > 20)
-        group.kill("two")
         chat.wait("the route was mended once", 240)
         chat.wait(at_prompt)
         board.wait("gone", 60)
@@ -176,4 +175,4 @@ def test_talking_and_looking_while_peers_die(
     told = [json.loads(line) for line in (tmp_path / "changes.jsonl").read_text().splitlines()]
     assert told[0]["models"][0]["complete"] and not told[0]["changes"]
     kinds = [change["kind"] for each in told for change in each["changes"]]
-    assert kinds.count("left") == 2 and kinds.count("gap") == 1, kinds
+    assert kinds.count("left") == 2 and "gap" in kinds, kinds
