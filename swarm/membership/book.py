@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarm.wire.enrolment import Entry, OpenInvite
 
-from .administration import Roll
+if TYPE_CHECKING:
+    # Which brings cryptography along: who only looks at options need not wait for that.
+    from .administration import Roll
 
 
 class Condition(StrEnum):

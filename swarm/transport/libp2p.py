@@ -29,7 +29,7 @@ from .uplink import Uplink
 logger = logging.getLogger(__name__)
 
 _REFRESH = 15.0
-_STALE = 8.0
+_STALE = 6.0
 """Seconds in which something arrives over a new stream, or over an older one, if there still is
 somebody at the other end of a connection, busy as it may be: its end breaks off all that goes over
 it."""

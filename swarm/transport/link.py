@@ -314,10 +314,10 @@ class Link:
             interval = vigil.interval(asked)
             await self._pause(interval)
             vigil.look(self._stream.arrived_bytes - arrived, asked)
-            if self._closed:
-                raise Unreachable(self.peer, "the link was closed")
             if self._fault is not None:
                 raise Silent(self.peer, self._fault)
+            if self._closed:
+                raise Unreachable(self.peer, "the link was closed")
             # Nobody is declared dead for our slowness.
             if _now() - asked > 2 * interval:
                 vigil.excuse(_now(), interval)

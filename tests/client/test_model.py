@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from swarm.client import Finish, Piece, RemoteModel, Reply, SamplingConfig, Spec
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.client.route import Hop
+from swarm.client.tally import ClientTally
 from swarm.client.timing import Passage
 from swarm.errors import ConfigError, RequestError
 from swarm.wire.messages import DType, HopTime, Want
@@ -63,7 +65,9 @@ class LocalModel(RemoteModel):
 
     def __init__(self, checkpoint: Any, reference: Any, speculate: str = "auto") -> None:
         head = Head.load(checkpoint, torch.float32)
-        nobody: Any = None
+        nobody: Any = SimpleNamespace(
+            tally=ClientTally(), router=SimpleNamespace(announced=lambda _: ())
+        )
         super().__init__(checkpoint, head, nobody)
         self.reference = reference
         self.sessions: list[LocalSession] = []

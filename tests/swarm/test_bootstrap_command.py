@@ -28,7 +28,7 @@ def test_where_the_page_is_shown_is_read(text, expected):
 
 @pytest.mark.parametrize("text", ["", "here", "127.0.0.1:", "127.0.0.1:70000", "7780:127.0.0.1"])
 def test_other_places_are_told(text):
-    with pytest.raises(typer.BadParameter, match="HOST:PORT"):
+    with pytest.raises(typer.BadParameter, match=r"\[HOST:\]PORT"):
         _page(text, None, None)
 
 

@@ -159,7 +159,7 @@ def test_talking_and_looking_while_peers_die(
         group.kill("bootstrap")
         group.kill("three")
         board.wait("Missing blocks 2:4", 60)
-        board.wait("swarm peer --join INVITE --model MODEL --blocks 2:4"[:40])
+        board.wait("swarm peer --join INVITE --model")
         chat.enter("anybody?")
         chat.wait("Waiting: no peer serves blocks 2:4", 60)
         chat.type("\x03")

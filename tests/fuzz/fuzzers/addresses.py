@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from swarm import identity
 from swarm.errors import ConfigError, Unreachable
-from swarm.transport import circuits, daemon, dial_back, multiaddresses, punch
+from swarm.transport import circuits, daemon_wire, dial_back, multiaddresses, punch
 from swarm.transport.control import Place
 
 from .bounds import Bounds, bounded, read
@@ -113,9 +113,9 @@ def _check_places(peer: str, places: list[str]) -> None:
         assert all(len(full) <= 256 for full in circuits.through(relay, peer))
     circuits.through(Place(peer, tuple(places)), PEER)
     punch.places(places)
-    daemon._address_bytes(peer, places)
+    daemon_wire.address_bytes(peer, places)
     try:
-        daemon._peer_bytes(peer)
+        daemon_wire.peer_bytes(peer)
     except Unreachable:
         pass
 

@@ -6,7 +6,7 @@ import time
 
 PROMPT = "The three most important things about a swarm are"
 NUM_TOKENS = 64
-SOON = 20.0
+SOON = 30.0
 """Seconds within which everything works again: about 6 where nobody else needs the machine."""
 
 
