@@ -65,7 +65,7 @@ async def test_a_peer_tells_of_those_around_it(world: Any, asker: Any) -> None:
     assert {labels[0] for name, *labels in numbers if name.endswith("link_sent_bytes_total")} == (
         names
     )
-    sent, received = world.peers["peer-0"].traffic
+    sent, received = world.peers["peer-0"].neighbours.traffic
     told_bytes = [value for (name, *_), value in numbers.items() if "link_sent_bytes" in name]
     assert sum(told_bytes) == sent > 0 and received > 0
 
