@@ -73,6 +73,9 @@ class Model:
         self.key = SimpleNamespace(context_length=20, fingerprint="f" * 32)
 
     async def prepare(self, messages: list[dict[str, str]]) -> Reply:
+        if messages[-1]["content"] == "very long":
+            self._screen.note("Reading …")
+            await asyncio.Future()
         return Reply(messages, list(range(len(messages))))
 
     async def reply(self, reply: Reply, *_: object) -> AsyncGenerator[str, None]:

@@ -60,12 +60,24 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(talk: Any) -> None:
         screen.type("\x03")
         screen.wait("Stopped before a word had come")
         screen.wait(at_prompt)
-        screen.type("half a line\x03")
+        screen.type("half a line")
+        screen.wait(lambda s: s.cursor_line == "> half a line")
+        screen.type("\x03")
         screen.wait(at_prompt)
         screen.type("\x03")
         screen.wait("Ctrl-C again leaves")
         screen.type("\x03")
         assert screen.ended() == 0
+
+
+def test_ctrl_c_ends_what_comes_before_an_answer(talk: Any) -> None:
+    with talk() as screen:
+        screen.enter("very long")
+        screen.wait("Reading …")
+        screen.type("\x03")
+        screen.wait("Stopped.")
+        screen.enter("what was said?")
+        screen.wait('["what was said?"]')
 
 
 def test_what_is_typed_during_an_answer_comes_after_it(talk: Any) -> None:

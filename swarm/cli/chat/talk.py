@@ -13,6 +13,7 @@ from swarm.errors import RequestError, SwarmError
 
 from .._changes import ranges
 from .._options import shown
+from ..runner import interruptible
 from . import document, settings
 from .answering import Answer, Terms, TooLong, begin, mended, summary, write
 from .commands import COMMANDS, parse
@@ -84,7 +85,10 @@ class Talk:
             if (line := await self._source.read(draft)) is None:
                 return
             try:
-                await self._take(line)
+                async with interruptible() as scope:
+                    await self._take(line)
+                if scope.expired():
+                    self._screen.note("Stopped.")
             except SwarmError as error:
                 if not self._source.interactive:
                     raise

@@ -1,6 +1,6 @@
 /** One message, and what can be done with it. */
 
-import { html, useEffect, useRef, useState } from "/page/vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "/page/vendor/preact.js";
 import { Icon } from "/page/lib/icons.js";
 import { copy } from "/page/lib/clipboard.js";
 import { Problem } from "/page/chat/problem.js";
@@ -29,7 +29,8 @@ export function Question({ message, t, edit }) {
 
 function Editor({ text, t, save, cancel }) {
   const field = useRef(null);
-  useEffect(() => {
+  // At once: a moment later it would move the cursor under whoever types already.
+  useLayoutEffect(() => {
     field.current.focus();
     field.current.setSelectionRange(text.length, text.length);
   }, []);
