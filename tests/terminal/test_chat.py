@@ -129,7 +129,10 @@ def test_what_was_asked_is_there_the_next_time(talk: Any, tmp_path: Path) -> Non
     kept = tmp_path / "kept" / "history"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     with talk() as screen:
-        screen.type("\x1b[A")
+        # The prompt reads what is kept just after it has been shown.
+        screen.type("x")
+        screen.wait(lambda s: s.cursor_line == "> x")
+        screen.type("\x7f\x1b[A")
         screen.wait(lambda s: s.cursor_line == "> /quit")
         screen.type("\x1b[A")
         screen.wait(lambda s: s.cursor_line == "> remember this")

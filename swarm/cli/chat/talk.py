@@ -80,6 +80,11 @@ class Talk:
         it is raised as a `SwarmError`.
         """
         self._model, self._conversation.system = model, system
+        # From one question to the next: what comes between them would stand before the prompt.
+        with self._source.undisturbed():
+            await self._converse()
+
+    async def _converse(self) -> None:
         while self._open:
             draft, self._draft = self._draft, ""
             if (line := await self._source.read(draft)) is None:
@@ -132,8 +137,7 @@ class Talk:
         """Writes it, and takes it into the conversation unless nothing came."""
         self._last = answer
         try:
-            with self._source.undisturbed():
-                await write(self._swarm, self._model, answer, self._screen)
+            await write(self._swarm, self._model, answer, self._screen)
         except SwarmError:
             self._broken = answer
             raise
