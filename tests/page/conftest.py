@@ -78,7 +78,7 @@ class Looks:
         context = await self.browser.new_context(**settings)
         self.stack.push_async_callback(context.close)
         page = await context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         self.watch(page)
         await page.goto(url)
         await page.locator("main").wait_for()
