@@ -566,7 +566,18 @@ async def test_the_end_of_a_control_link_spares_the_connection(pair: Town) -> No
     await pair.members["relay"].relay._reserved["a"].aclose()
     await until(lambda: pair.members["a"].relays == ())
     await until(lambda: pair.members["a"].relays == ("relay",))
+    # Long enough that a link which nobody closed would be found silent.
+    await asyncio.sleep(5)
     assert await echoes(stream)
+    assert pair.members["a"].relays == ("relay",)
+
+
+async def test_a_control_link_that_asks_nothing_ends_too(pair: Town) -> None:
+    relay = pair.members["relay"].relay
+    async with pair.members["a"]._door.control(Place("relay")):
+        pass
+    await asyncio.sleep(0.01)
+    assert relay._controls == {"a": 1, "b": 1}
 
 
 async def test_a_connection_that_is_dead_is_ended(pair: Town) -> None:
