@@ -591,6 +591,22 @@ async def test_a_connection_that_is_dead_is_ended(pair: Town) -> None:
     await until(lambda: pair.members["a"].relays == ("relay",))
 
 
+async def test_a_lost_place_is_asked_for_again_while_the_directory_thinks(pair: Town) -> None:
+    clock, member = asyncio.get_running_loop().time, pair.members["a"]
+
+    async def places() -> list[Place]:
+        await asyncio.sleep(0.9)
+        return await pair.places()
+
+    member.follow(places)
+    await asyncio.sleep(2.5)
+    lost = clock()
+    await pair.members["relay"].relay._reserved["a"].aclose()
+    await until(lambda: member.relays == ())
+    await until(lambda: member.relays == ("relay",))
+    assert clock() - lost < 1.2
+
+
 async def test_a_relay_that_comes_back_is_used_again(pair: Town) -> None:
     pair.network.disconnect("a", "relay")
     await until(lambda: pair.members["a"].relays == ())
