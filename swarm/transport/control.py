@@ -74,9 +74,13 @@ class Door:
         stream = await self.carrier.open(place.peer, CONTROL, place.addresses)
         link = await connect(stream, self.membership, self.link_config)
         control = Control(link)
-        async with background() as tasks:
-            tasks.create_task(link.run(control.on_message))
-            yield control
+        try:
+            async with background() as tasks:
+                tasks.create_task(link.run(control.on_message))
+                yield control
+        finally:
+            # A task that is cancelled before its first turn runs nothing, `finally` included.
+            await link.aclose()
 
     async def circuit(self, relay: Place, target: str) -> Circuit:
         """A stream to `target` through a relay, which reads and writes what passes: seal it.

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from swarm.background import background
@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 _MEMBERSHIP_INTERVAL = 5.0
 """Seconds after which a circuit looks again whether its ends still are members."""
+
+_DOUBT = 3.0
+"""Seconds for which the link over which a member had its place before is looked at closely."""
 
 _MEMBER_CONTROLS = 4
 """Control links of one member at once: its place, a probe, and either of them anew."""
@@ -87,6 +90,8 @@ class Relay:
         self._door = door
         self._config = config
         self._reserved: dict[str, Link] = {}
+        self._silent: dict[str, None] = {}
+        """Members whose place ended in silence, those of the last ones last."""
         self._controls: Counter[str] = Counter()
         self._circuits: Counter[str] = Counter()
         self._buckets: dict[str, Bucket] = {}
@@ -132,17 +137,23 @@ class Relay:
                         probes.add(probe)
                         probe.add_done_callback(probes.discard)
                     case Reserve():
-                        self._reserve(link)
+                        if self._reserve(link):
+                            tasks.create_task(self._end_former(link.peer))
                     case _:
                         raise RemoteProtocolError(f"a relay takes no {type(message).__name__}")
 
             try:
                 await link.run(on_message)
             except Silent:
-                if self._reserved.get(link.peer, link) is not link:
-                    # It is in another network now, and has a place again over a new connection;
-                    # libp2p would go on opening visits over the old one.
-                    await self._door.carrier.hang_up(link.peer)
+                match self._reserved.get(link.peer):
+                    case None:
+                        pass
+                    case holder if holder is link:
+                        self._note_silent(link.peer)
+                    case _:
+                        # It is in another network now, and has a place again over a new connection;
+                        # libp2p would go on opening visits over the old one.
+                        await self._door.carrier.hang_up(link.peer)
                 raise
             finally:
                 if self._reserved.get(link.peer) is link:
@@ -153,7 +164,8 @@ class Relay:
         found = await self._door.carrier.dial_back(link.peer, addresses)
         link.post(Probed(found))
 
-    def _reserve(self, link: Link) -> None:
+    def _reserve(self, link: Link) -> bool:
+        """Gives a member a place, or refuses it one; returns whether its last one fell silent."""
         if not self.willing:
             self.refusals[Refusal.NO_RELAY] += 1
             link.post(Refused(Refusal.NO_RELAY, "is no relay"))
@@ -163,9 +175,35 @@ class Relay:
             self.refusals[Refusal.FULL] += 1
             link.post(Refused(Refusal.FULL, f"relays for {len(self._reserved)} members already"))
         else:
+            former = self._reserved.get(link.peer)
+            if former is not None and former is not link:
+                # If it is silent, that is to be known at once: visits may go over its connection.
+                former.attend(_DOUBT)
             self._reserved[link.peer] = link
             logger.info("relay reservation peer=%s", link.peer)
             link.post(Reserved(self._door.carrier.addresses))
+            if link.peer in self._silent:
+                del self._silent[link.peer]
+                return True
+        return False
+
+    def _note_silent(self, peer: str) -> None:
+        """The member that had a place over the link is away, or will have one over another."""
+        self._silent.pop(peer, None)
+        self._silent[peer] = None
+        if len(self._silent) > self._config.max_reservations:
+            del self._silent[next(iter(self._silent))]
+
+    async def _end_former(self, peer: str) -> None:
+        """Ends the connections of a member that was silent over one, if it has come by another.
+
+        The new one ends with them, and the member comes once more; if there is but one, it was only
+        slow, and what else goes over it is left alone.
+        """
+        with suppress(Unreachable):
+            if len(await self._door.carrier.seen(peer)) > 1:
+                logger.info("connection ended peer=%s why=it was silent over another", peer)
+                await self._door.carrier.hang_up(peer)
 
     async def _serve_circuit(self, stream: Stream) -> None:
         link = await self._door.welcome(stream)

@@ -35,6 +35,7 @@ class Reservations:
         self._held: dict[str, tuple[str, ...]] = {}
         self._holders: dict[str, asyncio.Task[None]] = {}
         self._rests: dict[str, tuple[float, float]] = {}
+        self._returns: set[asyncio.Task[None]] = set()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -59,18 +60,20 @@ class Reservations:
         """Asks as many of these relays as places are missing, in their order."""
         now = asyncio.get_running_loop().time()
         for place in relays:
-            if len(self._holders) >= self._limit:
-                return
             rested_at, _ = self._rests.get(place.peer, (now, 0.0))
-            if place.peer not in self._holders and rested_at <= now:
-                holder = self._tasks.create_task(self._hold(place))
-                self._holders[place.peer] = holder
-                holder.add_done_callback(partial(self._forget, place.peer))
+            if rested_at <= now:
+                self._ask(place)
+
+    def _ask(self, place: Place) -> None:
+        if place.peer not in self._holders and len(self._holders) < self._limit:
+            holder = self._tasks.create_task(self._hold(place))
+            self._holders[place.peer] = holder
+            holder.add_done_callback(partial(self._forget, place.peer))
 
     def drop(self) -> None:
         """Gives all places back."""
-        for holder in self._holders.values():
-            holder.cancel()
+        for task in (*self._holders.values(), *self._returns):
+            task.cancel()
 
     async def _hold(self, place: Place) -> None:
         try:
@@ -96,9 +99,25 @@ class Reservations:
                 del self._held[place.peer]
                 self._on_change()
                 await self._end_if_dead(place)
+                self._return_soon(place)
         except Exception:
             logger.exception("relay not asked peer=%s", place.peer)
             self._rest(place.peer)
+
+    def _return_soon(self, place: Place) -> None:
+        task = asyncio.current_task()
+        # A place that ends in the moment in which we are cancelled hides that we are.
+        if task is not None and not task.cancelling():
+            self._returns.add(again := self._tasks.create_task(self._return(place)))
+            again.add_done_callback(self._returns.discard)
+
+    async def _return(self, place: Place) -> None:
+        """Asks a relay that had room until now once more, as soon as its rest is over.
+
+        Whoever looks for relays may be waiting for the directory, and that for dead connections.
+        """
+        await asyncio.sleep(_FIRST_REST)
+        self._ask(place)
 
     async def _end_if_dead(self, place: Place) -> None:
         """Ends the connection to a relay that does not even greet over it.

@@ -17,7 +17,8 @@ from swarm.membership.membership import Membership, certify_process
 from swarm.transport import Stream, circuits
 from swarm.transport.control import CIRCUIT, CONTROL, VISIT, Place
 from swarm.transport.link import LinkConfig, accept, connect
-from swarm.transport.memory import Condition, Network
+from swarm.transport.memory import Condition, MemoryTransport, Network
+from swarm.transport.memory_stream import MemoryStream
 from swarm.transport.reach import Reach
 from swarm.transport.relay import Bucket
 from swarm.transport.relay_config import RelayConfig
@@ -92,6 +93,11 @@ class Town:
         member = await self.member(name, listens=False, always_relays=True, relay=relay)
         self.public.append(name)
         return member
+
+    def carrier(self, name: str) -> MemoryTransport:
+        carrier = self.network.member(name)
+        assert carrier is not None
+        return carrier
 
     async def places(self) -> list[Place]:
         return [Place(name, (f"/memory/{name}",)) for name in self.public]
@@ -566,7 +572,18 @@ async def test_the_end_of_a_control_link_spares_the_connection(pair: Town) -> No
     await pair.members["relay"].relay._reserved["a"].aclose()
     await until(lambda: pair.members["a"].relays == ())
     await until(lambda: pair.members["a"].relays == ("relay",))
+    # Long enough that a link which nobody closed would be found silent.
+    await asyncio.sleep(5)
     assert await echoes(stream)
+    assert pair.members["a"].relays == ("relay",)
+
+
+async def test_a_control_link_that_asks_nothing_ends_too(pair: Town) -> None:
+    relay = pair.members["relay"].relay
+    async with pair.members["a"]._door.control(Place("relay")):
+        pass
+    await asyncio.sleep(0.01)
+    assert relay._controls == {"a": 1, "b": 1}
 
 
 async def test_a_connection_that_is_dead_is_ended(pair: Town) -> None:
@@ -578,6 +595,78 @@ async def test_a_connection_that_is_dead_is_ended(pair: Town) -> None:
     with pytest.raises(Unreachable):
         await stream.receive()
     await until(lambda: pair.members["a"].relays == ("relay",))
+
+
+def muffle(town: Town, name: str) -> list[MemoryStream]:
+    """What this member has open to the relay is from another network: nothing comes any more."""
+    open_ = [s for s in town.carrier(name).streams_to("relay") if not s.closed]
+    for stream in open_:
+        stream._outgoing.put = lambda header, payload: None  # type: ignore[method-assign]
+    return open_
+
+
+async def test_a_new_place_has_the_old_one_doubted(pair: Town) -> None:
+    """Silence alone would be noticed after 0.6 s, and visits go over what is dead until then."""
+    clock = asyncio.get_running_loop().time
+    await asyncio.sleep(1)
+    old, moved = muffle(pair, "a"), clock()
+    with pytest.raises(Unreachable):
+        async with pair.members["a"]._door.control(Place("relay")) as control:
+            await control.reserve()
+            await asyncio.Future()
+    assert clock() - moved < 0.45 and all(stream.closed for stream in old)
+    await until(lambda: pair.members["relay"].relay.reserved == {"a", "b"})
+    await until(lambda: pair.members["a"].relays == ("relay",))
+    assert await echoes(await pair.open("b", "a"))
+
+
+async def test_a_place_that_is_asked_for_again_by_one_that_lives_costs_nothing(pair: Town) -> None:
+    stream = await pair.open("a", "relay")
+    async with pair.members["a"]._door.control(Place("relay")) as control:
+        await control.reserve()
+        await asyncio.sleep(5)
+    assert await echoes(stream)
+
+
+@pytest.mark.parametrize("num_connections", [1, 2])
+async def test_one_that_comes_by_another_connection_loses_the_silent_one(
+    pair: Town, monkeypatch: pytest.MonkeyPatch, num_connections: int
+) -> None:
+    """It was silent for so long that its place was gone; with but one connection it was slow."""
+
+    async def seen(peer: str) -> tuple[str, ...]:
+        return ("/memory/old", "/memory/new")[:num_connections]
+
+    relay = pair.members["relay"]
+    monkeypatch.setattr(relay.carrier, "seen", seen)
+    muffle(pair, "a")
+    stream = await pair.open("a", "relay")
+    await until(lambda: "a" not in relay.relay.reserved)
+    await until(lambda: "a" in relay.relay.reserved)
+    await asyncio.sleep(5)
+    if num_connections == 1:
+        assert await echoes(stream)
+    else:
+        with pytest.raises(Unreachable):
+            await stream.receive()
+    assert relay.relay.reserved == {"a", "b"} and not relay.relay._silent
+    assert pair.members["a"].relays == ("relay",)
+
+
+async def test_a_lost_place_is_asked_for_again_while_the_directory_thinks(pair: Town) -> None:
+    clock, member = asyncio.get_running_loop().time, pair.members["a"]
+
+    async def places() -> list[Place]:
+        await asyncio.sleep(0.9)
+        return await pair.places()
+
+    member.follow(places)
+    await asyncio.sleep(2.5)
+    lost = clock()
+    await pair.members["relay"].relay._reserved["a"].aclose()
+    await until(lambda: member.relays == ())
+    await until(lambda: member.relays == ("relay",))
+    assert clock() - lost < 1.2
 
 
 async def test_a_relay_that_comes_back_is_used_again(pair: Town) -> None:
