@@ -113,5 +113,5 @@ def _unbase32(text: str) -> bytes:
     try:
         return base64.b32decode(text.upper() + "=" * (-len(text) % 8))
     except binascii.Error as error:
-        # Some lengths are of no bytes at all: something is missing, and nothing that is there wrong.
+        # Some lengths are of no bytes at all: something is missing, nothing that is there is wrong.
         raise ConfigError(_DAMAGED) from error
