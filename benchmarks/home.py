@@ -5,8 +5,9 @@
 Starts a bootstrap, peers with one thread each and a client, each on a machine of its own made of a
 network namespace, and measures over one network after the other: decode without speculation, 16 KB
 there and back, the first token of a short prompt, and long prompts. Beside each stands the least
-that the setting allows: delays, bytes over rates, and the compute measured in the same run. The
-table goes to standard output; `--json -` writes JSON instead. Needs Linux, root and iproute2.
+that the setting allows: delays, bytes over rates, and the compute measured in the same run. With
+`--texts` it also writes texts without and with guesses. The table goes to standard output;
+`--json -` writes JSON instead. Needs Linux, root and iproute2.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from home_network.box import Box, Setting, build
 from home_network.namespaces import NoNamespacesError, ProgramError
@@ -69,7 +71,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="draws the same loss and jitter again")
     parser.add_argument("--decode", type=int, default=16, help="steps per setting")
     parser.add_argument("--prompts", type=int, nargs="*", default=[512, 2048], metavar="POSITIONS")
-    parser.add_argument("--rounds", type=int, default=1, help="of each prompt")
+    parser.add_argument("--rounds", type=int, default=1, help="of each prompt and text")
+    parser.add_argument(
+        "--texts",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="also write those of speculation_texts.py, without and with guesses: code, prose …",
+    )
     parser.add_argument("--chunk-len", type=int, default=0, help="of prompts; 0: as usual")
     parser.add_argument("--logs", metavar="DIR", help="keep the machines' folders there")
     parser.add_argument("--json", metavar="FILE", help="write JSON too; - for JSON alone")
@@ -114,9 +123,11 @@ def _measure(
 ) -> int:
     # These load torch, which somebody's own program does not need.
     from home_network import limit, village
+    from speculation_texts import chosen
 
     from swarm.checkpoint import open_checkpoint
 
+    chosen(arguments.texts)  # Refused before the swarm is started.
     model = arguments.model or str(demonstration_model())
     with open_checkpoint(model) as checkpoint:
         num_blocks = checkpoint.num_blocks
@@ -131,7 +142,11 @@ def _measure(
             box.apply(setting)
             before = box.report()
             measured = settled.measure(
-                arguments.decode, arguments.prompts, arguments.rounds, arguments.chunk_len
+                decode=arguments.decode,
+                prompts=arguments.prompts,
+                rounds=arguments.rounds,
+                chunk_len=arguments.chunk_len,
+                texts=arguments.texts,
             )
             rows.append(limit.row(setting, measured, num_cores, _passed(before, box.report())))
     _tell(rows, Path(model).name, arguments)
@@ -188,7 +203,26 @@ def _show(rows: Sequence, model: str, arguments: argparse.Namespace) -> None:
             ),
             str(row.recoveries),
         )
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    if any(row.written for row in rows):
+        console.print(_written(rows))
+
+
+def _written(rows: Sequence) -> Table:
+    table = Table(title="texts, tokens/s without and with guesses (times as fast)")
+    for column in ("ms", "Mbit/s", *(each.text for each in rows[0].written)):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row.setting.rtt:g}",
+            f"{row.setting.uplink:g}",
+            *(
+                f"{median(each.off):.1f} / {median(each.on):.1f} ({each.ratio:.2f})"
+                for each in row.written
+            ),
+        )
+    return table
 
 
 if __name__ == "__main__":

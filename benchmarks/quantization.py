@@ -84,6 +84,8 @@ def main() -> None:
         return
     with open_checkpoint(options.model) as checkpoint, tempfile.TemporaryDirectory() as folder:
         windows = _windows(checkpoint, options.text, options.tokens)
+        if len(windows[0]) < CHUNK + DECODED:
+            sys.exit(f"at least {CHUNK + DECODED} tokens of text: a chunk, and some one by one")
         cases = [case for case in CASES if case.form is not Form.FILE or _is_quantized(checkpoint)]
         measured = {case.name: _in_process(case, options, Path(folder)) for case in cases}
         errors = _errors(checkpoint, windows, cases, Path(folder))

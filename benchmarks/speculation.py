@@ -20,40 +20,26 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from speculation_texts import TEXTS, Text
+from speculation_texts import Text, chosen
+from writing import write
 
 from swarm.checkpoint import Checkpoint, open_checkpoint
 from swarm.cli.demo import demonstration_model
 from swarm.cli.runner import run_async
-from swarm.client import ModelOptions, RemoteModel, Reply, SamplingConfig, SpeculationConfig, Swarm
+from swarm.client import ModelOptions, RemoteModel, SpeculationConfig, Swarm
 from swarm.client.head import Head
-from swarm.client.sampling import Sampler
 from swarm.client.speculation.draft_model import DraftModel
 from swarm.directory.memory import MemoryDirectory, Registry
+from swarm.errors import ConfigError
 from swarm.member import Member
 from swarm.membership.founder import Founder
 from swarm.peer.config import PeerConfig
 from swarm.peer.service import serving
 from swarm.transport.memory import Condition, Network
-
-
-class Dictated(Sampler):
-    """Says given tokens, whatever the model would say."""
-
-    def __init__(self, config: SamplingConfig, prompt_len: int, tokens: list[int]) -> None:
-        super().__init__(config)
-        self._prompt_len = prompt_len
-        self._tokens = tokens
-
-    def choose(self, ids: torch.Tensor, logits: torch.Tensor) -> int:
-        """The next of the tokens."""
-        super().choose(ids, logits)  # Takes its time, too.
-        return self._tokens[len(ids) - self._prompt_len]
 
 
 @dataclass
@@ -100,20 +86,24 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="write JSON too")
     arguments = parser.parse_args()
+    try:
+        arguments.texts = chosen(arguments.texts or [""])
+    except ConfigError as error:
+        parser.error(str(error))
     arguments.model = arguments.model or str(demonstration_model())
     return arguments
 
 
 async def _measure(arguments: argparse.Namespace) -> list[Result]:
     network, results = Network(), []
-    wanted = tuple(arguments.texts) or ("",)
-    texts = [text for text in TEXTS if text.name.startswith(wanted)]
     with open_checkpoint(arguments.model) as checkpoint:
         async with _swarm(network, checkpoint, arguments) as model:
-            await _write(model, texts[0], arguments.plain_tokens, SpeculationConfig(0))  # warms up
+            await write(
+                model, arguments.texts[0], arguments.plain_tokens, SpeculationConfig(0)
+            )  # warms up
             for milliseconds in arguments.round_trips:
                 network.default = Condition(milliseconds / 2000)
-                for text in texts:
+                for text in arguments.texts:
                     result = Result(text.name, milliseconds / 1000)
                     for _ in range(arguments.rounds):
                         await _round(model, text, arguments, result)
@@ -163,33 +153,14 @@ def _load(checkpoint: Checkpoint, arguments: argparse.Namespace) -> tuple[Head, 
 async def _round(
     model: RemoteModel, text: Text, arguments: argparse.Namespace, result: Result
 ) -> None:
-    off = await _write(model, text, arguments.plain_tokens, SpeculationConfig(0))
-    on = await _write(model, text, arguments.tokens, SpeculationConfig())
+    off = await write(model, text, arguments.plain_tokens, SpeculationConfig(0))
+    on = await write(model, text, arguments.tokens, SpeculationConfig())
     result.off.append(off.tokens_per_second)
     result.on.append(on.tokens_per_second)
     pairs = enumerate(zip(on.ids, off.ids, strict=False))
     result.parts_at = next((at for at, (one, other) in pairs if one != other), result.parts_at)
     result.num_tokens, result.num_steps = len(on.ids), on.num_steps
     result.num_drafted, result.num_accepted = on.num_drafted, on.num_accepted
-
-
-async def _write(
-    model: RemoteModel, text: Text, num_tokens: int, speculation: SpeculationConfig
-) -> Reply:
-    reply = await model.prepare(text.prompt, raw=text.raw)
-    options: dict[str, Any] = dict(text.sampling)
-    if text.answer is not None:
-        dictated = [int(token) for token in model.tokenizer(text.answer)["input_ids"]]
-        options |= {"max_new_tokens": min(num_tokens, len(dictated)), "ignore_eos": True}
-        sampling = SamplingConfig(**options)
-        reply = Reply(
-            reply.prompt_ids, _sampler=Dictated(sampling, len(reply.prompt_ids), dictated)
-        )
-    else:
-        sampling = SamplingConfig(max_new_tokens=num_tokens, **options)
-    async for _ in model.reply(reply, sampling, speculation):
-        pass
-    return reply
 
 
 def _show(results: list[Result], arguments: argparse.Namespace) -> None:

@@ -9,10 +9,12 @@ certain beforehand.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swarm.client import Grammar
+from swarm.errors import ConfigError
 
 SAMPLED = {"temperature": 0.8, "top_p": 0.95, "seed": 0}
 
@@ -165,3 +167,12 @@ TEXTS = (
         sampling=(("grammar", _MEETING),),
     ),
 )
+
+
+def chosen(names: Sequence[str]) -> list[Text]:
+    """Those whose names begin with one of these; raises `ConfigError` for one that begins none."""
+    for name in names:
+        if not any(text.name.startswith(name) for text in TEXTS):
+            known = "; ".join(text.name for text in TEXTS)
+            raise ConfigError(f"no text is called {name!r}: there are {known}")
+    return [text for text in TEXTS if text.name.startswith(tuple(names))]

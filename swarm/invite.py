@@ -24,6 +24,8 @@ from .wire.enrolment import Ticket
 PREFIX = "hs1"
 _CHECKSUM_LEN = 4
 _MAX_LEN = 8192
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+_DAMAGED = "the invite is damaged: copy the whole line again"
 
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Key = Annotated[bytes, msgspec.Meta(min_length=identity.KEY_LEN, max_length=identity.KEY_LEN)]
@@ -88,7 +90,7 @@ class Invite(msgspec.Struct, frozen=True, array_like=True):
         raw = _unbase32(text[len(PREFIX) :])
         body, checksum = raw[:-_CHECKSUM_LEN], raw[-_CHECKSUM_LEN:]
         if _checksum(body) != checksum:
-            raise ConfigError("the invite is damaged: copy the whole line again")
+            raise ConfigError(_DAMAGED)
         try:
             return msgspec.msgpack.decode(body, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -106,9 +108,10 @@ def _base32(raw: bytes) -> str:
 
 
 def _unbase32(text: str) -> bytes:
+    if not _LETTERS.issuperset(text):
+        raise ConfigError("the invite is damaged: it contains characters that no invite has")
     try:
         return base64.b32decode(text.upper() + "=" * (-len(text) % 8))
-    except (binascii.Error, ValueError) as error:
-        raise ConfigError(
-            "the invite is damaged: it contains characters that no invite has"
-        ) from error
+    except binascii.Error as error:
+        # Some lengths are of no bytes at all: something is missing, nothing that is there is wrong.
+        raise ConfigError(_DAMAGED) from error

@@ -19,10 +19,12 @@ from typing import Any
 
 import msgspec
 import torch
+from speculation_texts import Text, chosen
+from writing import write
 
 from swarm.checkpoint import open_checkpoint
 from swarm.cli.runner import run_async
-from swarm.client import ModelOptions, RemoteModel, RowInput, Session, Swarm
+from swarm.client import ModelOptions, RemoteModel, RowInput, Session, SpeculationConfig, Swarm
 from swarm.client.config import SessionConfig
 from swarm.client.head import Head
 from swarm.member import JoinConfig
@@ -39,13 +41,18 @@ SHORT = 64
 
 ECHO = 16 * 1024
 NUM_ECHOES = 9
+
+TOKENS, PLAIN_TOKENS = 160, 32
+"""Of each text that is written, with guesses and without."""
+
 _HEADER = b"echo"
 
 
 class Task(msgspec.Struct):
     """What to measure: `decode` steps, prompts of these lengths, each `rounds` times.
 
-    `echo` is where the echo is, `chunk_len` how prompts are cut (0: as usual).
+    `echo` is where the echo is, `chunk_len` how prompts are cut (0: as usual). `texts` are
+    beginnings of the names of what is written, without and with guesses.
     """
 
     decode: int
@@ -53,6 +60,7 @@ class Task(msgspec.Struct):
     rounds: int
     echo: tuple[str, list[str]]
     chunk_len: int = 0
+    texts: list[str] = []
 
 
 class Prompt(msgspec.Struct):
@@ -67,6 +75,19 @@ class Prompt(msgspec.Struct):
     sent: int
 
 
+class Written(msgspec.Struct):
+    """One of `speculation_texts.TEXTS`: tokens per second without and with guesses, by rounds."""
+
+    text: str
+    off: list[float]
+    on: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast it is with guesses: the median over rounds."""
+        return statistics.median(on / off for on, off in zip(self.on, self.off, strict=True))
+
+
 class Measured(msgspec.Struct):
     """What was measured, in seconds; `hops` is compute per decode step, hop by hop."""
 
@@ -79,6 +100,7 @@ class Measured(msgspec.Struct):
     echo: list[float]
     prompts: list[Prompt]
     recoveries: int
+    written: list[Written] = []
 
 
 @dataclass
@@ -119,6 +141,7 @@ class Asker:
                 prompt, lost = await self._prompts(swarm, remote, length, task.rounds, config)
                 prompts.append(prompt)
                 recoveries += lost
+            written = [await _written(remote, text, task.rounds) for text in chosen(task.texts)]
         return Measured(
             hidden_size=remote.head.module.config.hidden_size,
             chunk_len=config.chunk_len,
@@ -129,6 +152,7 @@ class Asker:
             echo=await _echoes(*task.echo),
             prompts=prompts,
             recoveries=recoveries,
+            written=written,
         )
 
     async def _decode(self, session: Session, num_steps: int) -> _Steps:
@@ -180,6 +204,17 @@ class Asker:
                 hops.append([hop.compute / 1e6 for hop in session.last_times])
         means = [statistics.mean(hop) for hop in zip(*hops, strict=True)]
         return Prompt(length, seconds, means, sent), recoveries
+
+
+async def _written(remote: RemoteModel, text: Text, rounds: int) -> Written:
+    """In turns. Without guesses every token takes the same time, so that fewer will do."""
+    written = Written(text.name, [], [])
+    for _ in range(rounds):
+        off = await write(remote, text, PLAIN_TOKENS, SpeculationConfig(0))
+        on = await write(remote, text, TOKENS, SpeculationConfig())
+        written.off.append(off.tokens_per_second)
+        written.on.append(on.tokens_per_second)
+    return written
 
 
 async def _echoes(peer: str, addresses: list[str]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm.client.benchmark.limits import FrameSize, Leg, decode_limit, prefill_limit
 
-from .asker import ECHO, SHORT, Measured, Prompt
+from .asker import ECHO, SHORT, Measured, Prompt, Written
 from .box import Setting
 
 FRAME_BYTES = 120
@@ -31,7 +31,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Row:
-    """All of one setting; `prompts` by length, `passed` what the router saw."""
+    """All of one setting; `prompts` by length, `passed` what the router saw, `written` texts."""
 
     setting: Setting
     decode: Reached
@@ -40,6 +40,7 @@ class Row:
     prompts: dict[int, Reached]
     recoveries: int
     passed: dict[str, float]
+    written: list[Written]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; seconds."""
@@ -51,6 +52,7 @@ class Row:
             "prompts": {str(length): _plain(reached) for length, reached in self.prompts.items()},
             "recoveries": self.recoveries,
             "passed": self.passed,
+            "written": {each.text: {"off": each.off, "on": each.on} for each in self.written},
         }
 
 
@@ -85,6 +87,7 @@ def row(setting: Setting, measured: Measured, num_cores: int, passed: dict[str, 
         prompts,
         measured.recoveries,
         passed,
+        measured.written,
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,9 +31,9 @@ class Village:
     _client: Program
     _echo: tuple[str, list[str]]
 
-    def measure(self, decode: int, prompts: Sequence[int], rounds: int, chunk_len: int) -> Measured:
-        """Has the client measure over the network as it is now."""
-        task = asker.Task(decode, list(prompts), rounds, self._echo, chunk_len)
+    def measure(self, **what: Any) -> Measured:
+        """Has the client measure over the network as it is now: the other fields of `Task`."""
+        task = asker.Task(echo=self._echo, **what)
         self._client.say(msgspec.json.encode(task).decode())
         return msgspec.json.decode(self._client.line(timeout=600.0), type=asker.Measured)
 

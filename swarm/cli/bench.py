@@ -68,7 +68,7 @@ def bench(
         typer.Option("--json", metavar="FILE", help="Write JSON too; - for JSON alone."),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Draw a plot; needs homeswarm[plot].")
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw a plot; needs matplotlib.")
     ] = None,
     revision: RevisionOption = None,
     cache: CacheOption = None,

@@ -16,7 +16,7 @@ from swarm.invite import Invite
 from ..transport import Signer, Transport
 from ..wire.enrolment import Station
 from . import enrolment
-from .certificate import Role, Standing
+from .certificate import ROLES, Role, Standing
 from .membership import Membership, certify_process
 from .papers import Cabinet, Papers
 from .trust import Trust
@@ -229,7 +229,15 @@ async def _papers(
         if standing.may(applicant.role):
             cabinet.save(papers)
             return papers
-    papers = await enrolment.enrol(transport, applicant.subject, invite, trust, applicant.name)
+    try:
+        papers = await enrolment.enrol(transport, applicant.subject, invite, trust, applicant.name)
+    except ConfigError as error:
+        if applicant.role in ROLES[invite.role]:
+            raise
+        # Used up by this machine's other programs, as a rule; a new one of its kind would not do.
+        raise ConfigError(
+            f"{error} (made with --role {applicant.role}: this one is for a {invite.role})"
+        ) from error
     cabinet.save(papers)
     standing = trust.check(papers.credential, applicant.subject.peer_id)
     if not standing.may(applicant.role):

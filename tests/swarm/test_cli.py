@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import typer
+from rich.text import Text
 
 from swarm import cli
 from swarm.cli import _options, _progress, demo
@@ -39,6 +40,19 @@ def peer(start: int, end: int, state: State = State.SERVING, **changes) -> Annou
         "total_positions": 100,
     }
     return Announcement(**{**values, **changes})
+
+
+def test_help_shows_every_word_of_itself():
+    """What stands in brackets would be markup: `homeswarm[plot]` came out as `homeswarm`."""
+    commands = typer.main.get_command(cli.build()).commands  # type: ignore[attr-defined]
+    texts = [
+        text
+        for command in (*commands.values(), *commands["serve"].commands.values())
+        for text in (command.help, *(getattr(each, "help", None) for each in command.params))
+        if text
+    ]
+    assert len(texts) > 100
+    assert [text for text in texts if Text.from_markup(text).plain != text] == []
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("0:10", (0, 10)), ("3:4", (3, 4))])

@@ -122,6 +122,13 @@ def test_what_is_wrong_is_said(text: str, said: str) -> None:
         Invite.decode(text)
 
 
+@pytest.mark.parametrize("missing", range(1, 17))
+def test_a_line_that_was_cut_is_to_be_copied_whole(missing: int) -> None:
+    """Base32 refuses some lengths by the words that it has for letters that are none."""
+    with pytest.raises(ConfigError, match="copy the whole line again"):
+        Invite.decode(INVITE.encode()[:-missing])
+
+
 def line_of(body: bytes) -> str:
     """A line whose checksum is right."""
     raw = body + hashlib.sha256(body).digest()[:4]

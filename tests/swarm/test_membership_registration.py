@@ -281,6 +281,18 @@ async def test_an_invite_for_less_than_is_needed_says_so(village: Village) -> No
     assert office.kinds == ["Enrol"]
 
 
+async def test_an_invite_for_less_that_is_used_up_says_so_too(village: Village) -> None:
+    """A laptop that asks, and then would serve by what it has been let in with."""
+    office = await village.office()
+    invite = office.invite(Role.CLIENT)
+    await village.join(invite, Role.CLIENT, machine="client")
+    office.twist = lambda *_: Declined(Decline.SPENT, "")
+    with pytest.raises(ConfigError, match=r"used up.*--role peer.*for a client"):
+        await village.join(invite, Role.PEER, machine="peer")
+    with pytest.raises(ConfigError, match=r"ask for a new one$"):
+        await village.join(invite, Role.CLIENT, machine="another")
+
+
 @pytest.mark.parametrize(
     ("why", "error", "said"),
     [
