@@ -53,6 +53,12 @@ def note(request: web.Request, refusal: Refusal) -> Refusal:
     return refusal
 
 
+def news(request: web.Request) -> list[str]:
+    """What lines in the middle of a stream tell now; nothing where nobody has asked for it."""
+    trace = request.get(_TRACE)
+    return [f"change {text}" for text in trace.news()] if trace and _wanted(request) else []
+
+
 def last_words(request: web.Request) -> str | None:
     """What the last line of a stream tells; None where nobody has asked for it."""
     trace = request.get(_TRACE)

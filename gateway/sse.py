@@ -15,7 +15,7 @@ from swarm.background import background
 from swarm.errors import SwarmError
 
 from .endpoint import Dialect
-from .observation import last_words, note
+from .observation import last_words, news, note
 from .refusals import translate
 
 QUIET = 15.0
@@ -76,7 +76,9 @@ class EventStream:
         return True
 
     async def send(self, data: Any, event: str | None = None) -> None:
-        """Sends one event; `data` is text, or becomes JSON."""
+        """Sends one event, after what happened before it; `data` is text, or becomes JSON."""
+        for line in news(self._request):
+            await self.comment(line)
         text = data.encode() if isinstance(data, str) else msgspec.json.encode(data)
         head = b"event: %s\n" % event.encode() if event else b""
         await self._write(head + b"data: " + text + b"\n\n")

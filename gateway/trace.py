@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class Trace:
     begun: float = 0.0
     ended: float = 0.0
     refusal: Refusal | None = None
+    _num_told: Counter[int] = field(default_factory=Counter)
 
     @property
     def answer(self) -> Answer | None:
@@ -116,6 +118,15 @@ class Trace:
     def total(self, field: str) -> int:
         """The sum of a counter of the replies, such as `num_recoveries`."""
         return sum(getattr(reply, field) for reply in self.replies)
+
+    def news(self) -> list[str]:
+        """The changes of routes since this was asked last, each as JSON for programs."""
+        told = []
+        for choice, reply in enumerate(self.replies):
+            fresh = reply.timing.changes[self._num_told[choice] :]
+            self._num_told[choice] += len(fresh)
+            told += [_compact(_change(change)) for change in fresh]
+        return told
 
     def as_json(self) -> str:
         """For programs: compact, in ASCII, of limited length; what is per step is a mean."""

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from swarm.client import HopTiming, Reply, Timing
+from swarm.client import HopTiming, Reply, RouteChange, Timing
 from swarm.client.route import Hop
 from swarm.gateway.answer import Source
 from swarm.gateway.ask import Ask, Text
@@ -138,6 +138,25 @@ async def test_a_streams_trace_is_its_last_line(client: Any, replied: Reply) -> 
     assert last.startswith(": trace ")
     assert json.loads(last.removeprefix(": trace "))["hops"][0]["peer"] == "ann"
     assert TRACE not in answer.headers and "queue;dur=500.0" in answer.headers["Server-Timing"]
+
+
+async def test_a_stream_tells_changes_of_the_route_as_they_come(
+    client: Any, scripted: Any, replied: Reply
+) -> None:
+    class Mended(list[Said]):
+        def __iter__(self) -> Iterator[Said]:
+            yield self[0]
+            replied.timing.changes.append(RouteChange("recovery", 41, ("ann",), ("cyd",)))
+            yield from self[1:]
+
+    scripted.events = Mended([Said(0, "alpha"), Said(0, "two"), Said(0, "three")])
+    answer = await client.get("/stream", headers={TRACE: "1"})
+    first, change, second, third, trace = (await answer.text()).strip().split("\n\n")
+    assert (first, second, third) == ("data: alpha", "data: two", "data: three")
+    told = json.loads(change.removeprefix(": change "))
+    assert told == {"kind": "recovery", "tokens": 41, "gone": ["ann"], "came": ["cyd"]}
+    assert json.loads(trace.removeprefix(": trace "))["changes"] == [told]
+    assert ": change" not in await (await client.get("/stream")).text()
 
 
 async def test_a_trace_fits_a_header_line(client: Any, replied: Reply) -> None:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from swarm.checkpoint import open_checkpoint
+from swarm.client import Reply, RouteChange
 from swarm.gateway.config import GatewayConfig
 from swarm.gateway.core import Core
 from swarm.peer.runner import Runner
@@ -66,6 +67,7 @@ async def test_an_answer_survives_a_peer(
     await mended.wait_for()
     told = await mended.inner_text()
     assert told.startswith("peer-1 was lost after") and told.endswith("spare-2:4 took over.")
+    await page.locator(".facts summary").wait_for()  # It is whole.
     words = make_byte_level(template=TEMPLATE)
     ids = world.tiny.greedy(words("u:Hello\na:")["input_ids"], COUNT)
     if words.eos_token_id in ids:
@@ -78,6 +80,51 @@ async def test_an_answer_survives_a_peer(
     rows = await page.locator(".hops tbody th").all_inner_texts()
     assert rows == ["peer-0", "peer-1", "spare-2:4"]
     assert "peer-0 → spare-2:4" in await page.locator(".via").inner_text()
+
+
+async def test_a_lost_peer_is_told_while_the_answer_goes_on(page, speaker, ask) -> None:
+    speaker.replies = (reply := Reply([1, 2, 3]),)
+    await ask(page, "Hello")
+    speaker.say("alpha ")
+    mended = page.locator(".answer .mended")
+    await page.get_by_text("alpha").wait_for()
+    assert not await mended.count()
+    reply.timing.changes.append(RouteChange("recovery", 41, ("attic",), ("study",)))
+    speaker.say("beta ")
+    await mended.wait_for()
+    assert await mended.inner_text() == "attic was lost after 41 tokens; study took over."
+    assert await page.locator(".answer[aria-busy=true]").count()
+    heard = page.get_by_role("status").filter(has_text="attic was lost after 41 tokens")
+    await heard.wait_for(state="attached")
+    # Nobody tells the trace of an answer that is stopped: what was told before stays.
+    await page.get_by_role("button", name="Stop").click()
+    await page.get_by_text("Stopped.").first.wait_for()
+    assert await mended.inner_text() == "attic was lost after 41 tokens; study took over."
+
+
+async def test_each_change_is_shown_once_when_the_trace_has_come(page, speaker, ask) -> None:
+    change = RouteChange("handover", 2, ("attic",), ("study",))
+    speaker.replies = (reply := Reply([1, 2, 3], num_handovers=1),)
+    reply.timing.changes.append(change)
+    speaker.answer("alpha")
+    await ask(page, "Hello")
+    await page.locator(".facts summary").wait_for()
+    told = await page.locator(".mended li").all_inner_texts()
+    assert told == ["attic left after 2 tokens and handed over to study."]
+
+
+async def test_an_answer_that_stands_still_says_for_how_long(page, speaker, ask) -> None:
+    await page.clock.install()
+    await ask(page, "Hello")
+    speaker.say("alpha ", "beta ")
+    await page.get_by_text("beta").wait_for()
+    await page.clock.run_for(5000)
+    waiting = page.locator(".waiting")
+    await waiting.filter(has_text="Nothing has come for").wait_for()
+    speaker.say("gamma ")
+    await waiting.filter(has_text="Nothing has come for").wait_for(state="detached")
+    speaker.end()
+    await waiting.wait_for(state="detached")
 
 
 async def exported(download: Any) -> Any:

@@ -1,5 +1,7 @@
 /** What readers of a screen hear of an answer: whole sentences now and then, never each token. */
 
+import { changeOf } from "/page/chat/route.js";
+
 /** Milliseconds between two announcements. */
 const EVERY = 5000;
 
@@ -15,7 +17,7 @@ export class Announcer {
     Object.assign(this, { t, say });
   }
 
-  /** `begin`, `text` with a bit of the answer, or `end` with its state. */
+  /** `begin`, `text` with a bit of the answer, `change` of its route, or `end` with its state. */
   hear(kind, text) {
     if (kind === "begin") {
       this.#heard = "";
@@ -25,6 +27,8 @@ export class Announcer {
       // Of a flood nothing is kept that would not be said.
       if (this.#heard.length < 4 * MOST) this.#heard += text;
       if (performance.now() - this.#last >= EVERY) this.#flush(sentencesOf(this.#heard));
+    } else if (kind === "change") {
+      this.say(changeOf(text, this.t));
     } else {
       this.say([plain(this.#heard), this.t(`say_${text}`)].filter(Boolean).join(" "));
     }

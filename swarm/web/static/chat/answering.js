@@ -10,11 +10,14 @@ const LEAST_PAUSE = 70;
 /** Milliseconds between two times that a growing answer is kept. */
 const KEEP_EVERY = 2000;
 
+/** Changes of a route that are shown, the latest: as many as a trace has. */
+const MOST_CHANGES = 8;
+
 /**
  * Has questions answered, one at a time in each conversation.
  *
- * An answer's `facts` are `{by, tokens, rate, seconds, trace}` as far as they are known, and its
- * `error` is `{status, code, param, message, retryAfter}`.
+ * An answer's `facts` are `{by, tokens, rate, seconds, changes, trace}` as far as they are known, and
+ * its `error` is `{status, code, param, message, retryAfter}`.
  */
 export class Answering {
   #running = new Map();
@@ -26,7 +29,11 @@ export class Answering {
     Object.assign(this, { api, book });
   }
 
-  /** What is known of the answer that is coming in a conversation: `{begun, num_pieces}`. */
+  /**
+   * What is known of the answer that is coming in a conversation: `{asked, begun, latest}`, the
+   * times at which it was asked for, began and had its newest piece, `num_pieces`, and the `changes`
+   * of its route.
+   */
   progress(conversation) {
     return this.#running.get(conversation?.id);
   }
@@ -63,7 +70,8 @@ export class Answering {
   }
 
   async #answer(conversation, answer) {
-    const progress = { controller: new AbortController(), asked: now(), begun: 0, num_pieces: 0 };
+    const progress = { controller: new AbortController(), asked: now(), begun: 0, latest: 0 };
+    Object.assign(progress, { num_pieces: 0, changes: [] });
     this.#running.set(conversation.id, progress);
     this.book.busy.add(conversation.id);
     this.announce("begin", "");
@@ -72,17 +80,23 @@ export class Answering {
     const keeping = setInterval(keep, KEEP_EVERY);
     addEventListener("pagehide", keep);
     // The answer itself grows only when it is shown, as one text of many pieces costs its length.
-    const hear = (text) => {
-      progress.begun ||= now();
+    const onText = (text) => {
+      progress.latest = now();
+      progress.begun ||= progress.latest;
       progress.num_pieces += 1;
       answer.text += text;
       this.announce("text", text);
       pace.ask();
     };
+    const onChange = (change) => {
+      progress.changes = [...progress.changes, change].slice(-MOST_CHANGES);
+      this.announce("change", change);
+      pace.ask();
+    };
     const body = requestOf(conversation);
     keep();
     try {
-      const facts = await ask(this.api, body, hear, progress.controller.signal);
+      const facts = await ask(this.api, body, { onText, onChange }, progress.controller.signal);
       answer.state = facts.finish === "length" ? "limit" : "done";
       answer.facts = told(facts, progress);
     } catch (error) {
@@ -141,12 +155,14 @@ class Pace {
   }
 }
 
-function told({ by = null, usage, trace }, { asked, begun, num_pieces: numPieces }) {
+function told({ by = null, usage, trace }, progress) {
+  const { asked, begun, changes, num_pieces: numPieces } = progress;
   const seconds = (now() - asked) / 1000;
   const tokens = usage?.completion_tokens ?? trace?.completion ?? null;
   const following = begun ? (now() - begun) / 1000 : 0;
   const guessed = following > 0 && numPieces > 1 ? (numPieces - 1) / following : null;
-  return { by, tokens, seconds, rate: trace?.tokens_per_second || guessed, trace: trace ?? null };
+  const rate = trace?.tokens_per_second || guessed;
+  return { by, tokens, seconds, rate, changes, trace: trace ?? null };
 }
 
 function now() {

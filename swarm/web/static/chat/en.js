@@ -59,6 +59,7 @@ export default {
   waiting: "Reading your message …",
   waiting_for: "Reading your message … {s} s",
   writing: "Writing …",
+  stalled: "Nothing has come for {s} s. If a peer was lost, the answer goes on with another.",
   about_rate: "Writing, about {rate} tokens/s",
   elsewhere: "This answer is coming in another tab.",
   stopped: "Stopped.",

@@ -59,6 +59,7 @@ export default {
   waiting: "Leyendo tu mensaje …",
   waiting_for: "Leyendo tu mensaje … {s} s",
   writing: "Escribiendo …",
+  stalled: "No ha llegado nada desde hace {s} s. Si se ha perdido un equipo, la respuesta sigue con otro.",
   about_rate: "Escribiendo, unos {rate} tokens/s",
   elsewhere: "Esta respuesta está llegando en otra pestaña.",
   stopped: "Parada.",

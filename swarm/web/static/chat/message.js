@@ -67,9 +67,9 @@ export function Answer({ message, t, api, progress, actions }) {
   const isRunning = state === "running" && progress !== undefined;
   return html`<article class="message answer" aria-label=${t("model_says")} aria-busy=${isRunning}>
     ${text && html`<${Prose} key=${message.id} text=${text} t=${t} />`}
+    <${Mended} facts=${isRunning ? progress : facts} t=${t} />
     ${isRunning && html`<${Waiting} progress=${progress} t=${t} />`}
     ${state === "running" && !isRunning && html`<p class="soft note">${t("elsewhere")}</p>`}
-    ${!isRunning && facts?.trace && html`<${Mended} trace=${facts.trace} t=${t} />`}
     ${state === "stopped" && html`<p class="soft note">${t("stopped")}</p>`}
     ${state === "limit" && html`<p class="soft note">${t("limit")}</p>`}
     ${state === "broken" && html`<${Problem} error=${error} message=${message} t=${t} api=${api}
@@ -94,7 +94,9 @@ function Waiting({ progress, t }) {
   }, []);
   const since = (time) => (performance.now() - time) / 1000;
   let words = t("waiting");
-  if (progress.begun) {
+  if (progress.begun && since(progress.latest) > patience(progress)) {
+    words = t("stalled", { s: t.number(since(progress.latest), 0) });
+  } else if (progress.begun) {
     const seconds = since(progress.begun);
     const rate = seconds > 0.5 ? (progress.num_pieces - 1) / seconds : 0;
     words = rate > 0 ? t("about_rate", { rate: t.number(rate, 0) }) : t("writing");
@@ -102,6 +104,12 @@ function Waiting({ progress, t }) {
     words = t("waiting_for", { s: t.number(since(progress.asked), 0) });
   }
   return html`<p class="waiting"><span class="dots" aria-hidden="true"><i /><i /><i /></span>${words}</p>`;
+}
+
+/** Seconds without anything new after which that is said: slow models take some for each token. */
+function patience({ begun, latest, num_pieces: numPieces }) {
+  const usual = (latest - begun) / 1000 / Math.max(1, numPieces - 1);
+  return Math.max(3, 4 * usual);
 }
 
 function CopyButton({ text, t }) {

@@ -23,9 +23,9 @@ export function Facts({ facts, model, t }) {
   </details>`;
 }
 
-/** What happened to an answer's route, if anything did: seen without opening anything. */
-export function Mended({ trace, t }) {
-  const lines = changes(trace, t);
+/** What happened to an answer's route, if anything did: seen at once, without opening anything. */
+export function Mended({ facts, t }) {
+  const lines = happened(facts ?? {}, t);
   if (!lines.length) return null;
   return html`<ul class="mended">
     ${lines.map((line, index) => html`<li key=${index} dir="auto">${line}</li>`)}
@@ -81,18 +81,20 @@ function Bar({ hop, most }) {
 }
 
 /** What became of the route while the answer was written, in sentences. */
-function changes(trace, t) {
-  if (!trace) return [];
-  const told = (trace.changes ?? []).map(({ kind, tokens, gone, came }) =>
-    t(came.length ? `route_${kind}` : `route_${kind}_same`, {
-      n: tokens,
-      gone: list(gone, t),
-      came: list(came, t),
-    }),
-  );
-  const silent = trace.recoveries + trace.handovers - told.length;
+function happened({ changes = [], trace }, t) {
+  const told = (trace?.changes ?? changes).map((change) => changeOf(change, t));
+  const silent = trace ? trace.recoveries + trace.handovers - told.length : 0;
   if (silent > 0) told.push(t("route_mended", { n: silent }));
   return told;
+}
+
+/** One change of a route as a sentence. */
+export function changeOf({ kind, tokens, gone, came }, t) {
+  return t(came.length ? `route_${kind}` : `route_${kind}_same`, {
+    n: tokens,
+    gone: list(gone, t),
+    came: list(came, t),
+  });
 }
 
 function list(names, t) {
