@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 
 from swarm.errors import ConfigError
-from swarm.forms import Form
 
 from . import _completion
 
@@ -45,81 +44,6 @@ RevisionOption = Annotated[
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Keeps what is downloaded of models.")
 ]
-
-# What every command takes that asks a model.
-
-MaxTokensOption = Annotated[int, typer.Option(min=1, help="At most so many new tokens.")]
-
-TemperatureOption = Annotated[
-    float, typer.Option(min=0, help="0 always takes the likeliest token.")
-]
-
-TopKOption = Annotated[int, typer.Option(min=0, help="Among the likeliest so many; 0: all.")]
-
-TopPOption = Annotated[float, typer.Option(min=0, max=1, help="Among the likeliest mass.")]
-
-MinPOption = Annotated[
-    float, typer.Option(min=0, max=1, help="At least this part of the best chance.")
-]
-
-RepetitionPenaltyOption = Annotated[float, typer.Option(help="1 punishes nothing.")]
-
-SeedOption = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
-
-StopOption = Annotated[list[str] | None, typer.Option(help="End before this text; repeatable.")]
-
-WaitOption = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for missing blocks.")
-]
-
-DtypeOption = Annotated[
-    str,
-    typer.Option(
-        help="Of the client's part: auto, bfloat16, float16, float32.",
-        autocompletion=_completion.among("auto", "bfloat16", "float16", "float32"),
-    ),
-]
-
-WireOption = Annotated[
-    str,
-    typer.Option(
-        help="What travels: auto (as --dtype, int8 over slow lines), float32, bfloat16,"
-        " float16, int8.",
-        autocompletion=_completion.among("auto", "float32", "bfloat16", "float16", "int8"),
-    ),
-]
-
-ThreadsOption = Annotated[int, typer.Option(min=0, help="Compute threads; 0: all cores.")]
-
-SpeculateOption = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|off|N",
-        help="Guesses that travel along with each token. Changes no text.",
-        autocompletion=_completion.among("auto", "off"),
-    ),
-]
-
-DraftOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="A small model of the same family guesses, too.",
-        autocompletion=_completion.models,
-    ),
-]
-
-AuditOption = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        max=1,
-        metavar="RATE",
-        help="Part of the peers' work that others do again, to find who is wrong; 0: none.",
-    ),
-]
-
-QuantizeOption = Annotated[Form, typer.Option(help="The client's output head in fewer bits.")]
 
 
 _LEAST_RATE = 32_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,31 +12,11 @@ import typer
 from rich.console import Console
 
 from swarm.errors import RequestError, SwarmError
-from swarm.forms import Form
 
 from . import _options
-from ._options import (
-    AuditOption,
-    CacheOption,
-    DraftOption,
-    DtypeOption,
-    JoinOption,
-    MaxTokensOption,
-    MinPOption,
-    ModelOption,
-    QuantizeOption,
-    RepetitionPenaltyOption,
-    RevisionOption,
-    SeedOption,
-    SpeculateOption,
-    StopOption,
-    TemperatureOption,
-    ThreadsOption,
-    TopKOption,
-    TopPOption,
-    WaitOption,
-    WireOption,
-)
+from ._asking import Asking, Choosing, MaxTokensOption, WaitOption
+from ._options import JoinOption, ModelOption
+from ._parameters import spread
 from ._report import Report
 from .chat.clean import clean
 from .runner import run_async
@@ -57,7 +37,7 @@ _CHECK_PATIENCE = 30.0
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(name="run")(run)
+    app.command(name="run")(spread(run))
 
 
 def run(
@@ -65,50 +45,24 @@ def run(
     model: ModelOption,
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
     max_tokens: MaxTokensOption = 256,
-    temperature: TemperatureOption = 0.0,
-    top_k: TopKOption = 0,
-    top_p: TopPOption = 1.0,
-    min_p: MinPOption = 0.0,
-    repetition_penalty: RepetitionPenaltyOption = 1.0,
-    seed: SeedOption = None,
-    stop: StopOption = None,
+    *,
+    choosing: Choosing,
     raw: Annotated[bool, typer.Option("--raw", help="Apply no chat template.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write text, token ids, route and timings as JSON.")
     ] = False,
     wait: WaitOption = 20.0,
-    dtype: DtypeOption = "auto",
-    wire: WireOption = "auto",
-    quantize: QuantizeOption = Form.NONE,
-    threads: ThreadsOption = 0,
-    speculate: SpeculateOption = "auto",
-    draft: DraftOption = None,
-    audit: AuditOption = 0.01,
-    revision: RevisionOption = None,
-    cache: CacheOption = None,
+    asking: Asking,
 ) -> None:
     """Ask the group's swarm: the text goes to standard output, route and speeds to stderr."""
     from ._progress import progress, waiting
 
     with waiting("starting"):
-        from swarm.client import ModelOptions, SamplingConfig, SpeculationConfig
-
+        sampling = choosing.sampling(max_tokens)
+        options, speculation = asking.options(progress()), asking.speculation()
     text = _standard_input() if prompt == "-" else prompt
-    sampling = SamplingConfig(
-        max_new_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=tuple(stop or ()),
-    )
-    small = _options.existing_model(draft) if draft else None
-    options = ModelOptions(revision, dtype, cache, progress(), small, wire, quantize)
-    speculation = SpeculationConfig.parse(speculate)
     question = Question(_options.existing_model(model), text, raw, sampling, as_json, speculation)
-    run_async(_ask(join, question, options, Terms(wait, threads, audit)))
+    run_async(_ask(asking.joining(join, wait, _say_wait), question, options))
 
 
 def _standard_input() -> str:
@@ -130,33 +84,11 @@ class Question:
     speculation: SpeculationConfig | None = None
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How long to wait for missing blocks, in seconds, with how many threads of our own (0: all
-    cores), and which part of the peers' work to check."""
-
-    wait: float
-    threads: int
-    audit: float
-
-
-async def _ask(invite: str, question: Question, options: ModelOptions, terms: Terms) -> None:
-    import torch
-
-    from swarm.client import AuditConfig, Swarm
-    from swarm.client.config import SessionConfig
-
+async def _ask(
+    joining: AbstractAsyncContextManager[Swarm], question: Question, options: ModelOptions
+) -> None:
     from ._progress import JOINING, entering
 
-    if terms.threads:
-        torch.set_num_threads(terms.threads)
-    joining = Swarm.join(
-        invite,
-        _options.asker(),
-        session_config=SessionConfig(route_patience=terms.wait),
-        on_wait=_say_wait,
-        audit_config=AuditConfig(rate=terms.audit),
-    )
     async with entering(joining, JOINING) as swarm:
         model = await swarm.model(question.model, options)
         await answer(swarm, model, question)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,29 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swarm.errors import ConfigError
-from swarm.forms import Form
 
 from . import _keys, _options
+from ._asking import Asking, WaitOption
 from ._keys import KeysFolderOption
 from ._offers import Offer, announced, parse
-from ._options import (
-    AuditOption,
-    CacheOption,
-    DraftOption,
-    DtypeOption,
-    JoinOption,
-    QuantizeOption,
-    RevisionOption,
-    SpeculateOption,
-    ThreadsOption,
-    WaitOption,
-    WireOption,
-)
+from ._options import JoinOption
+from ._parameters import spread
 from ._service import ServeGroup
 from .runner import Stopped, run_async
 
 if TYPE_CHECKING:
-    from swarm.client import AuditConfig, ModelOptions, RemoteModel, SpeculationConfig, Swarm
+    from swarm.client import ModelOptions, RemoteModel, SpeculationConfig, Swarm
     from swarm.gateway import Door, FallbackConfig, Gateway, GatewayConfig, Keys
 
 _FALLBACK_KEY = "HOMESWARM_FALLBACK_KEY"
@@ -44,7 +33,7 @@ _FALLBACK_KEY = "HOMESWARM_FALLBACK_KEY"
 def register(app: typer.Typer) -> None:
     """Adds the command, and those below it."""
     group = typer.Typer(invoke_without_command=True, cls=ServeGroup)
-    group.callback()(serve)
+    group.callback()(spread(serve))
     _keys.register(group)
     app.add_typer(group, name="serve")
 
@@ -111,13 +100,6 @@ def serve(
         ),
     ] = 10.0,
     wait: WaitOption = 20.0,
-    dtype: DtypeOption = "auto",
-    wire: WireOption = "auto",
-    quantize: QuantizeOption = Form.NONE,
-    threads: ThreadsOption = 0,
-    speculate: SpeculateOption = "auto",
-    draft: DraftOption = None,
-    audit: AuditOption = 0.01,
     fallback: Annotated[
         str | None,
         typer.Option(
@@ -134,8 +116,8 @@ def serve(
         bool,
         typer.Option("--fallback-when-busy", help="It answers also while too many wait."),
     ] = False,
-    revision: RevisionOption = None,
-    cache: CacheOption = None,
+    *,
+    asking: Asking,
 ) -> None:
     """Let other programs ask the swarm, over the APIs of OpenAI and Anthropic.
 
@@ -149,9 +131,10 @@ def serve(
     from ._progress import progress, waiting
 
     with waiting("starting"):
-        from swarm.client import AuditConfig, ModelOptions, SpeculationConfig
         from swarm.gateway import GatewayConfig
         from swarm.gateway.keys import KeyFile, Keys, given
+
+        options, speculation = asking.options(progress()), asking.speculation()
 
     config = GatewayConfig(
         host=host,
@@ -171,15 +154,13 @@ def serve(
         drain=drain,
     )
     offers = parse(model or ())
-    if (revision or draft) and len({offer.source for offer in offers}) != 1:
+    if (asking.revision or asking.draft) and len({offer.source for offer in offers}) != 1:
         raise typer.BadParameter("--revision and --draft need one --model, to which they belong")
-    small = _options.existing_model(draft) if draft else None
-    options = ModelOptions(revision, dtype, cache, progress(), small, wire, quantize)
     keys = Keys(given(api_key or ()), KeyFile(folder or _keys.default_folder()))
-    terms = Terms(threads, AuditConfig(rate=audit), SpeculationConfig.parse(speculate))
     outside = _fallback(fallback, fallback_model, config, when_busy=fallback_when_busy)
     with suppress(Stopped):
-        run_async(_serve(join, offers, options, Listening(config, keys, outside), terms))
+        listening = Listening(config, keys, speculation, outside)
+        run_async(_serve(asking.joining(join, wait), offers, options, listening))
 
 
 def _fallback(
@@ -203,48 +184,26 @@ def _fallback(
 
 @dataclass(frozen=True)
 class Listening:
-    """Where clients are heard, and which; who else answers them."""
+    """Where clients are heard, and which; what is guessed for them, and who else answers them."""
 
     config: GatewayConfig
     keys: Keys
+    speculation: SpeculationConfig
     fallback: FallbackConfig | None = None
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How the swarm is asked: with how many threads of our own (0: all cores), which part of the
-    peers' work is checked, and what is guessed."""
-
-    threads: int
-    audit: AuditConfig
-    speculation: SpeculationConfig
-
-
 async def _serve(
-    invite: str,
+    joining: AbstractAsyncContextManager[Swarm],
     offers: tuple[Offer, ...],
     options: ModelOptions,
     listening: Listening,
-    terms: Terms,
 ) -> None:
-    import torch
-
-    from swarm.client import Swarm
-    from swarm.client.config import SessionConfig
     from swarm.gateway import Door, Metrics, serve
 
     from . import _census
     from ._progress import JOINING, entering
 
-    if terms.threads:
-        torch.set_num_threads(terms.threads)
     config = listening.config
-    joining = Swarm.join(
-        invite,
-        _options.asker(),
-        session_config=SessionConfig(route_patience=config.wait),
-        audit_config=terms.audit,
-    )
     with Door.opened(config, listening.keys) as door, _census.told_on_signal() as census:
         async with entering(joining, JOINING) as swarm:
             models = await _open(swarm, offers, options, config.wait)
@@ -255,7 +214,7 @@ async def _serve(
                 models,
                 keys=listening.keys,
                 door=door,
-                speculation=terms.speculation,
+                speculation=listening.speculation,
                 metrics=metrics,
                 fallback=listening.fallback,
                 swarm=swarm,

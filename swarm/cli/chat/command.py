@@ -10,31 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swarm.errors import ConfigError, SwarmError
-from swarm.forms import Form
 
 from .. import _completion, _options
+from .._asking import Asking, Choosing, MaxTokensOption, WaitOption
 from .._offers import announced
-from .._options import (
-    AuditOption,
-    CacheOption,
-    DraftOption,
-    DtypeOption,
-    JoinOption,
-    MaxTokensOption,
-    MinPOption,
-    QuantizeOption,
-    RepetitionPenaltyOption,
-    RevisionOption,
-    SeedOption,
-    SpeculateOption,
-    StopOption,
-    TemperatureOption,
-    ThreadsOption,
-    TopKOption,
-    TopPOption,
-    WaitOption,
-    WireOption,
-)
+from .._options import JoinOption
+from .._parameters import spread
 from ..runner import run_async
 
 if TYPE_CHECKING:
@@ -49,7 +30,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(name="chat")(chat)
+    app.command(name="chat")(spread(chat))
 
 
 def chat(
@@ -70,23 +51,10 @@ def chat(
         bool, typer.Option(help="Remember what is typed, for the arrow keys of the next time.")
     ] = True,
     max_tokens: MaxTokensOption = 1024,
-    temperature: TemperatureOption = 0.0,
-    top_k: TopKOption = 0,
-    top_p: TopPOption = 1.0,
-    min_p: MinPOption = 0.0,
-    repetition_penalty: RepetitionPenaltyOption = 1.0,
-    seed: SeedOption = None,
-    stop: StopOption = None,
+    *,
+    choosing: Choosing,
     wait: WaitOption = 120.0,
-    dtype: DtypeOption = "auto",
-    wire: WireOption = "auto",
-    quantize: QuantizeOption = Form.NONE,
-    threads: ThreadsOption = 0,
-    speculate: SpeculateOption = "auto",
-    draft: DraftOption = None,
-    audit: AuditOption = 0.01,
-    revision: RevisionOption = None,
-    cache: CacheOption = None,
+    asking: Asking,
 ) -> None:
     """Talk with the group's swarm on this terminal; /help there says what can be typed.
 
@@ -100,24 +68,11 @@ def chat(
     if model is not None:
         _options.existing_model(model)
     with waiting("starting"):
-        from swarm.client import ModelOptions, SamplingConfig, SpeculationConfig
-
         from .answering import Terms
-    sampling = SamplingConfig(
-        max_new_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=tuple(stop or ()),
-    )
-    small = _options.existing_model(draft) if draft else None
-    options = ModelOptions(revision, dtype, cache, None, small, wire, quantize)
-    terms = Terms(sampling, SpeculationConfig.parse(speculate))
-    setting = Setting(model, system, history, wait, threads, audit)
-    run_async(_chat(invite, options, terms, setting))
+
+        terms = Terms(choosing.sampling(max_tokens), asking.speculation())
+        options = asking.options()
+    run_async(_chat(invite, options, terms, Setting(model, system, history, wait, asking)))
 
 
 @dataclass(frozen=True)
@@ -128,30 +83,16 @@ class Setting:
     system: str
     history: bool
     wait: float
-    threads: int
-    audit: float
+    asking: Asking
 
 
 async def _chat(invite: Invite, options: ModelOptions, terms: Terms, setting: Setting) -> None:
-    import torch
-
-    from swarm.client import AuditConfig, Swarm
-    from swarm.client.config import SessionConfig
-
     from .._progress import JOINING, entering
     from .models import Models
     from .screen import Screen
 
-    if setting.threads:
-        torch.set_num_threads(setting.threads)
     screen = Screen()
-    joining = Swarm.join(
-        invite,
-        _options.asker(),
-        session_config=SessionConfig(route_patience=setting.wait),
-        on_wait=lambda error: _say_wait(screen, error),
-        audit_config=AuditConfig(rate=setting.audit),
-    )
+    joining = setting.asking.joining(invite, setting.wait, lambda error: _say_wait(screen, error))
     async with entering(joining, JOINING) as swarm:
         models = Models(swarm, options)
         with suppress(SwarmError):

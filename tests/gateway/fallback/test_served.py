@@ -67,7 +67,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, Any]:
     """The command's code, and whom it would have listened for."""
     given: list[Any] = []
 
-    async def note(invite: str, offers: Any, options: Any, listening: Any, terms: Any) -> None:
+    async def note(joining: Any, offers: Any, options: Any, listening: Any) -> None:
         given.append(listening)
 
     monkeypatch.setattr(command, "_serve", note)
