@@ -39,8 +39,8 @@ def open_checkpoint(
 
     Reads configuration and headers, no weights; the fingerprint of local files hashes them once.
     `revision` (branch, tag or commit) is for repo ids alone. `cache_dir` holds downloaded weight
-    ranges and remembered hashes (default: `weights` in the user's cache folder). Blocks; call it
-    in a thread. Raises `ConfigError` that says what is wrong with the model.
+    ranges, remembered hashes and GGUF files' tokenizers (default: `weights` in the user's cache
+    folder). Blocks; call it in a thread. Raises `ConfigError` that says what the matter is.
     """
     cache_dir = cache_dir or platformdirs.user_cache_path("homeswarm") / "weights"
     progress = progress or Silent()
@@ -71,7 +71,7 @@ def _open_path(path: Path, cache_dir: Path, progress: Progress) -> TensorSource:
         raise ConfigError(f"{path}: neither a folder nor a .gguf file")
     from .gguf_source import GgufSource
 
-    return GgufSource(path, cache_dir / "hashes", progress)
+    return GgufSource(path, cache_dir, progress)
 
 
 class Checkpoint:

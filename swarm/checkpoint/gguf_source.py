@@ -23,6 +23,7 @@ from .fingerprint import file_fingerprint, file_sha256
 from .gguf_grids import bits_per_number, has_grid, read_grid
 from .gguf_header import GgufTensor, read_gguf_header
 from .gguf_names import GgufNames
+from .kept_tokenizer import KeptTokenizer
 from .layout import block_index
 from .model_config import check_counts, load_config, load_tokenizer, num_blocks
 from .progress import Advance, Progress, wait
@@ -41,8 +42,9 @@ _NUMPY = {
 class GgufSource:
     """A `TensorSource` over a GGUF file."""
 
-    def __init__(self, path: Path, memory: Path, progress: Progress) -> None:
+    def __init__(self, path: Path, cache_dir: Path, progress: Progress) -> None:
         self._path = path
+        self._cache_dir = cache_dir
         self._progress = progress
         self._bytes_read = 0
         self._file = LocalFile(path)
@@ -58,7 +60,7 @@ class GgufSource:
         check_counts(header.fields, str(path))
         self._config = _config(header.outline, path)
         self._blocks, self._ends = self._parts()
-        self._fingerprint = file_fingerprint(file_sha256(path, memory, progress))
+        self._fingerprint = file_fingerprint(file_sha256(path, cache_dir / "hashes", progress))
 
     def _parts(self) -> tuple[list[list[str]], list[str]]:
         blocks: list[list[str]] = [[] for _ in range(num_blocks(self._config, self.name))]
@@ -192,8 +194,9 @@ class GgufSource:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """See `TensorSource.tokenizer`. transformers takes seconds to parse the vocabulary."""
         path = self._path.resolve()
+        kept = KeptTokenizer(self._cache_dir / "tokenizers", self._fingerprint, self.name)
         with wait(self._progress, 0, "reading the vocabulary"):
-            return load_tokenizer(path.parent, self.name, gguf_file=path.name)
+            return kept.load(lambda: load_tokenizer(path.parent, self.name, gguf_file=path.name))
 
     def generation_config(self) -> GenerationConfig:
         """What the config implies; a GGUF file has nothing else."""

@@ -246,6 +246,20 @@ def test_tokenizer_and_generation_config(small: Path, tmp_path: Path) -> None:
     assert checkpoint.generation_config().eos_token_id == 1
 
 
+def test_the_vocabulary_is_parsed_once(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = opened(small, tmp_path).tokenizer()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr("swarm.checkpoint.gguf_source.load_tokenizer", fail)
+    again = opened(small, tmp_path).tokenizer()
+    assert again.encode("t2t1<s>") == made.encode("t2t1<s>")
+    assert again.all_special_ids == made.all_special_ids
+
+
 def test_the_fingerprint_is_of_the_bytes(small: Path, tmp_path: Path) -> None:
     first = opened(small, tmp_path).fingerprint
     copy = tmp_path / "other-name.gguf"
