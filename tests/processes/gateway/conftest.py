@@ -9,6 +9,7 @@ tiny model without a chat template, which no peer serves until a test has one do
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import json
 import ssl
@@ -47,6 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings(_LEFT_OPEN))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collect_what_is_left() -> Iterator[None]:
+    """Whatever was left to the garbage collector goes here, and not in a test of another folder."""
+    yield
+    gc.collect()
 
 
 @dataclass
