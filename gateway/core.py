@@ -36,15 +36,23 @@ class Core:
         config: GatewayConfig,
         speculation: SpeculationConfig | None = None,
     ) -> None:
-        self._models = dict(models)
+        self._models: dict[str, RemoteModel] = {}
+        self._watches: dict[str, Watch] = {}
+        self._created: dict[str, int] = {}
         self._config = config
         self._speculation = speculation
-        watches = {model: Watch(model, config.wait) for model in self._models.values()}
-        self._watches = {name: watches[model] for name, model in self._models.items()}
-        self._created = int(time.time())
+        for name, model in models.items():
+            self.add(name, model)
         self._running: set[Generation] = set()
         self._desk = Desk(config)
         self.turnstile = Turnstile(config)
+
+    def add(self, name: str, model: RemoteModel) -> None:
+        """Answers with this model, too, from now on; it may have other names already."""
+        names = [other for other, same in self._models.items() if same is model]
+        watch = self._watches[names[0]] if names else Watch(model, self._config.wait)
+        self._models[name], self._watches[name] = model, watch
+        self._created[name] = int(time.time())
 
     @asynccontextmanager
     async def answering(self, ask: Ask, caller: Caller) -> AsyncIterator[Answer]:
@@ -66,10 +74,10 @@ class Core:
     async def models(self) -> tuple[ModelCard, ...]:
         """See `Answerer.models`."""
         cards = []
-        for name, model in self._models.items():
+        for name, model in list(self._models.items()):  # Others may come meanwhile.
             missing = await self._watches[name].missing()
             length = model.key.context_length
-            cards.append(ModelCard(name, self._created, length, not missing, missing))
+            cards.append(ModelCard(name, self._created[name], length, not missing, missing))
         return tuple(cards)
 
     async def count(self, model: str, prompt: Prompt) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.:@/-]{0,199}", re.ASCII)
 _POLL = 0.5
-_MOST = 16
+MOST = 16
 """Models that are served without being named: members announce what they like."""
 
 
@@ -85,7 +85,7 @@ async def announced(swarm: Swarm, wait: float) -> tuple[Offer, ...]:
             f"the group serves {names}, of which this machine needs the file or folder itself,"
             " too: name it with --model"
         )
-    return tuple(Offer(name, name) for name in dict.fromkeys(repos[:_MOST]))
+    return tuple(Offer(name, name) for name in dict.fromkeys(repos[:MOST]))
 
 
 def _first_of_each(entries: Iterable[Announcement]) -> list[Announcement]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swarm.background import background
 from swarm.errors import ConfigError
 
 from . import _keys, _options
@@ -46,7 +47,7 @@ def serve(
         typer.Option(
             metavar="[NAME=]MODEL",
             help="What to serve, and what clients are to call it; repeatable. By default every"
-            " model that the group serves and that has a repo id.",
+            " model that the group serves, now or later, and that has a repo id.",
         ),
     ] = None,
     host: Annotated[
@@ -201,6 +202,7 @@ async def _serve(
     from swarm.gateway import Door, Metrics, serve
 
     from . import _census
+    from ._newcomers import Newcomers
     from ._progress import JOINING, entering
 
     config = listening.config
@@ -219,9 +221,12 @@ async def _serve(
                 fallback=listening.fallback,
                 swarm=swarm,
             )
-            async with serving as gateway:
+            async with serving as gateway, background() as tasks:
                 census.add(lambda: _census.of_gateway(gateway))
                 _tell(gateway, list(models), door, keyed=listening.keys.required)
+                if not offers:
+                    newcomers = Newcomers(swarm, models, lambda name: _opened(swarm, name, options))
+                    tasks.create_task(newcomers.run(gateway.core.add))
                 with _told_leaving(gateway, config.drain):
                     await asyncio.Future()
 

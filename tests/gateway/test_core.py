@@ -225,3 +225,12 @@ async def test_tokens_are_counted_as_the_model_reads_them() -> None:
     assert await gateway.count("tiny", Tokens((1, 2))) == 2
     with pytest.raises(Refusal):
         await gateway.count("tiny", Text(""))
+
+
+async def test_models_may_come_later() -> None:
+    gateway, late = core(Model()), cast(RemoteModel, Model(gaps=((2, 4),)))
+    gateway.add("late", late)
+    gateway.add("alias", late)
+    cards = {card.name: card.has_route for card in await gateway.models()}
+    assert cards == {"tiny": True, "late": False, "alias": False}
+    assert await gateway.count("alias", Text("abc")) == 3

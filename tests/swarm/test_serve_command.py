@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,13 +11,17 @@ from typing import Any
 
 import pytest
 import typer
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from swarm import cli
+from swarm.background import background
 from swarm.cli import serve
-from swarm.cli._offers import Offer, announced, parse
+from swarm.cli._newcomers import Newcomers
+from swarm.cli._offers import MOST, Offer, announced, parse
 from swarm.directory import Announcement, State
 from swarm.errors import ConfigError, NoRouteError
+from swarm.overview import Overview
 
 
 def entry(name: str, model: str = "f" * 32, state: State = State.SERVING) -> Announcement:
@@ -205,3 +210,52 @@ async def test_of_models_that_were_found_one_that_opens_is_enough(
     lone: Any = Opening("a/one", entry("a/one"))
     with pytest.raises(ConfigError, match="no such repo"):
         await serve._open(lone, (), options, 0)
+
+
+class Growing(Opening):
+    """A swarm that is seen whole, too."""
+
+    num_seen = 0
+
+    async def overview(self) -> Overview:
+        self.num_seen += 1
+        if self.num_seen == 1:
+            raise NoRouteError((), "the directory does not answer")
+        return Overview.of(self.entries)
+
+
+@pytest.mark.simulated_time
+async def test_models_that_come_later_are_served_once_they_are_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late = entry("d/late", "d" * 32)
+    group: Any = Growing(
+        "c/broken",
+        entry("a/known", "a" * 32),
+        entry("b/new", "b" * 32),
+        entry("c/broken", "c" * 32),
+        replace(late, end=2),
+        entry("mine.gguf", "e" * 32),
+    )
+    added: asyncio.Queue[str] = asyncio.Queue()
+    newcomers = Newcomers(group, ["a/known"], lambda name: group.model(name, None))
+    async with background() as tasks:
+        tasks.create_task(newcomers.run(lambda name, _: added.put_nowait(name)))
+        assert await added.get() == "b/new"
+        group.entries = (*group.entries, replace(late, peer="12D3KooOther", start=2))
+        assert await added.get() == "d/late"
+        # What did not open is tried again after a while, and nobody is asked all the time.
+        assert capsys.readouterr().err.count("Not served: c/broken: no such repo") == 1
+        group.broken = ""
+        assert await added.get() == "c/broken"
+        assert asyncio.get_running_loop().time() >= 600
+    assert group.opened == ["b/new", "d/late", "c/broken"] and added.empty()
+
+
+@pytest.mark.simulated_time
+async def test_models_that_come_later_have_a_most() -> None:
+    group: Any = Growing("", *(entry(f"a/m{i:02}", f"{i:02}" * 16) for i in range(MOST + 9)))
+    added: list[str] = []
+    newcomers = Newcomers(group, ["a/m00"], lambda name: group.model(name, None))
+    await newcomers.run(lambda name, _: added.append(name))
+    assert added == [f"a/m{i:02}" for i in range(1, MOST)]

@@ -2,8 +2,9 @@
 
 import { useEffect, useState } from "/page/vendor/preact.js";
 
-/** Milliseconds until the gateway is asked again, when it did not tell. */
+/** Milliseconds until the gateway is asked again, when it did not tell, and when it did. */
 const AGAIN = 4000;
+const LATER = 60_000;
 
 /** `{list, error}`: the list is empty until it is known, and while it is not. */
 export function useModels(api) {
@@ -15,6 +16,7 @@ export function useModels(api) {
       try {
         const { data } = await api("/v1/models", { signal: leaving.signal });
         setModels({ list: data, error: null });
+        timer = setTimeout(look, LATER); // Others may be served by then.
       } catch (error) {
         if (error.name === "AbortError") return;
         setModels({ list: [], error });
