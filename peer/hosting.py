@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from swarm.amounts import megabytes
 from swarm.errors import ConfigError
 from swarm.forms import Form
 from swarm.transport.neighbours import Neighbours
@@ -104,7 +105,7 @@ def num_pages(kv_bytes: int, page_bytes: int) -> int:
     pages = kv_bytes // page_bytes
     if pages < 4:
         raise ConfigError(
-            f"{kv_bytes / 1e6:.0f} MB of KV memory hold {pages} pages of {page_bytes / 1e6:.2f} MB;"
+            f"{megabytes(kv_bytes)} of KV memory hold {pages} pages of {page_bytes / 1e6:.2f} MB;"
             " give the peer more memory or fewer blocks"
         )
     return pages

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from swarm.amounts import megabytes
 from swarm.errors import ConfigError
 from swarm.transport.link import LinkConfig
 
@@ -63,8 +64,8 @@ class Budget:
         room = min(self.limit - memory.taken - self.working, memory.free)
         if config.kv_memory > room:
             raise ConfigError(
-                f"{config.kv_memory / 1e6:.0f} MB for sessions do not fit: of"
-                f" {self.limit / 1e6:.0f} MB in all {max(0, room) / 1e6:.0f} MB are left beside the"
+                f"{megabytes(config.kv_memory)} for sessions do not fit: of"
+                f" {megabytes(self.limit)} in all {megabytes(max(0, room))} are left beside the"
                 " program, its weights, and what it needs for working"
             )
         return config.kv_memory or max(0, room)

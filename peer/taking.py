@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from swarm.amounts import gigabytes, megabytes
 from swarm.auditing.digests import announced, contested, dissenters, joined
 from swarm.checkpoint import Checkpoint
 from swarm.checkpoint.progress import Halted, check_halt, halted_by
@@ -103,8 +104,8 @@ class Taking:
         capacity = allowed // each
         if capacity < 1:
             raise ConfigError(
-                f"one block of {checkpoint.name} takes {each / 1e6:.0f} MB;"
-                f" this peer may use {allowed / 1e6:.0f} MB for weights{self._why(memory)}"
+                f"one block of {checkpoint.name} takes {megabytes(each)};"
+                f" this peer may use {megabytes(allowed)} for weights{self._why(memory)}"
             )
         others = await self._member.directory.find(checkpoint.fingerprint)
         others = tuple(entry for entry in others if entry.peer != self._member.peer_id)
@@ -116,7 +117,7 @@ class Taking:
         if needed > allowed:
             raise ConfigError(
                 f"blocks {blocks[0]}:{blocks[1]} of {self._checkpoint.name} take"
-                f" {needed / 1e9:.1f} GB; {allowed / 1e9:.1f} GB are free on"
+                f" {gigabytes(needed)}; {gigabytes(allowed)} are free on"
                 f" {self.device}{self._why(memory)}"
             )
 
@@ -124,8 +125,8 @@ class Taking:
         if not self.budget.limit:
             return ""
         return (
-            f" (of at most {self.budget.limit / 1e6:.0f} MB, the program takes"
-            f" {memory.taken / 1e6:.0f} MB, and {self.budget.working / 1e6:.0f} MB are for working)"
+            f" (of at most {megabytes(self.budget.limit)}, the program takes"
+            f" {megabytes(memory.taken)}, and {megabytes(self.budget.working)} are for working)"
         )
 
     async def bring(self, span: Span, unwanted: Callable[[], bool]) -> Taken:

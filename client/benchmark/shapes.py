@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from swarm.amounts import gigabytes
 from swarm.checkpoint.layout import block_index
 from swarm.checkpoint.progress import Progress, wait
 from swarm.checkpoint.quiet import quiet
@@ -90,14 +91,14 @@ def write_random(folder: Path, config: PretrainedConfig, progress: Progress) -> 
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < total:
         raise ConfigError(
-            f"{folder}: {total / 1e9:.1f} GB of random weights are to be written,"
-            f" {free / 1e9:.1f} GB are free"
+            f"{folder}: {gigabytes(total)} of random weights are to be written,"
+            f" {gigabytes(free)} are free"
         )
     files: dict[str, list[str]] = defaultdict(list)
     for name in tensors:
         number = block_index(name)
         files["ends" if number is None else f"block-{number:03}"].append(name)
-    what = f"writing {total / 1e9:.1f} GB of random weights to {folder}"
+    what = f"writing {gigabytes(total)} of random weights to {folder}"
     with wait(progress, total, what) as advance:
         for file, names in files.items():
             state = {name: _draw(name, tensors[name]) for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from aiohttp import web
@@ -34,14 +34,11 @@ from .fields import (
     TokenLimit,
     TopP,
     UsageBody,
-    bias_of,
-    seed_of,
-    stop_strings,
-    top_p_of,
     wants_usage,
 )
 from .formats import FORMAT_HINTS, Format, grammar_of, told
 from .messages import MESSAGE_HINTS, Messages, conversation
+from .sampling import sampling_of
 from .tools import Choice, Tools, tools_of
 
 
@@ -145,15 +142,8 @@ def _sampling(body: ChatRequest, limit: int | None) -> SamplingConfig:
         raise Refusal(
             Reason.INVALID, "'top_logprobs' goes with 'logprobs': true", param="top_logprobs"
         )
-    return SamplingConfig(
-        max_new_tokens=limit or 1,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=top_p_of(body.top_p),
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=bias_of(body.logit_bias),
-        seed=seed_of(body.seed),
-        stop=stop_strings(body.stop),
+    return replace(
+        sampling_of(body, limit),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         grammar=grammar_of(body.response_format, "response_format"),
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, cast
 
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
-
-from swarm.client import SamplingConfig
 
 from ..answer import Answer
 from ..ask import Ask, Text, Tokens
@@ -32,12 +30,9 @@ from .fields import (
     TokenId,
     TopP,
     UsageBody,
-    bias_of,
-    seed_of,
-    stop_strings,
-    top_p_of,
     wants_usage,
 )
+from .sampling import sampling_of
 from .several import answering
 
 MOST_PROMPTS = 128
@@ -94,7 +89,7 @@ def asked(body: CompletionRequest) -> list[Ask]:
         raise Refusal(
             Reason.INVALID, "'max_tokens' 0 goes with 'echo': true alone", param="max_tokens"
         )
-    sampling = _sampling(body, limit)
+    sampling = replace(sampling_of(body, limit), logprobs=body.logprobs)
     return [
         Ask(
             body.model,
@@ -143,20 +138,6 @@ def _check_best_of(body: CompletionRequest, num_choices: int) -> None:
             "'best_of' and 'stream' cannot go together: the best is known at the end",
             param="best_of",
         )
-
-
-def _sampling(body: CompletionRequest, limit: int) -> SamplingConfig:
-    return SamplingConfig(
-        max_new_tokens=limit or 1,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=top_p_of(body.top_p),
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=bias_of(body.logit_bias),
-        seed=seed_of(body.seed),
-        stop=stop_strings(body.stop),
-        logprobs=body.logprobs,
-    )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from swarm.amounts import megabytes
 from swarm.checkpoint.progress import Progress as CheckpointProgress
 
 from ._options import plain, shown
@@ -170,7 +171,7 @@ class _Wait:
         if self._said < quarter < _LINES and time.monotonic() - self._started > _SHORT:
             self._said = quarter
             percent = quarter * 100 // _LINES
-            _say(f"{self._what}: {percent} % of {self._total / 1e6:.0f} MB")
+            _say(f"{self._what}: {percent} % of {megabytes(self._total)}")
 
     def finish(self) -> None:
         if self._timer is not None:

@@ -11,6 +11,7 @@ import psutil
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from swarm.amounts import shortly
 from swarm.transport.reach import Reach
 
 from ._options import plain
@@ -87,14 +88,10 @@ def _memory(running: Peer) -> str:
     assert taken is not None
     left = free_memory(running.taking.device)
     return (
-        f"{_gigabytes(taken.free)} were free: {_gigabytes(taken.weights)} for weights,"
-        f" {_gigabytes(taken.kv)} for running answers ({entry.total_positions} tokens);"
-        f" {_gigabytes(left)} left now"
+        f"{shortly(taken.free)} were free: {shortly(taken.weights)} for weights,"
+        f" {shortly(taken.kv)} for running answers ({entry.total_positions} tokens);"
+        f" {shortly(left)} left now"
     )
-
-
-def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def _speed(running: Peer) -> str:
@@ -140,7 +137,7 @@ def _is_ip(host: str) -> bool:
 def _limits(running: Peer) -> Iterator[str]:
     config = running.config
     if config.max_memory:
-        yield f"memory {_gigabytes(config.max_memory)} in all"
+        yield f"memory {shortly(config.max_memory)} in all"
     if upload := running.neighbours.upload_limit:
         yield f"upload {upload * 8 / 1e6:.3g} Mbit/s"
     if config.hours:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
+from swarm.amounts import megabytes
 from swarm.errors import ConfigError
 from swarm.forms import Form
 
@@ -133,7 +134,7 @@ async def _examine(
 def _warning_of_bytes() -> str:
     from ._doctor.group import BANDWIDTH_BYTES
 
-    size = f"{BANDWIDTH_BYTES / 1e6:.0f} MB"
+    size = megabytes(BANDWIDTH_BYTES)
     return f"Measuring lines moves up to {size}; --no-bandwidth leaves that out."
 
 
@@ -223,7 +224,7 @@ def _count(model: str, form: Form, cache: Path | None) -> tuple[int, int, str]:
     needs, holding = here.sizes.needs[form], here.sizes.holding(form, here.free)
     told = (
         f"{here.model} in {here.dtype if form is Form.NONE else form}: {holding.blocks} of"
-        f" {needs.num_blocks} blocks of {needs.block_bytes / 1e6:,.0f} MB fit, with KV for"
+        f" {needs.num_blocks} blocks of {megabytes(needs.block_bytes)} fit, with KV for"
         f" {holding.positions:,} positions"
     )
     return holding.blocks, needs.num_blocks, told

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from swarm.errors import ConfigError
 
-from ..wire.messages import AnyMessage, Output, Ping, Pong, Renewed, Revoked, Step
+from ..wire.linking import Ping, Pong, Renewed, Revoked
+from ..wire.messages import AnyMessage, Output, Step
 from .quota import Allowance, Pace
 
 _COSTS: Mapping[type[AnyMessage], float] = {

@@ -29,7 +29,8 @@ from ..background import first
 from ..membership.certificate import Standing
 from ..membership.membership import Membership
 from ..wire.fields import Message
-from ..wire.messages import AnyMessage, Denied, Hello, Ping, Pong, decode, encode
+from ..wire.linking import Denied, Hello, Ping, Pong
+from ..wire.messages import AnyMessage, decode, encode
 from . import Buffer, Stream
 from .conduct import Conduct, ConductLimits, Moved
 from .line import Line

@@ -16,7 +16,8 @@ from swarm.errors import Lapse, MembershipError, Misbehaved, NotAMember, Unreach
 from ..membership.certificate import Standing
 from ..membership.membership import Membership
 from ..wire.fields import Message
-from ..wire.messages import AnyMessage, Denied, Renewed, Revoked
+from ..wire.linking import Denied, Renewed, Revoked
+from ..wire.messages import AnyMessage
 from . import Buffer
 
 _TOLD = (Lapse.EXPIRED, Lapse.REVOKED)

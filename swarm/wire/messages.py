@@ -2,12 +2,12 @@
 
 Who says what:
 
-    both sides      Hello, Denied, Renewed, Revoked, Ping, Pong
     client -> hop   Open, Hold, Wire, Copy, Keep, Close, Meet; Step (first hop)
     hop -> client   Queued, Opened, Held, Leaving, Failed; Output (last hop)
     hop -> hop      Step
 
-What members and relays say to each other is in `relaying`; `decode` understands both.
+What the two ends of a link say to each other of the link itself is in `linking`, and what members
+and relays say in `relaying`; `decode` understands all of them.
 
 A *row* is one sequence of a session; greedy generation has one row, five beams have five. A
 session's state at a hop is, for each row, the positions it has run. Three counters make every
@@ -27,10 +27,10 @@ from typing import Annotated
 
 import msgspec
 
-from swarm.errors import Lapse, RemoteProtocolError
+from swarm.errors import RemoteProtocolError
 
-from ..membership.certificate import MAX_CREDENTIAL
 from .fields import Addresses, Count, Counter, Message, PeerId, Seconds, SessionId, Text
+from .linking import LinkMessage
 from .relaying import RelayMessage
 
 MAX_ROWS = 256
@@ -102,41 +102,6 @@ class Code(StrEnum):
     NEXT_UNREACHABLE = "next_unreachable"
     LEAVING = "leaving"
     INTERNAL = "internal"
-
-
-class Hello(Message, frozen=True, tag="hello"):
-    """First on every link: the credential of who has opened it, then of who has accepted it."""
-
-    credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]
-    version: Text = ""
-
-
-class Denied(Message, frozen=True, tag="denied"):
-    """Ends a link: what was shown is the group's, but does not hold any more."""
-
-    lapse: Lapse
-
-
-class Renewed(Message, frozen=True, tag="renewed"):
-    """The sender's new credential, in place of the one before."""
-
-    credential: Annotated[bytes, msgspec.Meta(max_length=MAX_CREDENTIAL)]
-
-
-class Revoked(Message, frozen=True, tag="revoked"):
-    """The payload is a list of revocations, signed by an authority."""
-
-
-class Ping(Message, frozen=True, tag="ping"):
-    """Asks for a sign of life."""
-
-    number: Counter
-
-
-class Pong(Message, frozen=True, tag="pong"):
-    """Answers a `Ping`."""
-
-    number: Counter
 
 
 class Next(msgspec.Struct, frozen=True, array_like=True):
@@ -400,7 +365,7 @@ SessionMessage = (
     | Output
     | Failed
 )
-AnyMessage = Hello | Denied | Renewed | Revoked | Ping | Pong | SessionMessage | RelayMessage
+AnyMessage = LinkMessage | SessionMessage | RelayMessage
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

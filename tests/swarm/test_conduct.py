@@ -6,7 +6,8 @@ import pytest
 
 from swarm.errors import ConfigError
 from swarm.transport.conduct import Conduct, ConductLimits, Moved
-from swarm.wire.messages import Close, Output, Ping, Step, Want
+from swarm.wire.linking import Ping
+from swarm.wire.messages import Close, Output, Step, Want
 
 LIMITS = ConductLimits(message_rate=10, message_burst=20, stall=10, least_rate=100)
 CLOSE = Close("s" * 16)

@@ -19,7 +19,8 @@ from swarm.transport.gate import GateLimits
 from swarm.transport.link import Link, LinkConfig, connect
 from swarm.transport.memory import MemoryTransport, Network
 from swarm.transport.neighbours import PROTOCOL, Neighbours
-from swarm.wire.messages import AnyMessage, Close, Hello, Meet, Ping, encode
+from swarm.wire.linking import Hello, Ping
+from swarm.wire.messages import AnyMessage, Close, Meet, encode
 
 pytestmark = pytest.mark.simulated_time
 

@@ -20,7 +20,8 @@ from swarm.membership.membership import Membership
 from swarm.transport import Buffer, Stream
 from swarm.transport.link import Link, LinkConfig, accept, connect
 from swarm.transport.memory import Condition, MemoryTransport, Network
-from swarm.wire.messages import AnyMessage, Close, Hello, Ping, Pong, encode
+from swarm.wire.linking import Hello, Ping, Pong
+from swarm.wire.messages import AnyMessage, Close, encode
 
 QUICK = LinkConfig(0.02, 0.15, 0.01, 0.05, handshake=0.15)
 SESSION = "s" * 16

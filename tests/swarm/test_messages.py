@@ -16,7 +16,8 @@ from swarm.membership.certificate import MAX_CREDENTIAL
 from swarm.wire import gauging
 from swarm.wire.enrolment import Answer, Question, decode_answer, decode_question
 from swarm.wire.fields import Message
-from swarm.wire.messages import AnyMessage, Close, Hello, Ping, decode, encode
+from swarm.wire.linking import Hello, Ping
+from swarm.wire.messages import AnyMessage, Close, decode, encode
 
 
 def values(kind: inspect.Type) -> st.SearchStrategy[Any]:

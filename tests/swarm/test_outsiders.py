@@ -22,7 +22,8 @@ from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 from swarm.transport.link import Link, LinkConfig, connect
 from swarm.transport.neighbours import PROTOCOL, Neighbours
 from swarm.wire.frames import encode_prefix
-from swarm.wire.messages import AnyMessage, Close, Hello, Meet, Ping, encode
+from swarm.wire.linking import Hello, Ping
+from swarm.wire.messages import AnyMessage, Close, Meet, encode
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
 GATE = GateLimits(strangers=8, stranger_streams=4, member_streams=8, streams=32, idle_strangers=1)

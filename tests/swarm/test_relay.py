@@ -24,7 +24,8 @@ from swarm.transport.relay import Bucket
 from swarm.transport.relay_config import RelayConfig
 from swarm.transport.relayed import RelayedConfig, RelayedTransport
 from swarm.transport.sealed import RECORD_LEN
-from swarm.wire.messages import Hello, encode
+from swarm.wire.linking import Hello
+from swarm.wire.messages import encode
 from swarm.wire.relaying import Connect, Reserve, Visit
 
 pytestmark = pytest.mark.simulated_time

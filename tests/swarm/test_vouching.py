@@ -21,17 +21,8 @@ from swarm.transport import Buffer
 from swarm.transport.link import Link, LinkConfig
 from swarm.transport.memory import MemoryTransport, Network
 from swarm.transport.neighbours import PROTOCOL, Neighbours
-from swarm.wire.messages import (
-    AnyMessage,
-    Close,
-    Denied,
-    Hello,
-    Ping,
-    Renewed,
-    Revoked,
-    decode,
-    encode,
-)
+from swarm.wire.linking import Denied, Hello, Ping, Renewed, Revoked
+from swarm.wire.messages import AnyMessage, Close, decode, encode
 
 pytestmark = pytest.mark.simulated_time
 

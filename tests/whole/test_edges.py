@@ -13,7 +13,8 @@ from swarm.client import RowInput
 from swarm.client.config import SessionConfig
 from swarm.errors import StepTimeout
 from swarm.transport.memory import Condition
-from swarm.wire.messages import Failed, Hello, Output, Ping, Pong, RowRange, Step, Want
+from swarm.wire.linking import Hello, Ping, Pong
+from swarm.wire.messages import Failed, Output, RowRange, Step, Want
 
 pytestmark = pytest.mark.simulated_time
 

@@ -18,7 +18,8 @@ from swarm.membership.certificate import Role
 from swarm.membership.founder import Founder
 from swarm.transport.link import connect
 from swarm.transport.neighbours import PROTOCOL
-from swarm.wire.messages import Denied, Hello, Open, Step, decode, encode
+from swarm.wire.linking import Denied, Hello
+from swarm.wire.messages import Open, Step, decode, encode
 
 pytestmark = pytest.mark.simulated_time
 

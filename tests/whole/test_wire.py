@@ -12,7 +12,8 @@ import torch
 from swarm.client import RemoteModel, RowInput
 from swarm.client.config import SessionConfig
 from swarm.transport.memory import Condition
-from swarm.wire.messages import DType, Open, Output, Ping, Pong, Step
+from swarm.wire.linking import Ping, Pong
+from swarm.wire.messages import DType, Open, Output, Step
 
 pytestmark = pytest.mark.simulated_time
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from swarm.amounts import gigabytes
+
 from .check import aside
 from .finding import Finding, ok, problem, warning
 from .machine import Machine, Torch
@@ -42,8 +44,8 @@ class DeviceCheck:
     def _device(self, torch: Torch, nvidia: str | None) -> Finding:
         built = f"torch {torch.version} for {torch.built_for}"
         if torch.device.kind != "cpu":
-            size = torch.device.total / 1e9
-            return ok(f"{built}; {torch.device.kind}: {torch.device.name}, {size:.1f} GB")
+            size = gigabytes(torch.device.total)
+            return ok(f"{built}; {torch.device.kind}: {torch.device.name}, {size}")
         slower = "the card lies idle, and the peer computes on the CPU, many times slower."
         if nvidia is not None and torch.built_for.startswith("CUDA"):
             return problem(

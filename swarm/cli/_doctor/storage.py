@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.amounts import gigabytes
 from swarm.errors import ConfigError
 
 from .check import aside
@@ -33,11 +34,11 @@ class MemoryCheck:
         limited = memory.limited is not None and memory.limited < memory.available
         free = memory.limited if limited and memory.limited is not None else memory.available
         swapped = memory.swap_total - memory.swap_free
-        told = f"{free / _GB:.1f} GB free of {memory.total / _GB:.1f} GB"
+        told = f"{gigabytes(free)} free of {gigabytes(memory.total)}"
         if limited:
             told += " (a control group's limit)"
         if swapped > 0.05 * memory.total:
-            told += f", {swapped / _GB:.1f} GB swapped out"
+            told += f", {gigabytes(swapped)} swapped out"
         more = "a larger limit for the container" if limited else "other programs ended"
         if free < _LEAST_MEMORY:
             means = "a peer would not start, or be killed by the system."
@@ -95,7 +96,7 @@ class DiskCheck:
     async def run(self) -> Sequence[Finding]:
         try:
             room = await aside(lambda: self.machine.room(self.folder))
-            told = f"{self.folder}: {room.free / _GB:.1f} GB free of {room.total / _GB:.1f} GB"
+            told = f"{self.folder}: {gigabytes(room.free)} free of {gigabytes(room.total)}"
             if room.free >= _LEAST_DISK:
                 await aside(lambda: self.machine.try_writing(self.folder))
         except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from swarm.amounts import gigabytes, megabytes
 from swarm.checkpoint import open_checkpoint
 from swarm.checkpoint.progress import Progress
 from swarm.forms import Form
@@ -88,7 +89,7 @@ class Here:
         """For people."""
         console.print(
             f"{shown(self.model)}: {self.sizes.num_blocks} blocks. This machine: {self.device},"
-            f" {self.dtype}, {self.free / 1e9:.1f} GB to be had.",
+            f" {self.dtype}, {gigabytes(self.free)} to be had.",
             highlight=False,
             soft_wrap=True,
         )
@@ -107,8 +108,7 @@ class Here:
             )
         console.print(table)
         console.print(
-            f"Whoever asks keeps embeddings and head: {self.sizes.ends / 1e6:,.0f} MB, blocks or"
-            " not.",
+            f"Whoever asks keeps embeddings and head: {megabytes(self.sizes.ends)}, blocks or not.",
             highlight=False,
             soft_wrap=True,
         )

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from templates import CALLING
 
 from swarm.client import Finish, Grammar, Reply
 from swarm.client.grammar.compiler import Compiler
@@ -19,22 +20,6 @@ from swarm.gateway.events import CallBegun, CallPart, Ended, Ending, Said
 from swarm.gateway.tools.constraint import Constraint, object_schema
 from swarm.gateway.tools.reading import CallReading, Manner
 
-ALL = [
-    "action",
-    "bare_name",
-    "bracket",
-    "channels",
-    "elements",
-    "fenced",
-    "headers",
-    "hermes",
-    "keyed",
-    "list",
-    "plain",
-    "pythonic",
-    "sections",
-    "square",
-]
 WEATHER = Tool(
     "weather",
     parameters={
@@ -150,7 +135,7 @@ def calls_of(writer, constraint, seed, start="", tools=TOOLS):
     return words, [(name, json.loads(arguments)) for name, arguments in calls], ending
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", CALLING)
 def test_required_calls_are_right(writer, name) -> None:
     """Whatever the model draws, it is a call of a tool that there is, by its schema."""
     model = writer(name)
@@ -166,7 +151,7 @@ def test_required_calls_are_right(writer, name) -> None:
     assert num_whole >= 3 or (pairs and pairs.raw)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", CALLING)
 def test_a_named_tool_and_one_call_alone(writer, name) -> None:
     model = writer(name)
     choice = ToolChoice(ToolUse.REQUIRED, "clock", parallel=False)
@@ -176,7 +161,7 @@ def test_a_named_tool_and_one_call_alone(writer, name) -> None:
         assert [call[0] for call in calls] == ["clock"] and ending is Ending.CALLS
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in BARE])
+@pytest.mark.parametrize("name", [name for name in CALLING if name not in BARE])
 def test_a_call_that_has_begun_is_right(writer, name) -> None:
     """A model that may say what it likes says something, and then begins to call."""
     model = writer(name)
@@ -190,7 +175,7 @@ def test_a_call_that_has_begun_is_right(writer, name) -> None:
     assert calls or ending is Ending.LENGTH
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", CALLING)
 def test_text_is_free_until_a_call_begins(writer, name) -> None:
     model = writer(name)
     constraint = Constraint(model.taught.manners.syntax, TOOLS, ToolChoice())
@@ -199,7 +184,7 @@ def test_text_is_free_until_a_call_begins(writer, name) -> None:
         assert "".join(piece.text for piece in pieces) == text
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", CALLING)
 def test_no_call_begins_where_none_may(writer, name) -> None:
     model = writer(name)
     syntax = model.taught.manners.syntax
@@ -212,7 +197,7 @@ def test_no_call_begins_where_none_may(writer, name) -> None:
         model.write(grammar, 0, begin)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in BARE])
+@pytest.mark.parametrize("name", [name for name in CALLING if name not in BARE])
 def test_either_calls_or_what_the_answer_is_to_be(writer, name) -> None:
     model = writer(name)
     words = Grammar.json_schema({"type": "object", "properties": {"ok": {"type": "boolean"}}})
@@ -259,7 +244,7 @@ def test_parameters_are_an_object() -> None:
         object_schema(Tool("odd", parameters={"type": "string"}))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", CALLING)
 def test_nothing_of_a_request_is_read_as_an_expression(taught, name):
     """Lark and regular expressions are not bounded against strangers."""
     foreign = 'STRANGER" & ~/x/ | "'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from templates import ALL
 
 from swarm.client import TemplateError
 from swarm.gateway.ask import Talk, Tool
@@ -12,24 +13,6 @@ from swarm.gateway.conversation import encode
 from swarm.gateway.refusals import Refusal
 
 TOOL = Tool("find", "Finds.", {"type": "object", "properties": {"text": {"type": "string"}}})
-ALL = [
-    "action",
-    "bare_name",
-    "bracket",
-    "channels",
-    "elements",
-    "fenced",
-    "headers",
-    "hermes",
-    "keyed",
-    "list",
-    "plain",
-    "pythonic",
-    "sections",
-    "square",
-    "thinking",
-    "turns",
-]
 
 
 def user(text):

@@ -5,27 +5,13 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from templates import NATIVE
 
 from swarm.client import Finish
 from swarm.gateway.events import CallBegun, CallPart, Ended, Ending, Said
 from swarm.gateway.tools.reading import CallReading, Manner
 from swarm.gateway.tools.syntax import Ids
 
-NATIVE = [
-    "action",
-    "bare_name",
-    "bracket",
-    "channels",
-    "elements",
-    "fenced",
-    "headers",
-    "hermes",
-    "keyed",
-    "list",
-    "pythonic",
-    "sections",
-    "square",
-]
 ONE_CALL = {"channels", "headers"}
 TOOLS = {
     "find": {"properties": {"text": {"type": "string"}, "number": {"type": "integer"}, "more": {}}},
