@@ -263,3 +263,14 @@ async def test_where_a_key_is_needed_it_is_asked_for(looks, serve_page, speaker,
     other = await looks.at(f"{url}#key=secret-key-of-ann-alone")
     await other.get_by_label("Your message").wait_for()
     assert "secret" not in other.url
+
+
+async def test_models_that_come_later_can_be_chosen(page, speaker) -> None:
+    await page.clock.install()
+    await page.reload()
+    models = page.get_by_label("Model", exact=True)
+    await models.get_by_role("option", name="tiny").wait_for(state="attached")
+    speaker.names = ("tiny", "large")
+    await page.clock.run_for(61_000)
+    await models.get_by_role("option", name="large").wait_for(state="attached")
+    assert await models.input_value() == "tiny"

@@ -6,7 +6,7 @@ import { useEffect, useState } from "/page/vendor/preact.js";
 const AGAIN = 4000;
 const LATER = 60_000;
 
-/** `{list, error}`: the list is empty until it is known, and while it is not. */
+/** `{list, error}`: the list is empty until it is known; `error` is there while the gateway does not tell. */
 export function useModels(api) {
   const [models, setModels] = useState({ list: [], error: null });
   useEffect(() => {
@@ -19,7 +19,7 @@ export function useModels(api) {
         timer = setTimeout(look, LATER); // Others may be served by then.
       } catch (error) {
         if (error.name === "AbortError") return;
-        setModels({ list: [], error });
+        setModels(({ list }) => ({ list, error }));
         timer = setTimeout(look, AGAIN);
       }
     };
