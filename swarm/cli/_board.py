@@ -65,6 +65,16 @@ def parts(
     return told
 
 
+def summed(entries: Sequence[Announcement]) -> str:
+    """How many peers serve, and the power that all draw, for which a table may have no room."""
+    serving, watts = sum(entry.serving for entry in entries), sum(e.watts for e in entries)
+    told = f"{serving} peer{'s' * (serving != 1)} serving"
+    if not watts:
+        return told
+    about = "~" if any(map(_about, (entry for entry in entries if entry.watts))) else ""
+    return f"{told}, {about}{watts:.0f} W"
+
+
 def _reported(holder: Holder) -> str:
     """That members have reported a peer for wrong work. They may be wrong, or lie themselves."""
     if not (number := holder.num_reporters):

@@ -225,12 +225,8 @@ def _head(frame: Frame) -> Text:
             head.append("No bootstrap is heard: nobody can join. ", "yellow")
         elif belonging.silent:
             head.append(f"Bootstraps that are not heard: {len(belonging.silent)}. ", "yellow")
-    holders = [holder.entry for model in frame.overview.models for holder in model.holders]
-    serving, watts = sum(entry.serving for entry in holders), sum(e.watts for e in holders)
-    head.append(f"{serving} peer{'s' * (serving != 1)} serving")
-    if watts:
-        about = "~" if any(e.watts and e.energy == "estimate" for e in holders) else ""
-        head.append(f", {about}{watts:.0f} W")
+    entries = [entry for model in frame.overview.models for entry in model.entries]
+    head.append(_board.summed(entries))
     head.append(". Ctrl-C ends.", "dim")
     return head
 

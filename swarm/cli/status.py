@@ -146,6 +146,8 @@ class View:
         for model in self.overview.models:
             for part in _board.parts(model, console.width):
                 console.print(part)
+        if self.entries:
+            console.print(f"{_board.summed(self.entries)}.", highlight=False)
 
 
 async def _watched(invite: Invite, model: str | None, every: float, as_json: bool) -> None:

@@ -171,6 +171,17 @@ def test_the_same_as_json():
     assert (shown["start"], shown["end"], shown["state"]) == (0, 4, "serving")
 
 
+def test_status_tells_the_power_of_all_where_a_table_has_no_room(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    measured = peer(0, 5, watts=31.0, energy="rapl")
+    View((measured, peer(5, 10)), None).show()
+    assert "2 peers serving, 31 W." in capsys.readouterr().out
+    View((measured, peer(5, 10, watts=9.0, energy="estimate")), None).show()
+    assert "2 peers serving, ~40 W." in capsys.readouterr().out
+    View((peer(0, 10),), None).show()
+    assert "1 peer serving." in capsys.readouterr().out
+
+
 def test_parts_are_as_equal_as_can_be():
     assert parts(30, 3) == [(0, 10), (10, 20), (20, 30)]
     assert parts(4, 3) == [(0, 1), (1, 2), (2, 4)]
