@@ -274,3 +274,45 @@ async def test_models_that_come_later_can_be_chosen(page, speaker) -> None:
     await page.clock.run_for(61_000)
     await models.get_by_role("option", name="large").wait_for(state="attached")
     assert await models.input_value() == "tiny"
+
+
+async def test_what_was_replaced_can_be_shown_again(page, speaker, ask) -> None:
+    for number in range(1, 3):
+        speaker.answer(f"Answer {number}.")
+        await ask(page, f"Question {number}")
+        await done(page, number)
+    before = page.get_by_role("button", name="Show what was here before")
+    assert not await before.count()
+    speaker.answer("Another one.")
+    await page.get_by_role("button", name="Try again").first.click()
+    await shows(page, "Another one.")
+    await done(page)
+    await before.click()
+    await done(page, 2)
+    await shows(page, "Answer 2.")
+    assert not await page.locator(".answer", has_text="Another one.").count()
+    # It is what the conversation goes on from, and outlives the page; the other is not lost.
+    speaker.answer("Answer 3.")
+    await ask(page, "Question 3")
+    await done(page, 3)
+    assert [text for _, text in said(speaker)][-3:] == ["Question 2", "Answer 2.", "Question 3"]
+    await page.reload()
+    await before.click()
+    await shows(page, "Another one.")
+    await before.click()
+    await shows(page, "Answer 3.")
+
+
+async def test_an_answer_of_which_nothing_came_replaces_nothing(page, speaker, ask) -> None:
+    speaker.answer("Answer 1.")
+    await ask(page, "Question 1")
+    await done(page)
+    again = page.get_by_role("button", name="Try again").first
+    speaker.refuse(Refusal(Reason.BUSY, "full"))
+    await again.click()
+    await shows(page, "Too many ask at the moment.")
+    speaker.answer("Answer 2.")
+    await again.click()
+    await shows(page, "Answer 2.")
+    await page.get_by_role("button", name="Show what was here before").click()
+    await shows(page, "Answer 1.")

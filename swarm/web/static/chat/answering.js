@@ -1,6 +1,6 @@
 /** Answers that come: what is said so far, how fast, and what became of them. */
 
-import { addAnswer, addQuestion } from "/page/chat/conversation.js";
+import { addAnswer, addQuestion, cutAt, swapOther } from "/page/chat/conversation.js";
 import { ask } from "/page/chat/asking.js";
 import { requestOf } from "/page/chat/settings.js";
 
@@ -44,16 +44,23 @@ export class Answering {
     return this.#answer(conversation, addAnswer(conversation));
   }
 
-  /** Asks again: what was said from this answer on is dropped. */
+  /** Asks again: what was said from this answer on is put away. */
   retry(conversation, index) {
-    conversation.messages.length = index;
+    cutAt(conversation, index);
     return this.#answer(conversation, addAnswer(conversation));
   }
 
-  /** Asks something else instead: what was said from this question on is dropped. */
+  /** Asks something else instead: what was said from this question on is put away. */
   edit(conversation, index, text) {
-    conversation.messages.length = index;
+    cutAt(conversation, index);
     return this.say(conversation, text);
+  }
+
+  /** Shows what was put away last, in place of what has come since. */
+  swap(conversation) {
+    swapOther(conversation);
+    conversation.changed = Date.now();
+    return this.book.keep(conversation);
   }
 
   /** Lets the last answer go on where it ended. */

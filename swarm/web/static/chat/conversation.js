@@ -2,7 +2,8 @@
  * Conversations as plain values.
  *
  * A conversation is `{id, title, isNamed, created, changed, model, settings, messages}`; times are
- * milliseconds since 1970. A message is `{id, role, text}`, and the model's also have `model`,
+ * milliseconds since 1970. `other` is what has stood in place of the messages from its `index` on,
+ * `{index, messages}`, or null. A message is `{id, role, text}`, and the model's also have `model`,
  * `state`, `error` and `facts`: see `STATES` and `answering.js`.
  */
 
@@ -26,7 +27,27 @@ export function newConversation(model, settings) {
     model,
     settings: { ...settings },
     messages: [],
+    other: null,
   };
+}
+
+/** Takes away the messages from `index` on, which `swapOther` brings back. */
+export function cutAt(conversation, index) {
+  const { messages, other } = conversation;
+  const cut = messages.splice(index);
+  // An answer of which nothing has come takes nobody's place.
+  if (cut.some(({ role, text }) => role === "assistant" && text)) {
+    conversation.other = { index, messages: cut };
+  } else if (other && other.index > index) {
+    conversation.other = null; // What it goes on from is not there any more.
+  }
+}
+
+/** Puts back what was there before, in place of what has come since, which is kept instead. */
+export function swapOther(conversation) {
+  const { index, messages } = conversation.other;
+  const cut = conversation.messages.splice(index, Infinity, ...messages);
+  conversation.other = { index, messages: cut };
 }
 
 /** A name that nothing else has. */
@@ -96,12 +117,19 @@ function checked(from) {
   const conversation = newConversation(asText(from.model), cleanSettings(from.settings));
   if (!Array.isArray(from.messages)) throw new TypeError("messages");
   conversation.messages = from.messages.map(checkedMessage);
+  if (from.other) conversation.other = checkedOther(from.other, conversation.messages);
   conversation.title = asText(from.title).slice(0, 200);
   conversation.isNamed = Boolean(from.isNamed);
   for (const name of ["created", "changed"]) {
     if (Number.isFinite(from[name])) conversation[name] = from[name];
   }
   return conversation;
+}
+
+function checkedOther({ index, messages }, beside) {
+  if (!Number.isInteger(index) || index < 0 || index >= beside.length) throw new TypeError("index");
+  if (!Array.isArray(messages)) throw new TypeError("messages");
+  return { index, messages: messages.map(checkedMessage) };
 }
 
 function checkedMessage({ role, text, model, state, facts }) {

@@ -44,11 +44,15 @@ export function Talk(props) {
 }
 
 function Messages({ messages, progress, conversation, t, api, answering, openSettings }) {
+  const swap = html`<p class="soft note" key="other"><button class="button small" type="button"
+    onClick=${() => answering.swap(conversation)}>${t("swap")}</button></p>`;
+  const other = progress ? null : conversation.other?.index;
   return html`<div class="messages" role="log" aria-live="off" aria-label=${t("messages")}>
     ${messages.map((message, index) => {
       const edit = progress ? null : (text) => answering.edit(conversation, index, text);
+      const before = index === other && swap;
       if (message.role === "user") {
-        return html`<${Question} key=${message.id} message=${message} t=${t} edit=${edit} />`;
+        return [before, html`<${Question} key=${message.id} message=${message} t=${t} edit=${edit} />`];
       }
       const isLast = index === messages.length - 1;
       const actions = {
@@ -56,8 +60,8 @@ function Messages({ messages, progress, conversation, t, api, answering, openSet
         resume: isLast && !progress ? () => answering.resume(conversation) : null,
         openSettings,
       };
-      return html`<${Answer} key=${message.id} message=${message} t=${t} api=${api}
-        progress=${isLast ? progress : undefined} actions=${actions} />`;
+      return [before, html`<${Answer} key=${message.id} message=${message} t=${t} api=${api}
+        progress=${isLast ? progress : undefined} actions=${actions} />`];
     })}
   </div>`;
 }
