@@ -14,7 +14,7 @@ from swarm.checkpoint import Checkpoint
 from swarm.checkpoint.progress import Halted, check_halt, halted_by
 from swarm.directory import Announcement
 from swarm.errors import ConfigError, SwarmError
-from swarm.forms import form
+from swarm.forms import Form, form
 from swarm.member import Member
 
 from . import devices, placement
@@ -73,6 +73,11 @@ class Taking:
         self.reason = Reason.FIXED
         """Why the blocks that were chosen last are those."""
         devices.bound(self.device, config.max_memory)
+
+    @property
+    def widens(self) -> bool:
+        """Whether the file has its weights in fewer bits than they are kept in here."""
+        return self.form is Form.NONE and bool(self._checkpoint.stored(0, 1, grids=False))
 
     @property
     def memory(self) -> Memory:

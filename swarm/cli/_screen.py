@@ -73,6 +73,8 @@ def _device(running: Peer) -> str:
     threads = f" with {config.num_threads} threads" if device.type == "cpu" else ""
     form = running.taking.form
     kept = "" if form == "none" else f", weights in {form}"
+    if running.taking.widens:
+        kept = " (--quantize file would keep the file's fewer bits)"
     numbers = str(running.taking.dtype).removeprefix("torch.")
     others = [str(each) for each in devices.accelerators() if each != device]
     if device.type != "cpu":

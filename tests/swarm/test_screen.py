@@ -43,7 +43,11 @@ def peer(*, name, limits, reach, pause):
         pause=pause,
         taken=None if pause is not None else taken,
         taking=SimpleNamespace(
-            device=torch.device("cpu"), form=Form.INT8, dtype=torch.bfloat16, reason=Reason.LAST
+            device=torch.device("cpu"),
+            form=Form.NONE if limits else Form.INT8,
+            dtype=torch.bfloat16,
+            reason=Reason.LAST,
+            widens=bool(limits),
         ),
         neighbours=SimpleNamespace(upload_limit=1.25e6 if limits else 0.0),
         member=SimpleNamespace(
@@ -75,6 +79,7 @@ def test_it_fits_one_screen(capsys, name, limits, reach, pause):
     shown = "\n".join(screen.display)
     assert "stop    Ctrl-C" in shown and "model   " in shown
     assert ("paused  " in shown) == (pause is not None)
+    assert ("--quantize file" in " ".join(said.split())) == bool(limits)
 
 
 def test_the_hours_are_those_of_this_place(capsys, monkeypatch):

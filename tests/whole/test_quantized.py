@@ -102,7 +102,7 @@ async def test_x13_a_real_model_stays_near(make_world, model_file):
     for form in ("none", "file", "int8"):
         world = make_world(SimpleNamespace(folder=model_file))
         for number, blocks in enumerate(pairwise((0, 14, 30))):
-            await world.peer(
+            served = await world.peer(
                 f"{form}-{number}",
                 blocks,
                 dtype="bfloat16",
@@ -110,6 +110,7 @@ async def test_x13_a_real_model_stays_near(make_world, model_file):
                 page_len=32,
                 quantize=form,
             )
+            assert served.taking.widens == (form == "none")
         model = await world.client(dtype=torch.bfloat16)
         ids = torch.tensor(model.tokenizer(TEXT)["input_ids"])
         found[form] = await logits(model, ids)
