@@ -24,7 +24,7 @@ from swarm.wire.enrolment import PROTOCOL, Entry, Members, Station, Ticket, enco
 
 HOUR = 3600.0
 STANDING = Standing(
-    "p", "m", "[b]garage", frozenset({Role.CLIENT, Role.PEER}), 0.0, time.time() + 26 * HOUR
+    "p", "m", "[b]garage", frozenset({Role.CLIENT, Role.PEER}), 0.0, 1_000_000.0 + 26 * HOUR
 )
 
 
@@ -108,7 +108,8 @@ async def test_an_admin_hears_who_is_away():
         ({"idle": ("attic", "[i]x")}, ["Away, or only asking: attic, [i]x."]),
     ],
 )
-def test_it_is_told_in_words(changes, words):
+def test_it_is_told_in_words(changes, words, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
     values = {"group": "home", "machine": STANDING, "bootstraps": ("b",), "silent": ()}
     console = Console(width=60, file=io.StringIO())
     Belonging(**{**values, **changes}).show(console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from typing import Any
 
@@ -91,7 +92,8 @@ def test_a_table_is_as_wide_as_there_is_room(width: int) -> None:
 def test_who_pauses_says_until_when() -> None:
     paused = replace(PEER, state=State.PAUSED, start=0, end=0, resumes=time.time() + 3600)
     assert "paused, back " in drawn(120, paused, OTHER)
-    assert "0:0" not in drawn(120, paused, OTHER)
+    # Nor what it would hold, which is no blocks; hours may look alike.
+    assert not re.search(r"\b0:0\b", drawn(120, paused, OTHER))
 
 
 def test_a_gap_has_a_command() -> None:
