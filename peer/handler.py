@@ -82,12 +82,10 @@ class Handler:
             leases,
             self._sessions,
             tasks,
-            max_sessions=limits.max_sessions,
+            limits=limits,
             kept=kept,
             on_opened=self._let_in,
             on_pressed=lambda account, pages: self._growth.make_room(account, pages),
-            press_interval=limits.growth_patience,
-            member=limits.member,
             tally=self._tally,
         )
         self._histories = Histories(

@@ -15,7 +15,7 @@ from swarm.wire.messages import AnyMessage, Code, Failed, Open, Opened, Queued
 
 from .kept import Kept, KeptPrefixes
 from .leases import Leases
-from .limits import MemberLimits
+from .limits import HandlerConfig
 from .session import HopSession
 from .tally import Tally
 
@@ -38,8 +38,8 @@ class Openings:
 
     It goes there with the row of `kept` that it begins as, and how much of it, if there is one.
     `sessions` are those that are open already; the caller changes them. What one member may open
-    is limited by `member`; `on_pressed(account, pages)` is called again and again while one of its
-    sessions waits for so many, first after `press_interval` seconds.
+    is limited by `limits.member`; `on_pressed(account, pages)` is called again and again while one
+    of its sessions waits for so many, first after `limits.growth_patience` seconds.
     """
 
     def __init__(
@@ -49,12 +49,10 @@ class Openings:
         sessions: Mapping[str, HopSession],
         tasks: asyncio.TaskGroup,
         *,
-        max_sessions: int,
+        limits: HandlerConfig,
         kept: KeptPrefixes,
         on_opened: Callable[[HopSession, tuple[Kept, int] | None], None],
         on_pressed: Callable[[str, int], None] = lambda account, pages: None,
-        press_interval: float = 2.0,
-        member: MemberLimits | None = None,
         tally: Tally | None = None,
     ) -> None:
         self._served = served
@@ -62,12 +60,10 @@ class Openings:
         self._leases = leases
         self._sessions = sessions
         self._tasks = tasks
-        self._max_sessions = max_sessions
+        self._limits = limits
         self._kept = kept
         self._on_opened = on_opened
         self._on_pressed = on_pressed
-        self._press_interval = press_interval
-        self._member = member or MemberLimits()
         self._waiting: dict[str, tuple[Link, Open, asyncio.Task[None]]] = {}
         self._queued: Counter[str] = Counter()
         self._numbers = count()
@@ -108,30 +104,30 @@ class Openings:
             return Code.WRONG_MODEL, f"this peer serves blocks {served.start}:{served.end}"
         if request.session in self._sessions or request.session in self._waiting:
             return Code.BAD_REQUEST, "the session is open already"
-        if len(self._sessions) + len(self._waiting) >= self._max_sessions:
-            return Code.BUSY, f"{self._max_sessions} sessions are open"
+        if len(self._sessions) + len(self._waiting) >= self._limits.max_sessions:
+            return Code.BUSY, f"{self._limits.max_sessions} sessions are open"
         return None
 
     def _excess(self, account: str, request: Open) -> tuple[Code, str] | None:
         """What would be too much for one member, though there may be room."""
         rows = [one.num_rows for one in self._sessions.values() if one.account == account]
         rows += [one.rows for link, one, _ in self._waiting.values() if link.account == account]
-        if len(rows) >= self._member.sessions:
+        if len(rows) >= self._limits.member.sessions:
             return Code.BUSY, f"{len(rows)} sessions are yours already"
-        if sum(rows) + request.rows > self._member.rows:
+        if sum(rows) + request.rows > self._limits.member.rows:
             return Code.BUSY, f"{sum(rows)} rows are yours already"
         return None
 
     async def _wait(self, account: str, request: Open, pages: int) -> None:
         """Returns when there is room; raises `Busy` if the member waits too often already."""
-        if self._queued[account] >= self._member.waiting:
+        if self._queued[account] >= self._limits.member.waiting:
             raise Busy(
                 self._served.model, f"{self._queued[account]} sessions of yours wait already"
             )
         self._queued[account] += 1
         pressing = self._tasks.create_task(self._press(account, pages))
         try:
-            patience = min(request.patience, self._member.patience)
+            patience = min(request.patience, self._limits.member.patience)
             await self._leases.hold(request.session, pages, patience, account)
         finally:
             self._queued -= Counter([account])
@@ -139,14 +135,14 @@ class Openings:
 
     async def _press(self, account: str, pages: int) -> None:
         while True:
-            await asyncio.sleep(self._press_interval)
+            await asyncio.sleep(self._limits.growth_patience)
             self._on_pressed(account, pages)
 
     async def _open(self, link: Link, request: Open) -> None:
         pages = request.rows * -(-request.positions // self._served.page_len)
         try:
             if not self._leases.try_hold(request.session, pages, link.account):
-                if (waiting := self._queued[link.account]) >= self._member.waiting:
+                if (waiting := self._queued[link.account]) >= self._limits.member.waiting:
                     why = f"{waiting} sessions of yours wait already"
                     self._refuse(link, request, Code.BUSY, why)
                     return

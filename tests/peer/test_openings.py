@@ -10,6 +10,7 @@ from swarm.background import background
 from swarm.errors import Unreachable
 from swarm.peer.kept import KeptPrefixes
 from swarm.peer.leases import Leases
+from swarm.peer.limits import HandlerConfig
 from swarm.peer.openings import Openings, Served
 from swarm.peer.pages import PageTable
 from swarm.peer.session import HopSession
@@ -47,7 +48,7 @@ class Bench:
             self.leases,
             self.sessions,
             tasks,
-            max_sessions=max_sessions,
+            limits=HandlerConfig(max_sessions=max_sessions),
             kept=KeptPrefixes(PageTable(0, 1), seconds=0.0, share=0.0),
             on_opened=self.let_in,
         )
