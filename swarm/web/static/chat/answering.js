@@ -78,7 +78,8 @@ export class Answering {
 
   async #answer(conversation, answer) {
     const progress = { controller: new AbortController(), asked: now(), begun: 0, latest: 0 };
-    Object.assign(progress, { num_pieces: 0, changes: [] });
+    // One that goes on keeps what became of its route before.
+    Object.assign(progress, { num_pieces: 0, changes: answer.facts?.changes ?? [] });
     this.#running.set(conversation.id, progress);
     this.book.busy.add(conversation.id);
     this.announce("begin", "");
