@@ -91,7 +91,7 @@ class Relay:
         self._config = config
         self._reserved: dict[str, Link] = {}
         self._silent: dict[str, None] = {}
-        """Members whose place ended in silence, those of the last ones last."""
+        """Members whose places have ended in silence, the latest last."""
         self._controls: Counter[str] = Counter()
         self._circuits: Counter[str] = Counter()
         self._buckets: dict[str, Bucket] = {}
@@ -145,15 +145,13 @@ class Relay:
             try:
                 await link.run(on_message)
             except Silent:
-                match self._reserved.get(link.peer):
-                    case None:
-                        pass
-                    case holder if holder is link:
-                        self._note_silent(link.peer)
-                    case _:
-                        # It is in another network now, and has a place again over a new connection;
-                        # libp2p would go on opening visits over the old one.
-                        await self._door.carrier.hang_up(link.peer)
+                holder = self._reserved.get(link.peer)
+                if holder is link:
+                    self._note_silent(link.peer)
+                elif holder is not None:
+                    # It is in another network now, and has a place again over a new connection;
+                    # libp2p would go on opening visits over the old one.
+                    await self._door.carrier.hang_up(link.peer)
                 raise
             finally:
                 if self._reserved.get(link.peer) is link:
@@ -188,7 +186,7 @@ class Relay:
         return False
 
     def _note_silent(self, peer: str) -> None:
-        """The member that had a place over the link is away, or will have one over another."""
+        """A member whose place has ended in silence is away, or comes by another connection."""
         self._silent.pop(peer, None)
         self._silent[peer] = None
         if len(self._silent) > self._config.max_reservations:
