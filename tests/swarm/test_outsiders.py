@@ -29,19 +29,27 @@ HANGING = 60.0
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
 GATE = GateLimits(strangers=8, stranger_streams=4, member_streams=8, streams=32, idle_strangers=1)
+CONDUCT = ConductLimits(stall=2.0)
 CLOSE = Close("s" * 16)
 PACE = 0.02
 """Seconds between two messages of a bystander, as of tokens."""
 
-LATE = 0.1
-"""Seconds that none of these may be late: this machine is busy, and does the flooding too."""
+LATE = 1.0
+"""Seconds that most of these may not be late: this machine is busy, and does the flooding too."""
+
+PATIENT = LinkConfig(patience=30.0)
+"""Of those who live, on a machine where any process may stand still for seconds."""
 
 
 class Host:
     """A member that answers each message with the same one."""
 
     def __init__(
-        self, transport: Libp2pTransport, founder: Founder, tasks: asyncio.TaskGroup
+        self,
+        transport: Libp2pTransport,
+        founder: Founder,
+        tasks: asyncio.TaskGroup,
+        patience: float,
     ) -> None:
         self.transport, self.founder = transport, founder
         self.lost: dict[str, PeerError] = {}
@@ -51,7 +59,7 @@ class Host:
             tasks,
             self._answer,
             lambda link, error: self.lost.update({link.peer: error}),
-            LinkConfig(0.1, 0.6, 0.05, 0.4, conduct=ConductLimits(stall=2.0)),
+            LinkConfig(0.1, patience, 0.05, 0.4, conduct=CONDUCT),
         )
 
     async def _answer(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
@@ -67,11 +75,14 @@ def founder(tmp_path: Path) -> Founder:
 
 
 @pytest.fixture
-async def host(founder: Founder, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+async def host(
+    founder: Founder, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Host]:
+    """As patient as a test asks for."""
     monkeypatch.setattr("swarm.transport.strangers._LOOK", 0.1)
     config = Libp2pConfig(host="127.0.0.1", gate=GATE)
     async with Libp2pTransport.start(config) as transport, background() as tasks:
-        host = Host(transport, founder, tasks)
+        host = Host(transport, founder, tasks, getattr(request, "param", PATIENT.patience))
         await transport.serve(PROTOCOL, host.neighbours.accept)
         yield host
         await host.neighbours.aclose()
@@ -91,7 +102,7 @@ async def outsider() -> AsyncIterator[Libp2pTransport]:
 
 async def link_to(host: Host, transport: Libp2pTransport) -> Link:
     stream = await transport.open(host.transport.peer_id, PROTOCOL, host.transport.addresses)
-    return await connect(stream, host.founder.admit(transport.signer))
+    return await connect(stream, host.founder.admit(transport.signer), PATIENT)
 
 
 async def lateness(host: Host, transport: Libp2pTransport, count: int = 60) -> list[float]:
@@ -182,10 +193,13 @@ async def test_a_member_that_floods_is_read_slowly_and_others_are_not(
                 num_sent += 1
 
     async with background() as tasks:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         flooding = tasks.create_task(flood())
         taken = await lateness(host, member)
         links = [link for link in host.neighbours._links if link.peer == outsider.peer_id]
-        assert all(link.traffic.received_frames < 6000 for link in links)
+        most = CONDUCT.message_burst + CONDUCT.message_rate * (clock() - begun) + 100
+        assert all(link.traffic.received_frames < most for link in links)
         flooding.cancel()
         await hostile.aclose()
     assert num_sent > 10_000, "the rest waits at the sender"
@@ -208,12 +222,13 @@ async def test_one_member_opens_so_many_streams_and_no_more(
 
 
 @pytest.mark.parametrize(
-    ("begun", "why"),
+    ("host", "begun", "why"),
     [
-        (encode_prefix(0, 0)[:5], "silent"),
-        (encode_prefix(100, 0) + b"half of a header", "silent"),
-        (encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
+        (0.6, encode_prefix(0, 0)[:5], "silent"),
+        (0.6, encode_prefix(100, 0) + b"half of a header", "silent"),
+        (PATIENT.patience, encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
     ],
+    indirect=["host"],
     ids=["prefix", "header", "payload"],
 )
 async def test_a_member_that_never_ends_a_frame_is_cut_off(
