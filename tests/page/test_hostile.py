@@ -109,8 +109,8 @@ async def test_the_page_stays_awake(page, speaker, ask) -> None:
         speaker.end()
         await finished(page)
         assert await page.evaluate("document.querySelector('.prose').textContent.length") > 0
-        # On a busy machine a task of 100 ms takes several times as long; a parser that has run
-        # away would take minutes.
-        assert await page.evaluate("window.longest") < 3000, f"{text[:6]!r} x {len(text)}"
+        # On a busy machine a task of 100 ms takes several times as long, or stands still for
+        # seconds; a parser that has run away would take minutes.
+        assert await page.evaluate("window.longest") < 30_000, f"{text[:6]!r} x {len(text)}"
         await page.keyboard.press("Control+k")
         await page.locator(".welcome").wait_for()
