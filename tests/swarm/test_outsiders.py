@@ -29,7 +29,6 @@ HANGING = 60.0
 
 LOCAL = Libp2pConfig(host="127.0.0.1")
 GATE = GateLimits(strangers=8, stranger_streams=4, member_streams=8, streams=32, idle_strangers=1)
-CONDUCT = ConductLimits(stall=2.0)
 CLOSE = Close("s" * 16)
 PACE = 0.02
 """Seconds between two messages of a bystander, as of tokens."""
@@ -37,8 +36,12 @@ PACE = 0.02
 LATE = 1.0
 """Seconds that most of these may not be late: this machine is busy, and does the flooding too."""
 
-PATIENT = LinkConfig(patience=30.0)
-"""Of those who live, on a machine where any process may stand still for seconds."""
+PATIENT = LinkConfig(0.1, 30.0, 0.05, 0.4)
+"""For those who live, on a machine where any process may stand still for seconds."""
+
+WAKEFUL = LinkConfig(0.1, 0.6, 0.05, 0.4)
+STRICT = LinkConfig(0.1, 30.0, 0.05, 0.4, conduct=ConductLimits(stall=2.0))
+"""For those who are to be cut off: who is silent, and who is slow."""
 
 
 class Host:
@@ -49,7 +52,7 @@ class Host:
         transport: Libp2pTransport,
         founder: Founder,
         tasks: asyncio.TaskGroup,
-        patience: float,
+        config: LinkConfig,
     ) -> None:
         self.transport, self.founder = transport, founder
         self.lost: dict[str, PeerError] = {}
@@ -59,7 +62,7 @@ class Host:
             tasks,
             self._answer,
             lambda link, error: self.lost.update({link.peer: error}),
-            LinkConfig(0.1, patience, 0.05, 0.4, conduct=CONDUCT),
+            config,
         )
 
     async def _answer(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
@@ -78,11 +81,11 @@ def founder(tmp_path: Path) -> Founder:
 async def host(
     founder: Founder, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> AsyncIterator[Host]:
-    """As patient as a test asks for."""
+    """Patient with its links, unless a test asks for something else."""
     monkeypatch.setattr("swarm.transport.strangers._LOOK", 0.1)
     config = Libp2pConfig(host="127.0.0.1", gate=GATE)
     async with Libp2pTransport.start(config) as transport, background() as tasks:
-        host = Host(transport, founder, tasks, getattr(request, "param", PATIENT.patience))
+        host = Host(transport, founder, tasks, getattr(request, "param", PATIENT))
         await transport.serve(PROTOCOL, host.neighbours.accept)
         yield host
         await host.neighbours.aclose()
@@ -198,7 +201,8 @@ async def test_a_member_that_floods_is_read_slowly_and_others_are_not(
         flooding = tasks.create_task(flood())
         taken = await lateness(host, member)
         links = [link for link in host.neighbours._links if link.peer == outsider.peer_id]
-        most = CONDUCT.message_burst + CONDUCT.message_rate * (clock() - begun) + 100
+        limits = PATIENT.conduct
+        most = limits.message_burst + limits.message_rate * (clock() - begun) + 100
         assert all(link.traffic.received_frames < most for link in links)
         flooding.cancel()
         await hostile.aclose()
@@ -224,9 +228,9 @@ async def test_one_member_opens_so_many_streams_and_no_more(
 @pytest.mark.parametrize(
     ("host", "begun", "why"),
     [
-        (0.6, encode_prefix(0, 0)[:5], "silent"),
-        (0.6, encode_prefix(100, 0) + b"half of a header", "silent"),
-        (PATIENT.patience, encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
+        (WAKEFUL, encode_prefix(0, 0)[:5], "silent"),
+        (WAKEFUL, encode_prefix(100, 0) + b"half of a header", "silent"),
+        (STRICT, encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
     ],
     indirect=["host"],
     ids=["prefix", "header", "payload"],
@@ -247,6 +251,7 @@ async def test_a_member_that_never_ends_a_frame_is_cut_off(
     assert isinstance(error, Silent) and why in str(error)
 
 
+@pytest.mark.parametrize("host", [STRICT], indirect=True)
 async def test_a_member_that_does_not_read_is_cut_off(host: Host, member: Libp2pTransport) -> None:
     """Though it says again and again that it lives."""
     link = await link_to(host, member)

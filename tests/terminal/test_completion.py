@@ -51,3 +51,5 @@ def test_bash_completes_commands_options_values_and_files(terminal: Any, tmp_pat
         screen.enter("\x15")
         screen.type("swarm invite --role adm\t")
         screen.wait("--role admin")
+        screen.enter("\x15exit")
+        screen.ended()
