@@ -46,6 +46,9 @@ from swarm.wire.enrolment import (
 )
 from swarm.wire.frames import DEFAULT_LIMITS
 
+HANGING = 60.0
+"""Seconds: what takes longer hangs, however busy the machine is."""
+
 
 class Street:
     """A network with the desk of one authority, and machines that come to it."""
@@ -466,7 +469,8 @@ async def test_who_guesses_has_to_wait(street: Street, town) -> None:
 
 async def test_a_machine_asks_no_more_often_under_many_keys(street: Street, town) -> None:
     """Each renewal waits for the disk, and whoever has a machine can make keys for programs."""
-    await street.open(CallerConfig(budget=10))
+    desk = await street.open(CallerConfig(budget=10))
+    desk._callers._clock = lambda: 0.0  # On a slow machine it would get its budget back meanwhile.
     garage, credential = street.member("garage", Role.ADMIN)
     group = Membership(street.trust, credential, garage.sign)
     answers = []
@@ -476,9 +480,8 @@ async def test_a_machine_asks_no_more_often_under_many_keys(street: Street, town
         if number % 2:
             question = Census(certify_process(group, program.peer_id, town.clock))
         answers.append(await street.ask(program, question))
-    # While it asks it gets some of its budget back.
     assert not any(isinstance(each, Declined) for each in answers[:10])
-    assert isinstance(answers[-1], Declined) and answers[-1].why is Decline.BUSY
+    assert all(isinstance(each, Declined) and each.why is Decline.BUSY for each in answers[10:])
     other, own = street.member("other")
     question = Renew(other.peer_id, street.proof(other, other), own)
     assert isinstance(await street.ask(other, question), Enrolled)
@@ -511,7 +514,7 @@ async def test_there_are_so_many_places(street: Street, town) -> None:
     admin, credential = street.member("admin", Role.ADMIN)
     assert await street.declined(admin, Census(credential)) is Decline.BUSY
     await leave[0]()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGING):
         while isinstance(  # noqa: ASYNC110
             await street.ask(admin, Census(credential)), Declined
         ):
@@ -524,7 +527,7 @@ async def test_who_does_not_ask_is_cut_off(
     monkeypatch.setattr("swarm.bootstrap.desk._PATIENCE", 0.01)
     await street.open()
     stream = await street.transport(town.machine("slow")).open(street.authority.peer_id, PROTOCOL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGING):
         with pytest.raises(Unreachable):
             await stream.receive()
 

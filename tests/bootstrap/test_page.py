@@ -114,7 +114,7 @@ async def test_what_changes_is_told_as_it_does(visitor: Visitor) -> None:
     key = visitor.keys.text(Right.LOOK)
     headers = {"Authorization": f"Bearer {key}"}
     url = visitor.page.url + "/page/api/swarm/events"
-    async with visitor.session.get(url, headers=headers) as answer, asyncio.timeout(20):
+    async with visitor.session.get(url, headers=headers) as answer, asyncio.timeout(60):
         assert await answer.content.readline() == b"event: overview\n"
         assert json.loads((await answer.content.readline())[6:])["models"] == []
         await visitor.registry.directory("peer").announce(announcement(0, 10))

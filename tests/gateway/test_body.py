@@ -163,5 +163,5 @@ async def test_brackets_in_a_text_are_no_parts() -> None:
 async def test_a_text_without_an_end_is_looked_at_once(end: bytes) -> None:
     raw = b'{"text":"' + b'[\\"' * 300_000 + end
     with pytest.raises(Refusal) as refused:
-        await asyncio.wait_for(_posted(raw), 10)
+        await asyncio.wait_for(_posted(raw), 60)
     assert refused.value.reason is Reason.INVALID

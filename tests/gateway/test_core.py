@@ -98,7 +98,7 @@ async def refusal(core: Core, wanted: Ask) -> Refusal:
 
 
 async def settled() -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(3):
             await asyncio.to_thread(int)
             for _ in range(20):

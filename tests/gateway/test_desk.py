@@ -36,7 +36,7 @@ class Slow:
 
 
 async def until_running(slow: Slow, number: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(number):
             await slow.began.acquire()
 

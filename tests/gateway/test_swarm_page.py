@@ -39,7 +39,7 @@ class Known:
 async def test_steps_are_told_to_who_watches_and_cost_nothing_else() -> None:
     swarm, app = Known(), web.Application()
     feed = add_swarm(app, swarm)
-    async with TestClient(TestServer(app)) as client, asyncio.timeout(20):
+    async with TestClient(TestServer(app)) as client, asyncio.timeout(60):
         told = await client.get("/page/api/swarm")
         assert (await told.json())["models"][0]["num_blocks"] == 4
         assert "203.0.113" not in await told.text(), "who asks a gateway need not be a member"

@@ -47,6 +47,11 @@ from swarm.wire.enrolment import Station
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
+_LONG = 60_000
+"""Milliseconds that nothing takes here, however busy the machine is."""
+
+playwright.expect.set_options(timeout=_LONG)
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WHOLE = Path(__file__).parents[1] / "whole" / "conftest.py"
 FETCH_FAILED = "Failed to load resource"
@@ -78,7 +83,7 @@ class Looks:
         context = await self.browser.new_context(**settings)
         self.stack.push_async_callback(context.close)
         page = await context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(_LONG)
         self.watch(page)
         await page.goto(url)
         await page.locator("main").wait_for()

@@ -21,6 +21,9 @@ SWARM = [sys.executable, "-m", "swarm.cli"]
 HOMES = ("STATE", "CACHE", "CONFIG", "DATA")
 HERE = ["--host", "127.0.0.1", "--no-map-port"]
 
+LONG = 60.0
+"""Seconds that no answer and no end takes, however busy the machine is."""
+
 
 @dataclass
 class Processes:
@@ -79,7 +82,7 @@ class Processes:
         log = self.folder / f"{name}.log"
         told = log.stat().st_size
         self.signal(name, signal.SIGUSR1)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LONG
         while time.monotonic() < deadline:
             time.sleep(0.01)
             for line in log.read_bytes()[told:].decode().splitlines(keepends=True):
@@ -106,7 +109,7 @@ class Processes:
         """Sends a signal to a process."""
         self.running[name].send_signal(number)
 
-    def wait(self, name: str, timeout: float = 30) -> int:
+    def wait(self, name: str, timeout: float = LONG) -> int:
         """Waits for a process to end; returns its code."""
         process = self.running.pop(name)
         assert process.stdout is not None
@@ -124,7 +127,7 @@ class Processes:
             process.send_signal(signal.SIGTERM)
         for name in list(self.running):
             self.wait(name)
-        _, alive = psutil.wait_procs(self.seen, timeout=10)
+        _, alive = psutil.wait_procs(self.seen, timeout=LONG)
         assert not alive, f"left behind: {alive}"
 
 

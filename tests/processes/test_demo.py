@@ -35,7 +35,7 @@ def test_the_demo_leaves_no_process(processes, number):
     demo.send_signal(number)
     code = processes.wait("demo")
     assert code == (-number if number == signal.SIGKILL else 128 + number)
-    _, alive = psutil.wait_procs(family, timeout=15)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
 
 

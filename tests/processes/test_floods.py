@@ -79,7 +79,8 @@ async def test_floods_cost_a_bystander_neither_tokens_nor_pace(processes, greedy
         expected = greedy(quiet.prompt_ids, COUNT)
         assert quiet.ids == flooded.ids == expected
         assert (flooded.num_recoveries, processes.running["one"].poll()) == (0, None)
-        # Those who flood use this machine's processors too.
-        assert pace < 3 * usual + 0.02, (usual, pace)
+        # Those who flood use this machine's processors too, as others may: what is queued up would
+        # take every token seconds, if it were served first.
+        assert pace < 5 * usual + 0.5, (usual, pace)
     log = (processes.folder / "one.log").read_text()
     assert "ERROR" not in log and "Traceback" not in log, log[-2000:]

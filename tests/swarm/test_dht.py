@@ -31,6 +31,9 @@ from swarm.membership.revocation import Revocation, RevocationList, sign_list
 from swarm.transport.daemon import load
 from swarm.transport.libp2p import Libp2pConfig, Libp2pTransport
 
+HANGING = 60.0
+"""Seconds: what takes longer hangs, however busy the machine is."""
+
 FIRST = DhtConfig(may_be_first=True)
 NOBODY = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGbGzVJbdkrp69QaXR8rbyCArfC5z1rwYXoxZiTUVDn7k"
 
@@ -315,9 +318,15 @@ async def test_two_groups_stay_apart_whatever_addresses_are_mixed_up(
     for directories, transports in (((first, ours), (here, near)), ((other, theirs), (there, far))):
         members = {transport.peer_id for transport in transports}
         for directory in directories:
-            assert {entry.peer for entry in await directory.find()} == members
-            assert set(await directory.read(Shelf.REPORTS)) == members
-            assert directory.num_neighbours == 1
+
+            async def knows_its_own(here: Any = directory, members: Any = members) -> bool:
+                found = {entry.peer for entry in await here.find()}
+                read = set(await here.read(Shelf.REPORTS))
+                assert found | read <= members and here.num_neighbours <= 1
+                # Who does not answer in time is forgotten until the next greeting.
+                return found == read == members and here.num_neighbours == 1
+
+            await until(knows_its_own)
 
 
 async def test_a_stranger_can_neither_read_nor_write(swarm: Swarm) -> None:
@@ -492,9 +501,9 @@ async def test_a_request_counts_once(swarm: Swarm) -> None:
     stub = protocol._stub_type(near.daemon.p2p, peer_id, None)
     request = load("hivemind.proto.dht_pb2").PingRequest(peer=protocol.node_info)
     await protocol.authorizer.sign_request(request, boot.peer_id)
-    assert (await stub.rpc_ping(request, timeout=2)).peer.node_id
+    assert (await stub.rpc_ping(request, timeout=HANGING)).peer.node_id
     with pytest.raises(Exception, match="NoneType"):
-        await stub.rpc_ping(request, timeout=2)
+        await stub.rpc_ping(request, timeout=HANGING)
 
 
 async def test_one_request_is_about_few_keys(swarm: Swarm) -> None:
@@ -517,11 +526,11 @@ async def test_one_request_is_about_few_keys(swarm: Swarm) -> None:
 
     for call, request in requests(16):
         await protocol.authorizer.sign_request(request, boot.peer_id)
-        await call(request, timeout=2)
+        await call(request, timeout=HANGING)
     for call, request in requests(17):
         await protocol.authorizer.sign_request(request, boot.peer_id)
         with pytest.raises(Exception, match="NoneType"):
-            await call(request, timeout=2)
+            await call(request, timeout=HANGING)
 
 
 async def test_whoever_gets_a_request_cannot_use_it_elsewhere(swarm: Swarm) -> None:
@@ -542,10 +551,10 @@ async def test_whoever_gets_a_request_cannot_use_it_elsewhere(swarm: Swarm) -> N
         await protocol.authorizer.sign_request(request, recipient)
         if answered:
             # What is refused is that it was for somebody else, and nothing else about it.
-            assert (await stub.rpc_find(request, timeout=2)).results
+            assert (await stub.rpc_find(request, timeout=HANGING)).results
         else:
             with pytest.raises(Exception, match="NoneType"):
-                await stub.rpc_find(request, timeout=2)
+                await stub.rpc_find(request, timeout=HANGING)
 
 
 async def test_a_clock_that_is_wrong_is_named(
@@ -577,7 +586,7 @@ async def test_find_after_our_daemon_has_ended(
     here = await swarm.join(near, boot.addresses)
     near.daemon.p2p._child.kill()
     await near.daemon.wait_ended()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGING):
         with pytest.raises(Unreachable):
             await here.find()
     caplog.clear()
@@ -591,7 +600,7 @@ async def test_leaving_while_our_daemon_dies_ends(
     boot, near = await swarm.transport(), await swarm.transport()
     await swarm.join(boot, (), FIRST)
     here = await swarm.join(near, boot.addresses)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGING):
         near.daemon.p2p._child.kill()
         for _ in range(turns):
             await asyncio.sleep(0)

@@ -44,7 +44,7 @@ class Seat:
 
 @pytest.fixture(params=["memory", "dht"])
 async def seats(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Seat]]:
-    async with AsyncExitStack() as stack, asyncio.timeout(30):
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
         seats = []
         if request.param == "memory":
             registry = Registry()

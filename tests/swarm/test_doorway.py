@@ -50,7 +50,7 @@ async def inside() -> AsyncIterator[Inside]:
         writer.close()
         ours.ended.set()
 
-    async with asyncio.timeout(20), await asyncio.start_server(say_twice, sock=listening):
+    async with asyncio.timeout(60), await asyncio.start_server(say_twice, sock=listening):
         yield ours
         await doorway.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -23,6 +23,8 @@ from swarm.transport.memory import Condition, MemoryTransport, Network
 from swarm.wire.linking import Hello, Ping, Pong
 from swarm.wire.messages import AnyMessage, Close, encode
 
+pytestmark = pytest.mark.simulated_time
+
 QUICK = LinkConfig(0.02, 0.15, 0.01, 0.05, handshake=0.15)
 SESSION = "s" * 16
 
@@ -253,7 +255,6 @@ async def test_a_frozen_peer_is_noticed_after_patience(network: Network) -> None
         network.thaw("b")
 
 
-@pytest.mark.simulated_time
 async def test_a_message_that_takes_longer_than_patience_is_no_silence(network: Network) -> None:
     near, far = await linked(network)
     network.default = Condition(rate=1e6)
@@ -265,7 +266,6 @@ async def test_a_message_that_takes_longer_than_patience_is_no_silence(network: 
         assert len((await far.inbox.get())[1]) == size
 
 
-@pytest.mark.simulated_time
 async def test_who_freezes_in_the_middle_of_a_message_is_silent(network: Network) -> None:
     near, far = await linked(network)
     network.default = Condition(rate=1e6)
@@ -300,13 +300,11 @@ async def silence_noticed_after(network: Network, near: Side, far: Side, warm: f
         return taken
 
 
-@pytest.mark.simulated_time
 async def test_silence_is_noticed_soon_while_somebody_waits(network: Network) -> None:
     near, far = await linked(network, WATCHFUL)
     assert await silence_noticed_after(network, near, far, warm=7.1) <= 1.0
 
 
-@pytest.mark.simulated_time
 async def test_a_line_that_varies_is_given_more_time(network: Network) -> None:
     """A slow link is not a dead one: the patience follows what was measured."""
     network.default = Condition(delay=0.05, jitter=0.6)
@@ -320,7 +318,6 @@ async def test_a_line_that_varies_is_given_more_time(network: Network) -> None:
                 await asyncio.sleep(1)
 
 
-@pytest.mark.simulated_time
 async def test_silence_on_a_line_that_varies_is_noticed_too(network: Network) -> None:
     network.default = Condition(delay=0.05, jitter=0.6)
     near, far = await linked(network, WATCHFUL)
@@ -328,7 +325,6 @@ async def test_silence_on_a_line_that_varies_is_noticed_too(network: Network) ->
     assert WATCHFUL.alert_patience < taken < WATCHFUL.patience + 1
 
 
-@pytest.mark.simulated_time
 async def test_who_is_sent_something_long_does_not_wait_to_be_asked(network: Network) -> None:
     """Our question would come after what we send, and the answer after our patience."""
     near, far = await linked(network, WATCHFUL)
@@ -345,7 +341,6 @@ async def test_who_is_sent_something_long_does_not_wait_to_be_asked(network: Net
             assert not near.link.closed
 
 
-@pytest.mark.simulated_time
 async def test_attention_ends(network: Network) -> None:
     near, far = await linked(network, WATCHFUL)
     with pytest.raises(TimeoutError):
@@ -360,7 +355,6 @@ async def test_attention_ends(network: Network) -> None:
             await asyncio.Future()
 
 
-@pytest.mark.simulated_time
 async def test_beginning_to_wait_for_an_idle_peer_is_no_alarm(network: Network) -> None:
     """What a side says puts off its next heartbeat: both may be silent for two intervals."""
     near, far = await linked(network, WATCHFUL)
@@ -390,7 +384,6 @@ async def test_beginning_to_wait_for_an_idle_peer_is_no_alarm(network: Network) 
             await asyncio.Future()
 
 
-@pytest.mark.simulated_time
 async def test_a_round_trip_longer_than_patience_is_no_silence_at_the_beginning(
     network: Network,
 ) -> None:
@@ -405,7 +398,6 @@ async def test_a_round_trip_longer_than_patience_is_no_silence_at_the_beginning(
             await asyncio.Future()
 
 
-@pytest.mark.simulated_time
 async def test_who_is_never_heard_of_after_its_greeting_is_given_up(network: Network) -> None:
     _, far = await linked(network, LinkConfig(0.5, 3.0, 0.4, 2.0, handshake=10.0))
     started = asyncio.get_running_loop().time()
@@ -470,7 +462,6 @@ def test_heartbeats_that_cannot_work(interval: float, patience: float) -> None:
         LinkConfig(alert_interval=interval, alert_patience=patience)
 
 
-@pytest.mark.simulated_time
 @pytest.mark.parametrize("rate", [20_000.0, 2_000_000.0])
 async def test_large_messages_tell_how_fast_the_line_is(network: Network, rate: float) -> None:
     network.default = Condition(delay=0.01, rate=rate)
@@ -489,7 +480,6 @@ async def test_large_messages_tell_how_fast_the_line_is(network: Network, rate: 
         assert far.link.upload_rate == 0.0
 
 
-@pytest.mark.simulated_time
 async def test_the_best_of_lately_is_what_a_line_can_do(network: Network) -> None:
     near, far = await linked(network, LinkConfig(0.5, 60.0, 0.4, 50.0, handshake=2.0))
     async with background() as tasks:

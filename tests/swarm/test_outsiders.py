@@ -25,21 +25,35 @@ from swarm.wire.frames import encode_prefix
 from swarm.wire.linking import Hello, Ping
 from swarm.wire.messages import AnyMessage, Close, Meet, encode
 
+HANGING = 60.0
+"""Seconds: what takes longer hangs, however busy the machine is."""
+
 LOCAL = Libp2pConfig(host="127.0.0.1")
 GATE = GateLimits(strangers=8, stranger_streams=4, member_streams=8, streams=32, idle_strangers=1)
 CLOSE = Close("s" * 16)
 PACE = 0.02
 """Seconds between two messages of a bystander, as of tokens."""
 
-LATE = 0.1
-"""Seconds that none of these may be late: this machine is busy, and does the flooding too."""
+LATE = 1.0
+"""Seconds that most of these may not be late: this machine is busy, and does the flooding too."""
+
+PATIENT = LinkConfig(0.1, 30.0, 0.05, 0.4)
+"""For those who live, on a machine where any process may stand still for seconds."""
+
+WAKEFUL = LinkConfig(0.1, 0.6, 0.05, 0.4)
+STRICT = LinkConfig(0.1, 30.0, 0.05, 0.4, conduct=ConductLimits(stall=2.0))
+"""For those who are to be cut off: who is silent, and who is slow."""
 
 
 class Host:
     """A member that answers each message with the same one."""
 
     def __init__(
-        self, transport: Libp2pTransport, founder: Founder, tasks: asyncio.TaskGroup
+        self,
+        transport: Libp2pTransport,
+        founder: Founder,
+        tasks: asyncio.TaskGroup,
+        config: LinkConfig,
     ) -> None:
         self.transport, self.founder = transport, founder
         self.lost: dict[str, PeerError] = {}
@@ -49,7 +63,7 @@ class Host:
             tasks,
             self._answer,
             lambda link, error: self.lost.update({link.peer: error}),
-            LinkConfig(0.1, 0.6, 0.05, 0.4, conduct=ConductLimits(stall=2.0)),
+            config,
         )
 
     async def _answer(self, link: Link, message: AnyMessage, payload: Buffer) -> None:
@@ -65,11 +79,14 @@ def founder(tmp_path: Path) -> Founder:
 
 
 @pytest.fixture
-async def host(founder: Founder, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+async def host(
+    founder: Founder, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Host]:
+    """Patient with its links, unless a test asks for something else."""
     monkeypatch.setattr("swarm.transport.strangers._LOOK", 0.1)
     config = Libp2pConfig(host="127.0.0.1", gate=GATE)
     async with Libp2pTransport.start(config) as transport, background() as tasks:
-        host = Host(transport, founder, tasks)
+        host = Host(transport, founder, tasks, getattr(request, "param", PATIENT))
         await transport.serve(PROTOCOL, host.neighbours.accept)
         yield host
         await host.neighbours.aclose()
@@ -89,7 +106,7 @@ async def outsider() -> AsyncIterator[Libp2pTransport]:
 
 async def link_to(host: Host, transport: Libp2pTransport) -> Link:
     stream = await transport.open(host.transport.peer_id, PROTOCOL, host.transport.addresses)
-    return await connect(stream, host.founder.admit(transport.signer))
+    return await connect(stream, host.founder.admit(transport.signer), PATIENT)
 
 
 async def lateness(host: Host, transport: Libp2pTransport, count: int = 60) -> list[float]:
@@ -106,7 +123,7 @@ async def lateness(host: Host, transport: Libp2pTransport, count: int = 60) -> l
         for _ in range(count):
             sent = clock()
             link.post(CLOSE)
-            taken.append(await asyncio.wait_for(answers.get(), 5) - sent)
+            taken.append(await asyncio.wait_for(answers.get(), HANGING) - sent)
             await asyncio.sleep(PACE)
     return taken
 
@@ -142,7 +159,7 @@ async def test_an_outsider_with_many_streams_changes_nothing_for_members(
     assert statistics.median(taken) < LATE and not isinstance(host.lost.get(member.peer_id), Silent)
     for writer in theirs:
         writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGING):
         while psutil.Process().num_fds() > num_files + 8:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -151,7 +168,7 @@ async def test_strangers_who_only_connect_are_disconnected_and_members_are_not(
     host: Host, member: Libp2pTransport, outsider: Libp2pTransport
 ) -> None:
     link = await link_to(host, member)
-    async with background() as tasks, asyncio.timeout(20):
+    async with background() as tasks, asyncio.timeout(HANGING):
         running = tasks.create_task(link.run(host._answer))
         async with Libp2pTransport.start(LOCAL) as second, Libp2pTransport.start(LOCAL) as third:
             host.transport.strangers.vouch(lambda: [third.peer_id])
@@ -180,10 +197,14 @@ async def test_a_member_that_floods_is_read_slowly_and_others_are_not(
                 num_sent += 1
 
     async with background() as tasks:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         flooding = tasks.create_task(flood())
         taken = await lateness(host, member)
         links = [link for link in host.neighbours._links if link.peer == outsider.peer_id]
-        assert all(link.traffic.received_frames < 6000 for link in links)
+        limits = PATIENT.conduct
+        most = limits.message_burst + limits.message_rate * (clock() - begun) + 100
+        assert all(link.traffic.received_frames < most for link in links)
         flooding.cancel()
         await hostile.aclose()
     assert num_sent > 10_000, "the rest waits at the sender"
@@ -198,7 +219,7 @@ async def test_one_member_opens_so_many_streams_and_no_more(
     for _ in range(30):
         peer = host.transport.peer_id
         streams.append(await outsider.open(peer, PROTOCOL, host.transport.addresses))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGING):
         while host.transport.gate.num_refused < 23:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert host.transport.gate.num_refused == 23
@@ -206,12 +227,13 @@ async def test_one_member_opens_so_many_streams_and_no_more(
 
 
 @pytest.mark.parametrize(
-    ("begun", "why"),
+    ("host", "begun", "why"),
     [
-        (encode_prefix(0, 0)[:5], "silent"),
-        (encode_prefix(100, 0) + b"half of a header", "silent"),
-        (encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
+        (WAKEFUL, encode_prefix(0, 0)[:5], "silent"),
+        (WAKEFUL, encode_prefix(100, 0) + b"half of a header", "silent"),
+        (STRICT, encode_prefix(1, 10_000_000) + b"h", "writes too slowly"),
     ],
+    indirect=["host"],
     ids=["prefix", "header", "payload"],
 )
 async def test_a_member_that_never_ends_a_frame_is_cut_off(
@@ -221,7 +243,7 @@ async def test_a_member_that_never_ends_a_frame_is_cut_off(
     link = await link_to(host, member)
     writer = link._stream._writer  # type: ignore[attr-defined]
     writer.write(begun)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGING):
         while member.peer_id not in host.lost:
             await asyncio.sleep(0.1)
             if len(begun) > 12:
@@ -230,10 +252,11 @@ async def test_a_member_that_never_ends_a_frame_is_cut_off(
     assert isinstance(error, Silent) and why in str(error)
 
 
+@pytest.mark.parametrize("host", [STRICT], indirect=True)
 async def test_a_member_that_does_not_read_is_cut_off(host: Host, member: Libp2pTransport) -> None:
     """Though it says again and again that it lives."""
     link = await link_to(host, member)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGING):
         while not host.neighbours._links:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         (ours,) = host.neighbours._links

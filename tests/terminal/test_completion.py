@@ -37,10 +37,11 @@ def test_bash_completes_commands_options_values_and_files(terminal: Any, tmp_pat
     with terminal("bash", "--norc", "--noprofile", "-i", environment=environment) as screen:
         screen.enter("cd; PS1='$ '; swarm --install-completion")
         screen.wait("completion installed")
-        screen.enter("source ~/.bashrc; clear")
-        screen.wait(lambda s: s.cursor_line == "$")
+        # A prompt that no earlier moment has shown.
+        screen.enter("source ~/.bashrc; clear; PS1='# '")
+        screen.wait(lambda s: s.cursor_line == "#")
         screen.type("swarm sta\t--wat\t")
-        screen.wait("$ swarm status --watch")
+        screen.wait("# swarm status --watch")
         screen.enter("\x15")
         screen.type("swarm peer --model mod\t--devi\t")
         screen.wait("--model model.gguf --device")
@@ -50,3 +51,5 @@ def test_bash_completes_commands_options_values_and_files(terminal: Any, tmp_pat
         screen.enter("\x15")
         screen.type("swarm invite --role adm\t")
         screen.wait("--role admin")
+        screen.enter("\x15exit")
+        screen.ended()

@@ -80,7 +80,7 @@ class Group:
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
 
     def _start(self, name: str, *arguments: str) -> None:
         with (self._folder / f"{name}.log").open("wb") as log:

@@ -77,7 +77,7 @@ class Wire:
 
     async def rest(self) -> bytes:
         """All that comes until the gateway hangs up."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self._reader.read()
 
     async def ended(self) -> bool:
