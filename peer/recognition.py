@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swarm.kernels import TYPES, WEIGHT_TYPES, Instruction, Kind
+from swarm.kernels import TYPES, Instruction, Kind
 from swarm.linear import Plain, plain
 
 from .attention import Attend
@@ -279,11 +279,11 @@ class _Block:
             made.append(
                 Instruction(
                     kind=Kind.LINEAR,
-                    type=WEIGHT_TYPES[weight.dtype],
+                    type=each.kind,
                     source=source,
                     target=target,
                     target_at=at,
-                    width=weight.shape[1],
+                    width=each.width,
                     outputs=weight.shape[0],
                     option=add,
                     first=weight.data_ptr(),
@@ -346,10 +346,10 @@ def _children(module: nn.Module) -> set[str]:
 
 
 def _columns(module: nn.Module, *names: str) -> list[Plain]:
-    """Weights of linear layers side by side; none unless all lie plainly in memory."""
+    """Weights of linear layers side by side; none unless the kernels can read them all."""
     children = dict(module.named_children())
     columns = [plain(children[name]) if name in children else None for name in names]
-    found = [each for each in columns if each is not None and each.weight.dtype in WEIGHT_TYPES]
+    found = [each for each in columns if each is not None and each.kind is not None]
     return found if len(found) == len(names) else []
 
 

@@ -82,6 +82,9 @@ TYPES = {torch.float32: 0, torch.bfloat16: 1}
 WEIGHT_TYPES = TYPES | {torch.int8: 2}
 """Number types of weights: those in int8 come with a float32 scale for each output."""
 
+INT4_TYPES = {torch.bfloat16: 3, torch.float32: 4}
+"""Weights in four bits, by the number type of the scales that lie among them; see `kernels.c`."""
+
 MAX_ROWS = 16
 """Rows up to which the kernels are meant: beyond, torch's products are faster."""
 
@@ -103,6 +106,12 @@ class Library:
             ctypes.c_int64, ctypes.c_int64, _int, _pointer, _int,
         ]  # fmt: skip
         self.linear.restype = None
+        self.widen = library.homeswarm_widen
+        """`(type, weight, width, rows, to_type, to, num_threads)`: 4-bit weights as plain ones."""
+        self.widen.argtypes = [
+            _int, _pointer, ctypes.c_int64, ctypes.c_int64, _int, _pointer, _int,
+        ]  # fmt: skip
+        self.widen.restype = None
 
 
 @cache

@@ -36,8 +36,10 @@ typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
 typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
 
-enum Type { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
+/* INT4_WIDE has its scales and middles in float32, INT4 in bfloat16; see `group_of`. */
+enum Type { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3, INT4_WIDE = 4 };
 enum Kind { NORM = 0, LINEAR = 1, ROTATE = 2, STORE = 3, ATTEND = 4, GATE = 5, ADD = 6 };
 enum Activation { SILU = 0, GELU_TANH = 1, GELU = 2 };
 
@@ -165,7 +167,7 @@ typedef struct {
     const void *weight;
     int type;
     const float *bias;   /* [outputs] or NULL */
-    const float *scales; /* [outputs], of INT8 */
+    const float *scales; /* [outputs], of INT8; INT4 has its own */
     long width, outputs;
     int rows;
     float *to;
@@ -191,6 +193,57 @@ INLINE void sums_of(
     }
 }
 
+/* Weights in four bits: a row is groups of 32 numbers. A group is its scale and its middle, then 16
+ * bytes: number k in the lower half of byte k, number k + 16 in the upper. */
+enum { NIBBLES = 32 };
+
+INLINE long head_size(int type) { return type == INT4 ? 4 : 8; }
+INLINE long group_size(int type) { return head_size(type) + NIBBLES / 2; }
+
+INLINE void head_of(const char *group, int type, float *scale, float *middle) {
+    if (type == INT4) {
+        uint16_t both[2];
+        memcpy(both, group, sizeof both);
+        *scale = widen(both[0]), *middle = widen(both[1]);
+    } else {
+        memcpy(scale, group, sizeof *scale);
+        memcpy(middle, group + sizeof *scale, sizeof *middle);
+    }
+}
+
+/* A group's numbers: level q is (q - 8) * scale + middle. */
+INLINE void group_of(const char *group, int type, f32x16 *lower, f32x16 *upper) {
+    float scale, middle;
+    head_of(group, type, &scale, &middle);
+    u8x16 both;
+    memcpy(&both, group + head_size(type), sizeof both);
+    f32x16 least = (f32x16){} + (middle - 8 * scale);
+    i32x16 low = __builtin_convertvector(both & 15, i32x16);
+    i32x16 high = __builtin_convertvector(both >> 4, i32x16);
+    *lower = __builtin_convertvector(low, f32x16) * scale + least;
+    *upper = __builtin_convertvector(high, f32x16) * scale + least;
+}
+
+/* As `sums_of`. */
+INLINE void group_sums_of(
+    const float *x, long x_stride, const void *row, int type, long width, int rows, float (*four)[4]
+) {
+    f32x16 sums[8];
+    for (int r = 0; r < rows; r++) sums[r] = (f32x16){};
+    const char *group = row;
+    for (long k = 0; k < width; k += NIBBLES, group += group_size(type)) {
+        fetch(group);
+        f32x16 lower, upper;
+        group_of(group, type, &lower, &upper);
+        for (int r = 0; r < rows; r++) {
+            const float *at = x + r * x_stride + k;
+            sums[r] += lower * load(at);
+            sums[r] += upper * load(at + LANES);
+        }
+    }
+    for (int r = 0; r < rows; r++) fold(&sums[r], four[r]);
+}
+
 #define NAME by_float32
 #define TARGET CLONES
 #define WITHIN
@@ -213,6 +266,24 @@ INLINE void sums_of(
 #define NUMBER float
 #define STRIDE(width) (width)
 #define SUMS(x, stride, row, width, rows, four) sums_of(x, stride, row, INT8, width, rows, four)
+#include "product.inc"
+
+#define NAME by_int4
+#define TARGET CLONES
+#define WITHIN
+#define NUMBER float
+#define STRIDE(width) ((width) / NIBBLES * group_size(INT4))
+#define SUMS(x, stride, row, width, rows, four) \
+    group_sums_of(x, stride, row, INT4, width, rows, four)
+#include "product.inc"
+
+#define NAME by_int4_wide
+#define TARGET CLONES
+#define WITHIN
+#define NUMBER float
+#define STRIDE(width) ((width) / NIBBLES * group_size(INT4_WIDE))
+#define SUMS(x, stride, row, width, rows, four) \
+    group_sums_of(x, stride, row, INT4_WIDE, width, rows, four)
 #include "product.inc"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -273,13 +344,16 @@ CLONES static const uint16_t *narrowed(const Product *p) {
 }
 
 /* x as whole numbers of 15 bits, of which up to GROUP share a scale: about as fine as bfloat16, and
- * the sums with 8-bit weights are exact. Each row lies behind its scales. */
+ * the sums with weights of few bits are exact. Each row lies behind its scales, and behind what
+ * each NIBBLES of its numbers come to, which 4-bit weights ask for. */
 enum { BLOCK = 64, GROUP = 256, LARGEST = 16383 };
 
 INLINE long groups_of(long width) { return (width + GROUP - 1) / GROUP; }
 
 /* Bytes of a row; its numbers begin at a multiple of 64. */
-INLINE long scales_size(long width) { return (groups_of(width) * 4 + 63) / 64 * 64; }
+INLINE long scales_size(long width) {
+    return ((groups_of(width) + width / NIBBLES) * 4 + 63) / 64 * 64;
+}
 INLINE long whole_size(long width) { return scales_size(width) + width * 2; }
 
 CLONES static const char *wholes(const Product *p) {
@@ -304,6 +378,12 @@ CLONES static const char *wholes(const Product *p) {
             for (long k = 0; k < count; k++)
                 numbers[start + k] =
                     (int16_t)(x[k] * (LARGEST / most) + (x[k] < 0 ? -0.5f : 0.5f));
+        }
+        float *sums = scales + groups_of(width);
+        for (long g = 0; p->type != INT8 && g < width / NIBBLES; g++) {
+            int32_t sum = 0;
+            for (long k = 0; k < NIBBLES; k++) sum += numbers[g * NIBBLES + k];
+            sums[g] = sum * scales[g * NIBBLES / GROUP];
         }
     }
     return to;
@@ -340,6 +420,68 @@ WHOLE INLINE void whole_sums_of(
     for (int r = 0; r < rows; r++) fold(&sums[r], four[r]);
 }
 
+WHOLE INLINE void whole_group_sums_of(
+    const char *x, long x_stride, const void *row, int type, long width, int rows, float (*four)[4]
+) {
+    __m512 sums[8];
+    for (int r = 0; r < rows; r++) sums[r] = _mm512_setzero_ps();
+    const __m128i lower = _mm_set1_epi8(15);
+    const __m512i eight = _mm512_set1_epi16(8);
+    const char *group = row;
+    for (long start = 0; start < width; start += GROUP) {
+        long end = start + GROUP < width ? start + GROUP : width;
+        float middles[GROUP / NIBBLES];
+        __m512 parts[8];
+        for (int r = 0; r < rows; r++) parts[r] = _mm512_setzero_ps();
+        for (long k = start; k < end; k += NIBBLES, group += group_size(type)) {
+            fetch(group);
+            float scale;
+            head_of(group, type, &scale, &middles[(k - start) / NIBBLES]);
+            __m128i both = _mm_loadu_si128((const __m128i *)(group + head_size(type)));
+            __m256i levels = _mm256_set_m128i(
+                _mm_and_si128(_mm_srli_epi16(both, 4), lower), _mm_and_si128(both, lower)
+            );
+            __m512i weights = _mm512_sub_epi16(_mm512_cvtepu8_epi16(levels), eight);
+            for (int r = 0; r < rows; r++) {
+                const char *numbers = x + r * x_stride + scales_size(width) + 2 * k;
+                __m512i exact = _mm512_dpwssd_epi32(
+                    _mm512_setzero_si512(), weights, _mm512_loadu_si512(numbers)
+                );
+                parts[r] =
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact), _mm512_set1_ps(scale), parts[r]);
+            }
+        }
+        __mmask8 there = (__mmask8)((1u << ((end - start) / NIBBLES)) - 1);
+        __m256 offsets = _mm256_maskz_loadu_ps(there, middles);
+        for (int r = 0; r < rows; r++) {
+            const float *scales = (const float *)(x + r * x_stride);
+            const float *totals = scales + groups_of(width) + start / NIBBLES;
+            sums[r] = _mm512_fmadd_ps(parts[r], _mm512_set1_ps(scales[start / GROUP]), sums[r]);
+            __m256 offset = _mm256_mul_ps(offsets, _mm256_maskz_loadu_ps(there, totals));
+            sums[r] = _mm512_add_ps(sums[r], _mm512_zextps256_ps512(offset));
+        }
+    }
+    for (int r = 0; r < rows; r++) fold(&sums[r], four[r]);
+}
+
+#define NAME by_whole_int4
+#define TARGET WHOLE
+#define WITHIN WHOLE
+#define NUMBER char
+#define STRIDE(width) ((width) / NIBBLES * group_size(INT4))
+#define SUMS(x, stride, row, width, rows, four) \
+    whole_group_sums_of(x, stride, row, INT4, width, rows, four)
+#include "product.inc"
+
+#define NAME by_whole_int4_wide
+#define TARGET WHOLE
+#define WITHIN WHOLE
+#define NUMBER char
+#define STRIDE(width) ((width) / NIBBLES * group_size(INT4_WIDE))
+#define SUMS(x, stride, row, width, rows, four) \
+    whole_group_sums_of(x, stride, row, INT4_WIDE, width, rows, four)
+#include "product.inc"
+
 #define NAME by_whole
 #define TARGET WHOLE
 #define WITHIN WHOLE
@@ -368,9 +510,12 @@ static int by_processor(const Product *p, long first, long last) {
         if (x) by_dots(x, p->width, p, first, last);
         return x != 0;
     }
-    if (p->type == INT8 && p->width % BLOCK == 0 && has_whole()) {
+    if (p->type >= INT8 && p->width % BLOCK == 0 && has_whole()) {
         const char *x = wholes(p);
-        if (x) by_whole(x, whole_size(p->width), p, first, last);
+        long size = whole_size(p->width);
+        if (x && p->type == INT8) by_whole(x, size, p, first, last);
+        if (x && p->type == INT4) by_whole_int4(x, size, p, first, last);
+        if (x && p->type == INT4_WIDE) by_whole_int4_wide(x, size, p, first, last);
         return x != 0;
     }
     return 0;
@@ -387,6 +532,8 @@ static void linear(const Product *p, int part, int parts) {
     if (by_processor(p, first, last)) return;
     if (p->type == BFLOAT16) by_bfloat16(p->x, p->x_stride, p, first, last);
     else if (p->type == INT8) by_int8(p->x, p->x_stride, p, first, last);
+    else if (p->type == INT4) by_int4(p->x, p->x_stride, p, first, last);
+    else if (p->type == INT4_WIDE) by_int4_wide(p->x, p->x_stride, p, first, last);
     else by_float32(p->x, p->x_stride, p, first, last);
 }
 
@@ -593,4 +740,39 @@ void homeswarm_linear(
     (void)num_threads;
 #endif
     linear(&product, 0, 1);
+}
+
+CLONES static void widen_row(const char *group, int type, long width, int to_type, char *to) {
+    for (long k = 0; k < width; k += NIBBLES, group += group_size(type)) {
+        f32x16 half[2];
+        if (type == INT4) group_of(group, INT4, &half[0], &half[1]);
+        else group_of(group, INT4_WIDE, &half[0], &half[1]);
+        if (to_type == FLOAT32) {
+            memcpy((float *)to + k, half, sizeof half);
+            continue;
+        }
+        for (int h = 0; h < 2; h++) { /* as `narrow` does */
+            u32x16 bits = (u32x16)half[h];
+            bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+            u16x16 narrow = __builtin_convertvector(bits, u16x16);
+            memcpy((uint16_t *)to + k + h * LANES, &narrow, sizeof narrow);
+        }
+    }
+}
+
+/* to[rows][width] in float32 or bfloat16: what weights of INT4 or INT4_WIDE stand for. */
+void homeswarm_widen(
+    int32_t type, const void *weight, int64_t width, int64_t rows, int32_t to_type, void *to,
+    int32_t num_threads
+) {
+    long stride = width / NIBBLES * group_size(type), to_stride = width * size_of(to_type);
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(num_threads) if (num_threads > 1)
+#else
+    (void)num_threads;
+#endif
+    for (long n = 0; n < rows; n++)
+        widen_row(
+            (const char *)weight + n * stride, type, width, to_type, (char *)to + n * to_stride
+        );
 }

@@ -18,6 +18,7 @@ from . import packed, streamed
 from .fusing import FusedLinear, fused, same_input
 from .grid import GROUP
 from .int4 import Int4Linear, fits, int4_layer
+from .int4_rows import Int4Rows
 from .int8 import Int8Linear, IntegerLinear, choose, int8_layer
 from .integers import Engine
 from .packed import PackedLinear
@@ -28,6 +29,7 @@ __all__ = [
     "Form",
     "FusedLinear",
     "Int4Linear",
+    "Int4Rows",
     "Int8Linear",
     "IntegerLinear",
     "PackedLinear",

@@ -1,6 +1,7 @@
 """Four bits per weight; groups of 32 share a scale and an offset (see `grid`).
 
-torch multiplies such weights itself: on CPUs, on CUDA from compute capability 8.0, and on MPS.
+On a CPU our own kernels multiply with them (`int4_rows`). Elsewhere torch does: on CUDA from
+compute capability 8.0, on MPS, and on CPUs where the kernels are not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from torch import nn
 
 from swarm.errors import ConfigError
 
+from . import int4_rows
 from .grid import GROUP, Grid, fit
+from .int4_rows import Int4Rows
 from .joining import joined
 from .timing import timed_rows
 
@@ -89,10 +92,10 @@ class Int4Linear(nn.Module):
         return wide.flatten(1)
 
 
-def int4_layer(linears: Sequence[nn.Linear], grids: Sequence[Grid | None]) -> Int4Linear:
+def int4_layer(linears: Sequence[nn.Linear], grids: Sequence[Grid | None]) -> nn.Module:
     """The product of `linears`, one below the other, on their grids; fitted where there is none.
 
-    Raises ConfigError where torch has no such product for the device.
+    Raises ConfigError where there is no such product for the device.
     """
     weight, bias = joined(linears)
     used = [
@@ -103,6 +106,8 @@ def int4_layer(linears: Sequence[nn.Linear], grids: Sequence[Grid | None]) -> In
     grid = Grid(grid.scale.to(weight.device), grid.middle.to(weight.device))
     levels = grid.levels(weight)
     rounded = grid.to(weight.dtype)
+    if int4_rows.can_take(weight):
+        return Int4Rows.of(levels, rounded, bias)
     scales = torch.stack([rounded.scale.T, rounded.middle.T], -1).contiguous()
     try:
         layer = Int4Linear(_packed(levels), scales, bias)

@@ -52,25 +52,28 @@ def few_rows(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
     scale: torch.Tensor | None = None,
+    kind: int | None = None,
 ) -> torch.Tensor:
     """`x @ (weight * scale).T + bias` by our kernel, in the type of `x`.
 
-    `x` [rows, in] with 1 to `MAX_ROWS` rows, `weight` [out, in], the others [out] in float32.
+    `x` [rows, in] with 1 to `MAX_ROWS` rows, `weight` [out, in], the others [out] in float32. If
+    the weight's rows are bytes with a meaning of their own, `kind` says which.
     """
     kernels = library()
     assert kernels is not None
-    assert x.shape[1] == weight.shape[1] and weight.is_contiguous()
+    assert kind is not None or x.shape[1] == weight.shape[1]
+    assert weight.is_contiguous()
     flat = x.float().contiguous()
     # Said here and wherever the kernels write: while some thread loads a model, transformers makes
     # that model's number type the default of the whole process.
     out = torch.empty(len(x), weight.shape[0], dtype=torch.float32)
     kernels.linear(
         flat.data_ptr(),
-        WEIGHT_TYPES[weight.dtype],
+        WEIGHT_TYPES[weight.dtype] if kind is None else kind,
         weight.data_ptr(),
         None if bias is None else bias.data_ptr(),
         None if scale is None else scale.data_ptr(),
-        weight.shape[1],
+        x.shape[1],
         weight.shape[0],
         len(x),
         out.data_ptr(),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from swarm.errors import ConfigError, LocalProtocolError
+from swarm.forms import Form
 from swarm.kernels import library
 from swarm.peer.attention import BatchPlan
 from swarm.peer.blocks import load_span
@@ -144,6 +145,18 @@ def test_a_program_is_there_where_blocks_are_known(
 
 
 @needs_kernels
+@pytest.mark.parametrize("form", [Form.INT8, Form.INT4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_in_fewer_bits_have_programs(
+    form: Form, dtype: torch.dtype, tiny: Callable[..., Any]
+) -> None:
+    """Else `check` would have given the program up: it compares it with the blocks' own code."""
+    runner = _runner(tiny("llama", intermediate_size=128), dtype=dtype, form=form)
+    runner.check()
+    assert runner.has_program
+
+
+@needs_kernels
 def test_a_program_that_differs_from_the_model_is_given_up(
     tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,8 +246,14 @@ def test_a_program_goes_on_where_torch_has_been_and_back(tiny: Callable[..., Any
     torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=1e-4)
 
 
-def _runner(checkpoint: Any, *, num_pages: int = 24, dtype: torch.dtype = torch.float32) -> Runner:
-    span = load_span(checkpoint, 0, 4, device=CPU, dtype=dtype)
+def _runner(
+    checkpoint: Any,
+    *,
+    num_pages: int = 24,
+    dtype: torch.dtype = torch.float32,
+    form: Form = Form.NONE,
+) -> Runner:
+    span = load_span(checkpoint, 0, 4, device=CPU, dtype=dtype, form=form)
     return Runner(span, num_pages=num_pages, page_len=4)
 
 

@@ -14,9 +14,11 @@ from swarm.kernels import MAX_ROWS, library
 from swarm.linear import (
     FusedLinear,
     Int4Linear,
+    Int4Rows,
     Int8Linear,
     IntegerLinear,
     int4,
+    int4_rows,
     int8,
     integers,
     prepack,
@@ -25,6 +27,7 @@ from swarm.linear import (
 from swarm.linear.grid import Grid, fit
 
 CPU_ENGINES = integers.engines()
+needs_kernels = pytest.mark.skipif(library() is None, reason="installed without a C compiler")
 needs_engine = pytest.mark.skipif(not CPU_ENGINES, reason="no exact products of integers here")
 
 
@@ -51,6 +54,12 @@ def _use(monkeypatch: pytest.MonkeyPatch, engine: integers.Engine | None) -> Non
     """This engine, or torch's own product, as where our kernels are not."""
     monkeypatch.setattr(int8, "fastest", lambda found, weight: engine)
     monkeypatch.setattr(int8, "library", lambda: None)
+    _without_kernels(monkeypatch)
+
+
+def _without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four bits by torch's own product."""
+    monkeypatch.setattr(int4_rows, "library", lambda: None)
 
 
 def _block(dtype: torch.dtype, *, bias: bool = True) -> Block:
@@ -88,13 +97,68 @@ def test_int8_is_near_plain(
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("rows", [1, 8, 9, 100])
-def test_int4_is_near_plain(rows: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", [Int4Linear, pytest.param(Int4Rows, marks=needs_kernels)])
+def test_int4_is_near_plain(
+    kind: type[nn.Module], rows: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind is Int4Linear:
+        _without_kernels(monkeypatch)
     plain = _block(dtype)
     ours = copy.deepcopy(plain)
     x = torch.randn(1, rows, 128, dtype=dtype)
     prepack(ours, lambda: ours(x), Form.INT4)
-    assert [type(each) for each in ours.children()] == [FusedLinear, FusedLinear, Int4Linear]
+    assert [type(each) for each in ours.children()] == [FusedLinear, FusedLinear, kind]
     assert 0.01 < _apart(ours(x), plain.float()(x.float())) < 0.12
+
+
+@needs_kernels
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("width", [64, 192, 256, 576, 1088])
+def test_int4_rows_are_exact(dtype: torch.dtype, width: int) -> None:
+    """Weights that lie on a grid are multiplied as they are, whichever way is taken."""
+    torch.manual_seed(0)
+    levels = torch.randint(0, 16, (67, width), dtype=torch.uint8)
+    scale, middle = torch.rand(67, width // 32) + 0.1, torch.randn(67, width // 32)
+    bias = torch.randn(67).to(dtype)
+    grid = Grid(scale.to(dtype), middle.to(dtype))
+    layer = Int4Rows.of(levels, grid, bias)
+    assert layer.in_features == width
+    groups = (levels.view(67, -1, 32).double() - 8) * grid.scale.double()[..., None]
+    weight = (groups + grid.middle.double()[..., None]).flatten(1)
+    tolerance = 2e-4 if dtype == torch.float32 else 1e-2
+    for rows in (*range(1, MAX_ROWS + 2), 40):
+        x = torch.randn(rows, width).to(dtype)
+        theirs = x.double() @ weight.T + bias.double()
+        assert _apart(layer(x), theirs) < tolerance, rows
+
+
+@needs_kernels
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_int4_rows_give_the_same_bits_whatever_is_beside(dtype: torch.dtype) -> None:
+    layer = int4.int4_layer([nn.Linear(320, 128).to(dtype)], [None])
+    x = torch.randn(MAX_ROWS, 320, dtype=dtype) * torch.logspace(-3, 3, MAX_ROWS)[:, None].to(dtype)
+    alone = torch.cat([layer(row[None]) for row in x])
+    for rows in range(2, MAX_ROWS + 1):
+        assert torch.equal(layer(x[:rows]), alone[:rows])
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(layer(x), alone)
+        assert torch.equal(layer(x.repeat(3, 1)), layer(x.repeat(3, 1)))
+    finally:
+        torch.set_num_threads(1)
+
+
+@needs_kernels
+@torch.inference_mode()
+@pytest.mark.parametrize("strange", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", [0, 70, 319])
+def test_what_is_no_number_is_not_hidden_by_int4_rows(strange: float, place: int) -> None:
+    layer = int4.int4_layer([nn.Linear(320, 64)], [None])
+    x = torch.ones(2, 320)
+    x[1, place] = strange
+    assert layer(x)[0].isfinite().all() and not layer(x)[1].isfinite().any()
 
 
 @needs_engine
@@ -208,8 +272,10 @@ def test_what_has_no_whole_groups_takes_eight_bits(monkeypatch: pytest.MonkeyPat
     assert [type(each) for each in block] == [Int8Linear, Int8Linear, Int8Linear]
 
 
-def test_sizes_are_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    _use(monkeypatch, None)
+@pytest.mark.parametrize("alone", [True, False], ids=["torch", "kernels"])
+def test_sizes_are_known_before(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if alone:
+        _use(monkeypatch, None)
     for form_, stored in (
         (Form.NONE, {}),
         (Form.INT8, {}),
@@ -230,6 +296,8 @@ def test_sizes_are_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_device_without_products_in_four_bits_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_kernels(monkeypatch)
+
     def missing(levels: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError("Could not run 'aten::…' with arguments from the 'X' backend")
 
@@ -239,6 +307,7 @@ def test_a_device_without_products_in_four_bits_says_so(monkeypatch: pytest.Monk
 
 
 def test_a_device_that_multiplies_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_kernels(monkeypatch)
     product = int4._product
     monkeypatch.setattr(int4, "_product", lambda *args: product(*args) + 1)
     with pytest.raises(ConfigError, match="its results are wrong"):
@@ -246,6 +315,7 @@ def test_a_device_that_multiplies_wrongly_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_an_unknown_layout_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_kernels(monkeypatch)
     monkeypatch.setattr(int4, "_BLOCK", 32)
     layer = int4.int4_layer([_block(torch.float32).q], [None])
     assert layer.few_rows is None
