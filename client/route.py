@@ -128,7 +128,8 @@ def missing(choices: Sequence[Candidate | Announcement | Hop], start: int, end: 
 def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
     """The best route through blocks `[start, end)`; raises `NoRouteError` naming what is missing.
 
-    Shortest path over the borders of spans, by time and then by number of hops. What passes
+    Shortest path over the borders of spans, by time and then by number of hops. The first and the
+    last hop may have a single block, too: who is near may stand at an end for that alone. What passes
     between two peers that only relays reach crosses the network twice, so that such a peer stands
     beside one that can be dialled where that is possible. Equal routes are told apart by peer
     ids, so that the same swarm always gives the same route.
@@ -137,8 +138,8 @@ def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
         return ()
     if gaps := missing(choices, start, end):
         raise NoRouteError(gaps)
-    inner = {b for c in choices for b in (c.start, c.end) if start < b < end}
-    borders = sorted(inner | {start, end})
+    inner = {b for c in choices for b in (c.start, c.end)} | {start + 1, end - 1}
+    borders = sorted({b for b in inner if start < b < end} | {start, end})
     choices = sorted(choices, key=lambda c: c.peer)
     # The best way to each border, of those that end on a relayed peer and of the others.
     best: dict[tuple[int, bool], tuple[float, int, Route]] = {(start, False): (0.0, 0, ())}

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from swarm.client.route import (
@@ -231,6 +231,15 @@ def cost(route) -> tuple[float, int]:
 
 
 @given(PEERS, st.integers(0, 6), st.integers(0, 6))
+# The second peer is slower but near: it is best as the last hop, with no more than it must have.
+@example(
+    [
+        peer("0", 0, 4, block=1 / 64, trip=20 / 64),
+        peer("1", 2, 6, block=2 / 64, trip=2 / 64),
+    ],
+    1,
+    4,
+)
 def test_no_route_is_better(choices, one, other) -> None:
     start, end = min(one, other), max(one, other)
     best = min((cost(route) for route in every_route(choices, start, end)), default=None)

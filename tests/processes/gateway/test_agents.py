@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import anthropic
 import openai
@@ -171,8 +171,9 @@ def test_anthropics_own_runner(claude: anthropic.Anthropic) -> None:
     """Which calls functions by itself, for as long as the model does."""
     cities: list[str] = []
 
+    # Of free text the model may write more than it has tokens for.
     @beta_tool
-    def weather(city: str) -> str:
+    def weather(city: Literal["Bonn", "Rome"]) -> str:
         """Tells how warm it is.
 
         Args:
@@ -183,14 +184,14 @@ def test_anthropics_own_runner(claude: anthropic.Anthropic) -> None:
 
     runner = claude.beta.messages.tool_runner(
         model="smol",
-        max_tokens=40,
+        max_tokens=80,
         messages=[{"role": "user", "content": QUESTION}],
         tools=[weather],
         tool_choice={"type": "any", "disable_parallel_tool_use": True},
         max_iterations=2,
     )
     assert [message.stop_reason for message in runner]
-    assert cities
+    assert cities and set(cities) <= {"Bonn", "Rome"}
 
 
 def test_several_calls_at_once(program: openai.OpenAI) -> None:
