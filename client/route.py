@@ -129,10 +129,10 @@ def plan(choices: Sequence[Candidate], start: int, end: int) -> Route:
     """The best route through blocks `[start, end)`; raises `NoRouteError` naming what is missing.
 
     Shortest path over the borders of spans, by time and then by number of hops. The first and the
-    last hop may have a single block, too: who is near may stand at an end for that alone. What passes
-    between two peers that only relays reach crosses the network twice, so that such a peer stands
-    beside one that can be dialled where that is possible. Equal routes are told apart by peer
-    ids, so that the same swarm always gives the same route.
+    last hop may have a single block, too: who is near may stand at an end for that alone. What
+    passes between two peers that only relays reach crosses the network twice, so that such a peer
+    stands beside one that can be dialled where that is possible. Equal routes are told apart by
+    peer ids, so that the same swarm always gives the same route.
     """
     if start == end:
         return ()

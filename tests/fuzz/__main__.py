@@ -30,12 +30,20 @@ _SLACK = 120.0
 _SHOWN = 60
 """Lines of what went wrong."""
 
+_CRASHES = (77,)
+"""Exit codes with which libFuzzer ends over a signal, after it has kept the input."""
+
+_HUNG = -1
+
 
 def main() -> int:
     """Runs them, or in a child process one."""
     given = _parser().parse_args()
     if given.drive:
-        Drive(given.drive, given.seconds, given.folder, given.seed).run(given.engine)
+        drive = Drive(given.drive, given.seconds, given.folder, given.seed)
+        if given.replay:
+            drive.replay(given.replay.read_bytes())
+        drive.run(given.engine)
     console = Console(stderr=True, width=110, highlight=False)
     console.print(f"engine={given.engine} seconds={given.seconds:g} folder={given.folder}")
     return asyncio.run(_run_all(given, console))
@@ -50,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="0: other inputs each time")
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="where findings are kept")
     parser.add_argument("--drive", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--replay", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
@@ -69,16 +78,32 @@ async def _run(name: str, given: argparse.Namespace, console: Console) -> bool:
     """One fuzzer in a process of its own; whether no input failed."""
     given.folder.mkdir(parents=True, exist_ok=True)
     log = given.folder / f"{name}.log"
+    code, number = await _drive(name, given, log)
+    if code in _CRASHES and (crash := _newest(given.folder / name)) is not None:
+        # Now and then a process with the engine in it dies of a signal over an input that does no
+        # harm in another one: then it has a second go.
+        alone, _ = await _drive(name, given, log, "--replay", str(crash))
+        if alone == 0:
+            told = "the engine has died over an input that passes alone; once more"
+            console.print(f"{name}: {told}: {crash}", style="yellow", markup=False)
+            code, number = await _drive(name, given, log)
+    console.print(f"{name:12} {number:>9} inputs  {'FAILED' if code else 'ok'}")
+    if code:
+        lines = log.read_text(errors="replace").splitlines()
+        console.print("\n".join(lines[-_SHOWN:]), style="red", markup=False)
+        console.print(f"all of it: {log}")
+    return not code
+
+
+async def _drive(name: str, given: argparse.Namespace, log: Path, *more: str) -> tuple[int, str]:
+    """Runs a child until it ends: its code, and how many inputs it says that it has had."""
     options = ["--drive", name, "--seconds", str(given.seconds), "--folder", str(given.folder)]
+    options += ["--engine", given.engine, "--seed", str(given.seed), *more]
     with log.open("wb") as errors:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             str(Path(__file__).parent),
             *options,
-            "--engine",
-            given.engine,
-            "--seed",
-            str(given.seed),
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_CLOCKWORK)},
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
@@ -88,18 +113,19 @@ async def _run(name: str, given: argparse.Namespace, console: Console) -> bool:
                 out, _ = await child.communicate()
         except TimeoutError:
             child.kill()
-            out, _ = await child.communicate()
+            await child.communicate()
+            return _HUNG, "?"
         except asyncio.CancelledError:
             child.terminate()
             raise
-    passed = child.returncode == 0
-    number = out.decode().strip() or "?"
-    console.print(f"{name:12} {number:>9} inputs  {'ok' if passed else 'FAILED'}")
-    if not passed:
-        lines = log.read_text(errors="replace").splitlines()
-        console.print("\n".join(lines[-_SHOWN:]), style="red", markup=False)
-        console.print(f"all of it: {log}")
-    return passed
+    assert child.returncode is not None
+    return child.returncode, out.decode().strip() or "?"
+
+
+def _newest(folder: Path) -> Path | None:
+    """The input over which the engine has died last."""
+    crashes = folder.glob("crash-*")
+    return max(crashes, key=lambda path: path.stat().st_mtime, default=None)
 
 
 if __name__ == "__main__":

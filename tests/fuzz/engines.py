@@ -75,6 +75,17 @@ class Drive:
             self._finish(1)
         self._finish(0)
 
+    def replay(self, raw: bytes) -> None:
+        """Ends the process: with 0 if this input of atheris' passes without it, else with 1."""
+        fuzzer = load(self._name)
+        test = self._test(fuzzer.inputs, fuzzer.check)
+        try:
+            test.hypothesis.fuzz_one_input(raw)
+        except Exception:
+            traceback.print_exc()
+            self._finish(1)
+        self._finish(0)
+
     def _by_coverage(self) -> None:
         import atheris
 
