@@ -90,7 +90,8 @@ async def test_p18_the_wait_ends_on_time(world, small):
         started = loop.time()
         with pytest.raises(Busy, match=r"no room for 5 pages within 2\.5 s"):
             await second.step(positions(40))
-        assert 2.5 <= loop.time() - started < 3.0
+        # Sums of times on the way there are rounded.
+        assert 2.5 - 1e-6 <= loop.time() - started < 3.0
         assert small.hosting.leases.num_waiting == 0
         # It is healthy, only full: nobody avoids it, and the first goes on.
         assert not model._access.router._avoided()
