@@ -1,7 +1,7 @@
 """Four bits per weight on a CPU, row by row as our own kernels read them.
 
-torch's product keeps channels apart that its instructions want together, which is slower than to
-read plain weights. Here a row is one stream: each group of 32 numbers behind its scale and middle.
+torch packs such weights in an order of its own, which no program of ours can read, and is slow with
+them in float32. Here a row is one stream: each group of 32 numbers behind its scale and middle.
 """
 
 from __future__ import annotations
